@@ -1,0 +1,29 @@
+//! Number spaces and byte layouts that every part of Ordain shares.
+//!
+//! * [`units`]: one newtype per number space, and which bug each prevents.
+//! * [`record`]: what a client's request is, from its socket to the audit.
+//! * [`batch`]: the unit of agreement, of journaling and of replication.
+//! * [`frame`]: what a node sends to a client, and the control frames both sides exchange.
+//! * [`codes`]: why a request was refused, and what became of it.
+//!
+//! Nothing here does I/O, reads a clock or allocates.
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod codes;
+pub mod facts;
+pub mod frame;
+pub mod record;
+pub mod units;
+
+pub use batch::{BatchHeader, BatchKind, BatchView};
+pub use facts::ClusterFacts;
+pub use record::{RecordHeader, RecordKind, RecordView};
+pub use units::*;
+
+/// Rounds `value` up to the next multiple of `align`, a power of two.
+#[must_use]
+pub const fn align_up(value: usize, align: usize) -> usize {
+    debug_assert!(align.is_power_of_two());
+    (value + align - 1) & !(align - 1)
+}
