@@ -53,7 +53,7 @@ pub enum Step {
 }
 
 /// Takes what an event produces. Encodes at once; nothing is kept.
-pub trait Sink<A: Application + ?Sized> {
+pub trait Sink<A: Application> {
     /// The one reply to the request, at most the cluster's `reply_max` bytes when encoded. Must be given
     /// exactly once per request, in any of its steps.
     fn reply(&mut self, reply: &A::Reply);
