@@ -3,8 +3,9 @@
 
 use ordain_types::NodeId;
 
-/// Longest peer frame, bytes: an append header and one batch of the largest size.
-pub const PEER_FRAME_MAX: usize = ordain_types::batch::BATCH_MAX + 1024;
+/// Longest peer frame, bytes: a header and 1 MiB of whole batches, so that a laggard catches up in few
+/// frames while a receiver's buffer stays small.
+pub const PEER_FRAME_MAX: usize = 1024 * 1024 + 1024;
 
 /// What happened between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
