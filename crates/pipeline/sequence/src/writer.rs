@@ -5,9 +5,7 @@ use ordain_ring::log::Producer;
 use ordain_types::batch::{
     self, BATCH_ALIGN, BATCH_HEADER, BatchKind, BatchView, SEGMENT_START_LEN, Seal, SegmentStart,
 };
-use ordain_types::{
-    BatchIndex, Chain, ClusterFacts, Lineage, Nanos, Position, Seq, Term, align_up,
-};
+use ordain_types::{BatchIndex, Chain, ClusterFacts, Lineage, Nanos, Position, Seq, Term, align_up};
 use zerocopy::IntoBytes;
 
 /// The end of a log: what the next batch must follow.
@@ -142,7 +140,13 @@ impl Writer {
     /// # Panics
     /// If the ring does not start at `tail`.
     #[must_use]
-    pub fn new(ring: Producer, facts: &ClusterFacts, lineage: Lineage, tail: Tail, ends: Option<usize>) -> Self {
+    pub fn new(
+        ring: Producer,
+        facts: &ClusterFacts,
+        lineage: Lineage,
+        tail: Tail,
+        ends: Option<usize>,
+    ) -> Self {
         assert_eq!(ring.published(), tail.position, "the ring must start at the log's end");
         Self {
             ring,
@@ -285,18 +289,25 @@ impl Writer {
         let Tail { position, index, next_seq, time, chain, .. } = self.tail;
         let bytes = self.ring.try_claim(len).expect("claimed before");
         let unsynced = index.0.saturating_sub(self.stamp.durable.0);
-        batch::seal(bytes, &Seal {
-            kind,
-            count,
-            // The first two batches are sealed by every node for itself and must not differ.
-            unsynced: if self.stamp.term == Term(0) { 0 } else { unsynced.min(u64::from(u16::MAX)) as u16 },
-            position,
-            index: index.next(),
-            term: self.stamp.term,
-            first_seq: next_seq,
-            time: time.max(self.stamp.wall),
-            previous: chain,
-        });
+        batch::seal(
+            bytes,
+            &Seal {
+                kind,
+                count,
+                // The first two batches are sealed by every node for itself and must not differ.
+                unsynced: if self.stamp.term == Term(0) {
+                    0
+                } else {
+                    unsynced.min(u64::from(u16::MAX)) as u16
+                },
+                position,
+                index: index.next(),
+                term: self.stamp.term,
+                first_seq: next_seq,
+                time: time.max(self.stamp.wall),
+                previous: chain,
+            },
+        );
         self.ring.publish(len);
         self.advance(position, len);
     }
@@ -351,7 +362,9 @@ impl Writer {
     /// The batch that ends where `end` says, if the ring still has it, in place.
     #[must_use]
     pub fn in_ring(&self, position: Position, end: Position) -> Option<&[u8]> {
-        self.ring.still_has(position).then(|| self.ring.published_bytes(position, (end.0 - position.0) as usize))
+        self.ring
+            .still_has(position)
+            .then(|| self.ring.published_bytes(position, (end.0 - position.0) as usize))
     }
 
     /// Cuts everything behind `keep` off; every consumer has let go of it.
