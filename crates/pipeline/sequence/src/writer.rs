@@ -131,8 +131,12 @@ pub struct Stamp {
     pub room: Position,
 }
 
+/// The ring no longer has a batch that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotInRing;
+
 /// Ends kept of recent batches: 64 Ki x 72 bytes. Peers behind that are served from segments.
-const ENDS: usize = 1 << 16;
+pub(crate) const ENDS: usize = 1 << 16;
 
 impl Writer {
     /// A writer that goes on at `tail`, where the ring starts.
@@ -163,6 +167,29 @@ impl Writer {
             },
             stamp: Stamp::default(),
         }
+    }
+
+    /// Writes the two batches that open every log, where they are missing: the same bytes on every node.
+    /// `genesis` are whole records.
+    ///
+    /// # Panics
+    /// If they do not fit into one batch.
+    pub fn open_log(&mut self, created: Nanos, genesis: &[Vec<u8>]) {
+        if self.tail.index >= BatchIndex(2) {
+            return;
+        }
+        // The journal waits for its segment; nothing else can be in the ring yet.
+        let room = Position(self.segment_size);
+        self.set_stamp(Stamp { term: Term(0), wall: created, durable: BatchIndex(0), room });
+        if genesis.is_empty() {
+            assert_eq!(self.seal_empty(BatchKind::Genesis), Put::Done);
+        } else {
+            for record in genesis {
+                assert_eq!(self.push(record), Put::Done);
+            }
+            self.seal(BatchKind::Genesis);
+        }
+        assert_eq!(self.tail.index, BatchIndex(2), "the genesis records must fit into one batch");
     }
 
     /// The end of the log. A batch that is being filled does not count.
