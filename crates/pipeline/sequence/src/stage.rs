@@ -122,8 +122,10 @@ impl<P: Peers> Log<P> {
             committed: registry.gauge("ordain_committed_batch", "Last committed batch."),
             elections: registry.counter("ordain_elections_won_total", "Times this node became leader."),
             cuts: registry.counter("ordain_log_cuts_total", "Uncommitted suffixes cut off the log."),
-            blocked: registry
-                .counter("ordain_log_blocked_total", "Cycles in which requests waited for ring, room or copies."),
+            blocked: registry.counter(
+                "ordain_log_blocked_total",
+                "Cycles in which requests waited for ring, room or copies.",
+            ),
         };
         Self {
             facts: config.facts,

@@ -105,7 +105,6 @@ pub enum Put {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Writer {
     ring: Producer,
     tail: Tail,
@@ -386,19 +385,47 @@ impl Writer {
         self.ends.push(self.tail);
     }
 
-    /// The batch that ends where `end` says, if the ring still has it, in place.
-    #[must_use]
-    pub fn in_ring(&self, position: Position, end: Position) -> Option<&[u8]> {
-        self.ring
-            .still_has(position)
-            .then(|| self.ring.published_bytes(position, (end.0 - position.0) as usize))
+    /// Whole consecutive batches from `first` on, in place and at most `bytes_max` bytes, with the index of
+    /// the last; `None` if not even one fits.
+    ///
+    /// # Errors
+    /// [`NotInRing`] if the ring no longer has the first.
+    pub fn batches_from(
+        &self,
+        first: BatchIndex,
+        bytes_max: usize,
+    ) -> Result<Option<(&[u8], BatchIndex)>, NotInRing> {
+        let start = self.ends.get(BatchIndex(first.0 - 1)).ok_or(NotInRing)?.position;
+        if start < self.ring.oldest() {
+            return Err(NotInRing);
+        }
+        // The end of a segment may be the end of the ring, which no slice crosses.
+        let reach = start.0 + (bytes_max as u64).min(self.segment_size - start.0 % self.segment_size);
+        let (mut through, mut end) = (None, start);
+        let mut index = first;
+        while let Some(next) = self.ends.get(index)
+            && next.position.0 <= reach
+        {
+            (through, end) = (Some(index), next.position);
+            index = index.next();
+        }
+        Ok(through.map(|last| (self.ring.published_bytes(start, (end.0 - start.0) as usize), last)))
     }
 
-    /// Cuts everything behind `keep` off; every consumer has let go of it.
-    pub fn cut(&mut self, keep: Tail) {
+    /// Whether [`Writer::append`] would find space for `len` bytes.
+    #[must_use]
+    pub fn has_space(&self, len: usize) -> bool {
+        self.ring.free() >= len
+    }
+
+    /// Cuts everything behind `keep` off; `false` while a consumer has not let go of it.
+    pub fn cut(&mut self, keep: Tail) -> bool {
         assert!(self.open.is_none() && keep.index <= self.tail.index);
-        self.ring.rewind(keep.position);
-        self.ends.cut(keep);
-        self.tail = keep;
+        let done = self.ring.rewind(keep.position);
+        if done {
+            self.ends.cut(keep);
+            self.tail = keep;
+        }
+        done
     }
 }
