@@ -670,12 +670,6 @@ pub struct PinnedBytes {
     len: usize,
 }
 
-impl core::fmt::Debug for PinnedBytes {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "PinnedBytes({} bytes)", self.len())
-    }
-}
-
 impl Deref for PinnedBytes {
     type Target = [u8];
 
