@@ -117,7 +117,7 @@ fn index(length: usize) -> BatchIndex {
 impl<'a> Cluster<'a> {
     fn new(voters: usize, policy: AckPolicy, mutation: Mutation, seed: u64, marks: &'a mut Marks) -> Self {
         let mut random = Random(seed);
-        let window = 1 + random.below(3) as u64;
+        let window = random.below(3) as u64;
         let loss = random.below(30);
         let mut cluster = Self {
             random,
@@ -445,7 +445,7 @@ impl<'a> Cluster<'a> {
 
     /// One random step.
     fn step(&mut self, odds: &Odds) -> Check {
-        self.now += self.random.below(3) as u64;
+        self.now += self.random.below(odds.pace) as u64;
         let at = self.random.below(self.voters);
         let other = (at + 1 + self.random.below(self.voters - 1)) % self.voters;
         if !self.nodes[at].up {
@@ -477,7 +477,7 @@ impl<'a> Cluster<'a> {
                         self.drain(at)?;
                     }
                 }
-                68..78 => {
+                68..78 if self.random.percent(odds.stream) => {
                     let most = self.random.below(4);
                     self.stream(at, other, most);
                 }
@@ -506,7 +506,7 @@ impl<'a> Cluster<'a> {
                 _ => {}
             }
         }
-        for _ in 0..1 + self.random.below(3) {
+        for _ in 0..1 + self.random.below(odds.deliver) {
             if self.net.is_empty() {
                 break;
             }
@@ -594,17 +594,24 @@ struct Odds {
     clean: usize,
     restart: usize,
     sync: usize,
+    stream: usize,
+    deliver: usize,
+    pace: usize,
 }
 
 fn run(voters: usize, policy: AckPolicy, mutation: Mutation, seed: u64, marks: &mut Marks) -> Check {
     let mut cluster = Cluster::new(voters, policy, mutation, seed, marks);
+    let mut pick = |choices: [usize; 4]| choices[cluster.random.below(4)];
     let odds = Odds {
-        crash: 1 + cluster.random.below(4),
-        seal: cluster.random.below(100),
-        reconnect: 5 + cluster.random.below(60),
-        clean: cluster.random.below(80),
-        restart: 5 + cluster.random.below(60),
-        sync: 10 + cluster.random.below(90),
+        crash: pick([0, 1, 2, 4]),
+        seal: pick([0, 20, 50, 100]),
+        reconnect: pick([5, 20, 50, 100]),
+        clean: pick([0, 20, 50, 90]),
+        restart: pick([5, 20, 50, 100]),
+        sync: pick([3, 10, 30, 100]),
+        stream: pick([15, 40, 100, 100]),
+        deliver: pick([2, 4, 8, 8]),
+        pace: pick([2, 3, 4, 5]),
     };
     cluster.start()?;
     for _ in 0..STEPS {
