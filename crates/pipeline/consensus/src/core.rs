@@ -140,8 +140,8 @@ pub struct Core {
     round_done: u64,
     round_wanted: u64,
 
-    /// Bounded: an input adds at most two effects per voter and five more, and the shell drains them
-    /// before the next.
+    /// An input adds at most two effects per voter and five more; the shell drains them before the next,
+    /// so that this never grows.
     effects: VecDeque<Effect>,
 }
 
@@ -208,7 +208,7 @@ impl Core {
             round_sent: 0,
             round_done: 0,
             round_wanted: 0,
-            effects: VecDeque::with_capacity(2 * voters + 8),
+            effects: VecDeque::with_capacity(2 * VOTERS_MAX + 8),
             config,
         };
         if voters > 1 {
