@@ -938,6 +938,9 @@ impl Core {
 
     /// R1.
     fn count(&mut self) {
+        if self.commit == self.log.last() {
+            return;
+        }
         let n = self.config.voters.len();
         let mut received = [BatchIndex::ZERO; VOTERS_MAX];
         let mut durable = [BatchIndex::ZERO; VOTERS_MAX];
