@@ -162,7 +162,10 @@ impl Core {
         assert!(boot > Boot::ZERO, "lives are counted from 1");
         let end = log.end();
         assert!(watermark <= durable && durable <= end.index, "the log lacks batches that were synced");
-        assert!(state.ack_term <= state.term && end.term <= state.term.max(state.ack_term));
+        assert!(
+            state.ack_term <= state.term && end.term <= state.term,
+            "the vote state is older than the log"
+        );
 
         let mut others: Vec<NodeId> = config.voters.iter().copied().filter(|id| *id != config.id).collect();
         others.sort_unstable();
@@ -487,10 +490,11 @@ impl Core {
         self.peer(id).map(|at| (self.peers[at].received, self.peers[at].durable))
     }
 
-    /// When [`Core::tick`] next has something to do.
+    /// When [`Core::tick`] next has something to do; `u64::MAX` if never.
     #[must_use]
     pub fn next_deadline(&self) -> Nanos {
         match self.role {
+            Role::Leader if self.peers.is_empty() => Nanos(u64::MAX),
             Role::Leader => self.repeat,
             Role::Follower => self.deadline,
             Role::PreCandidate | Role::Candidate => self.deadline.min(self.repeat),
