@@ -1,1 +1,74 @@
+//! What a stage is ([`Agent`]), how it reaches the world ([`disk`], [`net`], [`peer`]), and the cursors
+//! through which stages meet ([`shared`]).
+//!
+//! Nothing here opens a file or socket, starts a thread or reads a clock: `host` does for processes, `sim`
+//! for simulations.
 #![forbid(unsafe_code)]
+
+pub mod disk;
+pub mod metrics;
+pub mod net;
+pub mod peer;
+pub mod shared;
+pub mod wire;
+
+use core::fmt;
+use ordain_types::{Nanos, Now};
+
+/// A stage of the pipeline. Runners own threads, waiting and the clock; a stage only ever works.
+pub trait Agent: Send {
+    /// For thread names, metrics and errors.
+    fn name(&self) -> &'static str;
+
+    /// Does a bounded amount of work, about `limit` units of the stage's own kind (frames, records,
+    /// batches, completions), and says how much it did; zero means idle. Never blocks, sleeps, spawns,
+    /// spins or reads a clock: what must be waited for is a state that the next call looks at.
+    ///
+    /// # Errors
+    /// [`Fatal`] if the node must stop.
+    fn do_work(&mut self, now: Now, limit: usize) -> Result<usize, Fatal>;
+
+    /// Monotonic time at which the stage wants to be called though nothing arrives.
+    fn next_deadline(&self) -> Option<Nanos> {
+        None
+    }
+}
+
+impl<A: Agent + ?Sized> Agent for Box<A> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn do_work(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
+        (**self).do_work(now, limit)
+    }
+
+    fn next_deadline(&self) -> Option<Nanos> {
+        (**self).next_deadline()
+    }
+}
+
+/// Why a node must stop. Written for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fatal {
+    /// What happened, with the names and numbers needed to find it.
+    pub cause: String,
+    /// What the operator can do about it.
+    pub action: String,
+}
+
+impl Fatal {
+    /// A fatal condition with its cause and the operator's next action.
+    #[must_use]
+    pub fn new(cause: impl Into<String>, action: impl Into<String>) -> Self {
+        Self { cause: cause.into(), action: action.into() }
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. {}", self.cause, self.action)
+    }
+}
+
+impl std::error::Error for Fatal {}

@@ -1,0 +1,184 @@
+//! Where stages meet: cursors with one writer each, and the two handshakes (cutting the log, stopping)
+//! that need an answer. Stages know this and the rings, never each other.
+
+use ordain_types::{BatchIndex, Position, Stint};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A cursor on a cache line of its own: one writer stores with release, anybody loads with acquire.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Cursor(AtomicU64);
+
+impl Cursor {
+    /// The value, and everything its writer did before storing it.
+    #[must_use]
+    pub fn load(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Publishes a value.
+    pub fn store(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
+}
+
+/// Who has to let go of the log's end before it may be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The journal: in-flight writes are done, the cut is durable, its ring cursor is at or before it.
+    Journal = 0,
+    /// Apply: its ring cursor is at or before the cut, its state holds nothing from behind it.
+    Apply = 1,
+}
+
+/// Cutting an uncommitted suffix off the log: the log's writer asks, every holder answers, and only then
+/// is the range written anew.
+#[derive(Debug, Default)]
+pub struct Cut {
+    generation: Cursor,
+    keep: Cursor,
+    position: Cursor,
+    answers: [Cursor; 2],
+}
+
+impl Cut {
+    /// Asks for everything behind batch `keep`, which ends at `position`, to be let go. The writer
+    /// publishes nothing until [`Cut::is_done`].
+    pub fn ask(&self, keep: BatchIndex, position: Position) {
+        assert!(self.is_done(), "one cut at a time");
+        self.keep.store(keep.0);
+        self.position.store(position.0);
+        self.generation.store(self.generation.load() + 1);
+    }
+
+    /// The cut that `holder` has not answered yet: the last batch to keep and where it ends.
+    #[must_use]
+    pub fn asked(&self, holder: Holder) -> Option<(BatchIndex, Position)> {
+        (self.generation.load() != self.answers[holder as usize].load())
+            .then(|| (BatchIndex(self.keep.load()), Position(self.position.load())))
+    }
+
+    /// `holder` has let go.
+    pub fn answer(&self, holder: Holder) {
+        self.answers[holder as usize].store(self.generation.load());
+    }
+
+    /// Whether everybody has answered.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        let generation = self.generation.load();
+        self.answers.iter().all(|answer| answer.load() == generation)
+    }
+}
+
+/// The cursors of one node. Batch indices unless said otherwise.
+#[derive(Debug, Default)]
+pub struct Cursors {
+    /// Journal: the operating system has the batch's bytes.
+    pub written: Cursor,
+    /// Journal: synced, and at most W batches ahead of the stored watermark.
+    pub durable: Cursor,
+    /// Journal: the stored watermark. Never ahead of `durable`.
+    pub watermark: Cursor,
+    /// Journal: log [`Position`] up to which segments are prepared. Nothing may be sealed behind it.
+    pub room: Cursor,
+    /// Log: committed under the ack policy. Never goes back.
+    pub committed: Cursor,
+    /// Apply: applied. Goes back only through a cut.
+    pub applied: Cursor,
+    /// Log: [`Stint`]; odd while this node leads.
+    pub stint: Cursor,
+    /// Log: index of the first batch of the present stint. Stored before `stint`.
+    pub stint_first: Cursor,
+    /// Log: the leader's node id plus one, 0 if unknown.
+    pub leader: Cursor,
+    /// Log: read rounds completed, see [`Cursors::read_round_done`].
+    pub read_rounds: Cursor,
+    /// Journal: last vote state stored, by the number the log gave it.
+    pub vote_stored: Cursor,
+    /// Apply: earliest log time, nanoseconds, at which the application or a session's expiry wants a
+    /// tick; 0 if none.
+    pub tick_due: Cursor,
+    /// Cutting the log.
+    pub cut: Cut,
+    /// Graceful stop, first: 1 when the log stage will publish nothing more.
+    pub log_closed: Cursor,
+    /// Graceful stop, second: 1 when the journal has synced everything and set the clean mark.
+    pub journal_closed: Cursor,
+    /// Graceful stop, last: 1 when the gateway has sent every reply that was due.
+    pub gateway_closed: Cursor,
+    stopping: AtomicBool,
+}
+
+/// Handle of the cursors of a node.
+pub type Shared = Arc<Cursors>;
+
+impl Cursors {
+    /// The present stint.
+    #[must_use]
+    pub fn stint(&self) -> Stint {
+        Stint(self.stint.load())
+    }
+
+    /// Whether this node leads at present.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.stint.load() % 2 == 1
+    }
+
+    /// Whether what was written in `stint` as batch `index` may be answered. Reads `committed` before
+    /// `stint`: whoever saw a newer leader's commit position also sees that the stint is over.
+    #[must_use]
+    pub fn may_answer(&self, stint: Stint, index: BatchIndex) -> bool {
+        let committed = self.committed.load();
+        index.0 <= committed && self.stint() == stint
+    }
+
+    /// Whether the read round with this number is over.
+    #[must_use]
+    pub fn read_round_done(&self, round: u64) -> bool {
+        self.read_rounds.load() >= round
+    }
+
+    /// Asks every stage to stop taking new work. The gateway refuses it, the log stage seals what was
+    /// admitted, the journal syncs it, the gateway answers it; each says so in its `_closed` cursor.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Cursors::stop`] was called.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_waits_for_every_holder() {
+        let cut = Cut::default();
+        assert!(cut.is_done());
+        cut.ask(BatchIndex(4), Position(512));
+        assert_eq!(cut.asked(Holder::Apply), Some((BatchIndex(4), Position(512))));
+        cut.answer(Holder::Apply);
+        assert_eq!(cut.asked(Holder::Apply), None);
+        assert!(!cut.is_done());
+        cut.answer(Holder::Journal);
+        assert!(cut.is_done());
+    }
+
+    #[test]
+    fn nothing_of_an_ended_stint_is_answered() {
+        let cursors = Cursors::default();
+        cursors.stint.store(1);
+        cursors.committed.store(5);
+        assert!(cursors.may_answer(Stint(1), BatchIndex(5)));
+        assert!(!cursors.may_answer(Stint(1), BatchIndex(6)));
+        cursors.stint.store(2);
+        assert!(!cursors.may_answer(Stint(1), BatchIndex(5)));
+    }
+}

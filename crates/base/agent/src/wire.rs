@@ -1,0 +1,125 @@
+//! Messages on the rings between stages. They never leave the process; layouts may change at will.
+
+use ordain_types::{BatchIndex, Stint};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, little_endian::U64};
+
+/// Bytes of a [`Submission`].
+pub const SUBMISSION: usize = 16;
+
+/// What the gateway hands to the log stage, followed by a whole record or client frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Submission {
+    /// [`submission`].
+    pub kind: U64,
+    /// The connection ([`crate::net::ConnId`]) that asks, for what is no record.
+    pub conn: U64,
+}
+
+/// Bytes of a [`Question`].
+pub const QUESTION: usize = 32;
+
+/// What the log stage passes on to apply, followed by a whole client frame: it is answered from the state
+/// after batch `after`, and the answer leaves when that is committed and read round `round` is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Question {
+    /// [`submission`], never `RECORD`.
+    pub kind: U64,
+    /// The connection that asks.
+    pub conn: U64,
+    /// Batch after which it is answered.
+    pub after: U64,
+    /// Read round that the answer waits for.
+    pub round: U64,
+}
+
+/// Kinds of [`Submission`].
+pub mod submission {
+    /// A record to be sequenced as it stands.
+    pub const RECORD: u64 = 1;
+    /// A query frame: passed on to apply, behind everything sequenced before it.
+    pub const QUERY: u64 = 2;
+    /// A Resume frame: apply tells what it knows of the session.
+    pub const RESUME: u64 = 3;
+    /// A request whose number was used before: apply looks for the original reply. Never sequenced.
+    pub const DUPLICATE: u64 = 4;
+    /// A Subscribe frame: apply decides whether the key may read the stream.
+    pub const SUBSCRIBE: u64 = 5;
+}
+
+/// Bytes of a [`Delivery`].
+pub const DELIVERY: usize = 48;
+
+/// What apply hands to the gateway, followed by a whole server frame (or a body, for keys). It leaves when
+/// `index` is committed in `stint` and read round `round` is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Delivery {
+    /// [`delivery`].
+    pub kind: U64,
+    /// The connection, where the submission named one, or the correlation of a SessionOpen.
+    pub conn: U64,
+    /// Batch whose commitment is waited for.
+    pub index: U64,
+    /// Stint in which it was written. Outputs and keys carry 0: they wait for commitment alone.
+    pub stint: U64,
+    /// Read round that must be over; 0 for none.
+    pub round: U64,
+    /// For keys and sessions: the [`KeyId`](ordain_types::KeyId) concerned.
+    pub key: U64,
+}
+
+/// Kinds of [`Delivery`].
+pub mod delivery {
+    /// A Reply frame for whoever holds its session.
+    pub const REPLY: u64 = 1;
+    /// An Opened frame for connection `conn`; `key` owns the session.
+    pub const OPENED: u64 = 2;
+    /// An answer to a query, resume, duplicate or subscribe of connection `conn`.
+    pub const ANSWER: u64 = 3;
+    /// An output frame of a committed batch.
+    pub const OUTPUT: u64 = 4;
+    /// A [`KeyBody`](ordain_types::frame::KeyBody): key number `key` is as it says from now on.
+    pub const KEY: u64 = 5;
+    /// No frame: the session whose id is in `conn` was closed or has expired.
+    pub const CLOSED: u64 = 6;
+    /// No frame: apply starts over from an empty state; outputs and keys come anew from the first.
+    pub const RESTART: u64 = 7;
+}
+
+const _: () = assert!(size_of::<Submission>() == SUBMISSION);
+const _: () = assert!(size_of::<Question>() == QUESTION);
+const _: () = assert!(size_of::<Delivery>() == DELIVERY);
+
+impl Delivery {
+    /// The batch whose commitment is waited for.
+    #[must_use]
+    pub fn index(&self) -> BatchIndex {
+        BatchIndex(self.index.get())
+    }
+
+    /// The stint in which it was written.
+    #[must_use]
+    pub fn stint(&self) -> Stint {
+        Stint(self.stint.get())
+    }
+}
+
+/// What the log stage asks the journal to store before a vote or acknowledgement leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct VoteRequest {
+    /// Number of the request, dense from 1; [`Cursors::vote_stored`](crate::shared::Cursors) answers it.
+    pub number: U64,
+    /// Term.
+    pub term: U64,
+    /// Node voted for plus one; 0 for none.
+    pub voted_for: U64,
+    /// Highest term in which an append was accepted, or led.
+    pub ack_term: U64,
+    /// Promise floor that is owed (rule R2): term and index; zeros for none.
+    pub floor_term: U64,
+    /// See `floor_term`.
+    pub floor_index: U64,
+}
