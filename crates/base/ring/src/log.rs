@@ -301,6 +301,12 @@ impl Producer {
         Position(self.published)
     }
 
+    /// The oldest position whose bytes this producer can still read: nothing was claimed over them.
+    #[must_use]
+    pub const fn oldest(&self) -> Position {
+        Position(self.floor)
+    }
+
     /// Bytes from the end of what is published to the end of the ring, the bound of a claim. Never 0.
     #[must_use]
     pub fn until_end(&self) -> usize {
@@ -662,6 +668,12 @@ pub struct PinnedBytes {
     holder: u64,
     offset: usize,
     len: usize,
+}
+
+impl core::fmt::Debug for PinnedBytes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "PinnedBytes({} bytes)", self.len())
+    }
 }
 
 impl Deref for PinnedBytes {
