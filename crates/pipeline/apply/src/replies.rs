@@ -1,6 +1,5 @@
 //! Replies that a session keeps because its client has not confirmed them.
 
-use core::ops::Range;
 use ordain_types::codes::Code;
 use ordain_types::{Number, RecordView, Seq};
 use std::collections::VecDeque;
@@ -96,11 +95,6 @@ impl Replies {
         }
         self.floor += gone;
     }
-
-    /// The replies in order of their numbers.
-    pub fn numbers(&self) -> Range<u64> {
-        self.floor..self.next().0
-    }
 }
 
 /// Bytes in first-in, first-out order. Grows to the next power of two that holds what is kept at one time,
@@ -172,7 +166,7 @@ mod tests {
             let payload = vec![number as u8; (number as usize * 7) % 100];
             replies.push(Seq(number), request, Code::Executed, &payload);
             replies.confirm(Number(number.saturating_sub(number % 9)));
-            for number in replies.numbers() {
+            for number in replies.floor().0..replies.next().0 {
                 let kept = replies.get(Number(number)).unwrap();
                 let (first, second) = replies.payload(&kept);
                 assert_eq!([first, second].concat(), vec![number as u8; (number as usize * 7) % 100]);

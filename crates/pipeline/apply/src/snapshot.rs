@@ -33,6 +33,8 @@ const STREAMS: u8 = 3;
 const APPLICATION: u8 = 4;
 const END: u8 = 5;
 
+const KEY_ITEM: usize = 36;
+const STREAM_ITEM: usize = 16;
 const SESSION_ITEM: u8 = 1;
 const REPLY_ITEM: u8 = 2;
 
@@ -110,7 +112,7 @@ where
             }
             Part::Keys(from) => {
                 let keys = &state.keys.all()[from..];
-                let keys = &keys[..keys.len().min(CHUNK_FULL / size_of::<KeyBody>())];
+                let keys = &keys[..keys.len().min(CHUNK_FULL / KEY_ITEM)];
                 writer.chunk(KEYS, out, |out| {
                     for key in keys {
                         out.extend_from_slice(&key.public);
@@ -135,7 +137,7 @@ where
             }
             Part::Streams(from) => {
                 let streams = &state.streams.counts[from..];
-                let streams = &streams[..streams.len().min(CHUNK_FULL / 16)];
+                let streams = &streams[..streams.len().min(CHUNK_FULL / STREAM_ITEM)];
                 writer.chunk(STREAMS, out, |out| {
                     for (stream, count) in streams {
                         out.extend_from_slice(&stream.to_le_bytes());
@@ -395,11 +397,13 @@ where
     }
 
     fn keys(&mut self, mut fields: Fields<'_>) -> Result<(), SnapshotError> {
-        while let (Some(key), Some([permissions])) = (fields.take(), fields.numbers32()) {
+        let invalid = SnapshotError::Invalid("key");
+        while let Some(key) = fields.take() {
+            let Some([permissions]) = fields.numbers32() else { return Err(invalid) };
             let known = self.state.keys.all().len();
             let body = KeyBody { key, permissions: permissions.into(), reserved: [0; 4] };
             if self.state.keys.set(&body) != Some(KeyId(known as u32 + 1)) {
-                return Err(SnapshotError::Invalid("key"));
+                return Err(invalid);
             }
         }
         fields.end("key")
