@@ -124,6 +124,8 @@ struct Conn {
     sent: usize,
     /// The kernel may have bytes, an end or an error for us.
     readable: bool,
+    /// The peer has ended its side; the end comes when its bytes are read.
+    ending: bool,
     /// The kernel took everything we gave it so far.
     writable: bool,
     /// Room for sending is reported by the kernel. Asked for when a reader is first found to be slow,
@@ -146,6 +148,7 @@ impl Conn {
             outgoing: Vec::new(),
             sent: 0,
             readable: false,
+            ending: false,
             writable: true,
             watches_room: false,
             broken: false,
@@ -174,9 +177,9 @@ impl Conn {
         }
         match rustix::io::read(&self.fd, spare_capacity(&mut self.received)) {
             Ok(0) => self.broken = true,
-            // A short read leaves nothing behind: what comes later, an end too, is a new event.
+            // A short read leaves nothing behind but an end that was reported already.
             Ok(bytes) => {
-                self.readable = bytes >= room;
+                self.readable = bytes >= room || self.ending;
                 return true;
             }
             Err(Errno::AGAIN) => self.readable = false,
@@ -333,6 +336,7 @@ impl EpollNet {
             conn.broken |= flags.contains(EventFlags::ERR);
             let look = flags.intersects(INPUT | EventFlags::HUP | EventFlags::ERR);
             conn.readable |= look;
+            conn.ending |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP);
             if look {
                 list = !std::mem::replace(&mut conn.listed, true);
             }
