@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use ordain_agent::Fatal;
-use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
+use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
 use ordain_agent::shared::Shared;
 use ordain_agent::wire::VoteRequest;
 use ordain_journal::{Journal, Lanes, LogEnd, Metrics, OsBoot, Recovered, Recovery, RecoveryError};
