@@ -447,8 +447,10 @@ impl Node {
     }
 
     pub fn close(&mut self) {
+        self.cursors.log_closed.store(1);
         for _ in 0..1000 {
-            if self.journal.close(self.now).unwrap() {
+            self.work().unwrap();
+            if self.cursors.journal_closed.load() == 1 {
                 return;
             }
         }
