@@ -641,9 +641,9 @@ impl<D: Disk> Recovery<D> {
                 true => watermark.index.0.saturating_add(2 * w),
                 false => end.index.0.saturating_add(w),
             };
-            let owed = Floor { term: self.state.ack_term, index: BatchIndex(reach.max(end.index.0)) };
-            let log_end = Floor { term: end.term, index: end.index };
-            self.state.floor = self.state.floor.max(Some(owed.max(log_end)));
+            let term = self.state.ack_term.max(end.term);
+            let owed = Floor { term, index: BatchIndex(reach.max(end.index.0)) };
+            self.state.floor = self.state.floor.max(Some(owed));
         }
         self.state.boot = self.state.boot.next();
         self.state.os_boot = self.os_boot;
