@@ -8,7 +8,9 @@
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
 use ordain_agent::{Agent, Fatal};
-use ordain_api::{AppFactory, Application, Buf, Context, RequestDecoder, ResponseEncoder, Sink, Step, Stream};
+use ordain_api::{
+    AppFactory, Application, Buf, Context, RequestDecoder, ResponseEncoder, Sink, Step, Stream,
+};
 use ordain_apply::testkit::{CLIENT, Log, facts};
 use ordain_apply::{Apply, BatchSource, Parts};
 use ordain_counter::{
@@ -69,23 +71,29 @@ impl Sink<Counters> for Nowhere {
 }
 
 fn main() {
-    let batches = Arc::new(log());
+    compare("one reply", |_| Request::Burst { counter: 0, count: 0 });
+    compare("one reply and one output", |record| Request::Add { counter: (record % 1000) as u32, by: 1 });
+}
+
+fn compare(what: &str, request: impl Fn(u64) -> Request) {
+    let batches = Arc::new(log(request));
     let (mut alone, mut follower, mut leader) = (f64::MAX, f64::MAX, f64::MAX);
     for _ in 0..ROUNDS {
         alone = alone.min(application(&batches));
         follower = follower.min(stage(&batches, Stint(2)));
         leader = leader.min(stage(&batches, Stint(1)));
     }
-    println!("additions with one reply and one output each, best of {ROUNDS} rounds of {RECORDS} records");
+    println!("{what} a record, best of {ROUNDS} rounds of {RECORDS} records");
     println!("application alone  {alone:6.1} ns a record");
     println!("follower           {follower:6.1} ns a record: {:.1} beyond the application", follower - alone);
     println!("leader             {leader:6.1} ns a record: {:.1} beyond the application", leader - alone);
 }
 
-fn log() -> Vec<Vec<u8>> {
+fn log(request: impl Fn(u64) -> Request) -> Vec<Vec<u8>> {
     let (mut log, mut batches) = Log::new(&facts(), &CounterFactory);
     let open = RecordHeader { key: CLIENT.0.into(), ..Log::header(RecordKind::SessionOpen) };
-    let first = (0..SESSIONS).map(|_| log.push(open, OpenBody { reserved: [0; 8] }.as_bytes())).min().unwrap();
+    let first =
+        (0..SESSIONS).map(|_| log.push(open, OpenBody { reserved: [0; 8] }.as_bytes())).min().unwrap();
     batches.push(log.seal(BatchKind::Data));
     for record in 0..RECORDS {
         let number = record / SESSIONS + 1;
@@ -97,7 +105,7 @@ fn log() -> Vec<Vec<u8>> {
             key: CLIENT.0.into(),
             ..Log::header(RecordKind::Request)
         };
-        log.push(header, &Request::Add { counter: (record % 1000) as u32, by: 1 }.to_wire());
+        log.push(header, &request(record).to_wire());
         if (record + 1) % PER_BATCH == 0 {
             batches.push(log.seal(BatchKind::Data));
         }

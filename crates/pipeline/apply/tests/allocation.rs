@@ -69,7 +69,8 @@ fn a_stage_in_its_stride_allocates_nothing() {
     let facts = facts();
     let (mut log, mut batches) = Log::new(&facts, &CounterFactory);
     let open = RecordHeader { key: CLIENT.0.into(), ..Log::header(RecordKind::SessionOpen) };
-    let first = (0..SESSIONS).map(|_| log.push(open, OpenBody { reserved: [0; 8] }.as_bytes())).min().unwrap();
+    let first =
+        (0..SESSIONS).map(|_| log.push(open, OpenBody { reserved: [0; 8] }.as_bytes())).min().unwrap();
     batches.push(log.seal(BatchKind::Data));
     // Additions and bursts of several steps, with sixteen replies open, repetitions among them.
     for number in 1..=200_u64 {
