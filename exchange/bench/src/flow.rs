@@ -3,7 +3,7 @@
 //! Per 100 orders entered there are 60 cancels and 30 amends, each of an order that the flow entered and has not
 //! cancelled, recent ones more often. Of the orders entered, 5 % are market orders, 5 % immediate or cancel,
 //! 2 % fill or kill, and the rest rest, of which 10 % are priced to trade at once. Distances from the middle
-//! price and sizes follow a power law (the probability of n falls with its square), accounts and instruments
+//! price and sizes follow a power law (the probability of n falls as n to the power of 3/2), accounts and instruments
 //! Zipf's law. Stop orders, some 3 % of real flow, are not among the exchange's order types; limit orders
 //! stand in their place.
 //!
@@ -48,9 +48,11 @@ const MIDDLE: i64 = 10_000;
 const LOWEST: i64 = 5_000;
 const HIGHEST: i64 = 20_000;
 /// Largest distance from the middle, ticks.
-const DISTANCE_MAX: u16 = 2_000;
+const DISTANCE_MAX: u16 = 1_000;
+/// An old order as near to the middle as this is taken to be filled and forgotten.
+const NEAR: i64 = 2;
 /// Largest size, lots.
-const SIZE_MAX: u16 = 1_000;
+const SIZE_MAX: u16 = 200;
 /// What every account is given in every currency, minor units.
 const FUNDS: u64 = 100_000_000_000_000;
 
@@ -97,8 +99,9 @@ impl Table {
         Self::new(places, count, |number| (1 << 40) / number)
     }
 
-    fn square(places: usize, count: u16) -> Self {
-        Self::new(places, count, |number| (1 << 40) / (number * number))
+    /// The probability of n falls as n to the power of 3/2.
+    fn power_law(places: usize, count: u16) -> Self {
+        Self::new(places, count, |number| (1 << 40) / (number * number.isqrt()))
     }
 
     #[inline]
@@ -147,8 +150,8 @@ impl Flow {
             random: Random(settings.seed),
             accounts: Table::zipf(1 << 17, accounts),
             instruments: Table::zipf(1 << 12, settings.instruments as u16),
-            distances: Table::square(1 << 13, DISTANCE_MAX),
-            sizes: Table::square(1 << 12, SIZE_MAX),
+            distances: Table::power_law(1 << 13, DISTANCE_MAX),
+            sizes: Table::power_law(1 << 12, SIZE_MAX),
             middles: vec![MIDDLE; settings.instruments as usize],
             sent: vec![Sent::default(); settings.live_max],
             newest: 0,
@@ -176,16 +179,16 @@ impl Flow {
 
     fn enter(&mut self) -> usize {
         let next = (self.newest + 1) % self.sent.len();
-        if self.sent[next].account != 0 {
+        if self.sent[next].account != 0 && self.distance(next) > NEAR {
             return self.cancel_at(next);
         }
         let draw = self.random.next();
         let account = u32::from(self.accounts.draw(draw));
-        let instrument = u32::from(self.instruments.draw(draw >> 20));
-        let quantity = u64::from(self.sizes.draw(draw >> 36));
+        let instrument = u32::from(self.instruments.draw(draw >> 18));
+        let quantity = u64::from(self.sizes.draw(draw >> 34));
         let buys = draw >> 63 == 0;
         let side = if buys { Side::Buy } else { Side::Sell };
-        let middle = self.drift(instrument, draw >> 56);
+        let middle = self.drift(instrument, draw >> 53);
         let kind = self.random.next();
         let distance = i64::from(self.distances.draw(kind >> 32));
         let outwards = if buys { -distance } else { distance };
@@ -216,7 +219,7 @@ impl Flow {
     /// Moves an instrument's middle price now and then.
     fn drift(&mut self, instrument: u32, draw: u64) -> i64 {
         let middle = &mut self.middles[instrument as usize - 1];
-        let step = match draw & 63 {
+        let step = match draw & 511 {
             0 => 1,
             1 => -1,
             _ => 0,
@@ -225,13 +228,27 @@ impl Flow {
         *middle
     }
 
-    /// An order sent and not cancelled, recent ones more often.
+    /// How far from the middle, on its own side, an order stands. Not above 0: surely filled.
+    #[inline]
+    fn distance(&self, at: usize) -> i64 {
+        let sent = &self.sent[at];
+        let middle = self.middles[usize::from(sent.instrument).saturating_sub(1)];
+        if sent.buys { middle - sent.price } else { sent.price - middle }
+    }
+
+    /// An order sent and not cancelled, recent ones more often; of two, the one less likely to be filled.
     #[inline]
     fn pick(&mut self) -> Option<usize> {
+        let candidates = [self.candidate(), self.candidate()];
+        candidates.into_iter().flatten().max_by_key(|at| self.distance(*at))
+    }
+
+    #[inline]
+    fn candidate(&mut self) -> Option<usize> {
         const TRIES: usize = 8;
         let draw = self.random.next();
         let skewed = ((draw >> 32) * (draw & 0xffff_ffff)) >> 32;
-        let age = (skewed * self.sent.len() as u64 >> 32) as usize;
+        let age = ((skewed * self.sent.len() as u64) >> 32) as usize;
         let start = self.newest + self.sent.len() - age;
         (start..start + TRIES).map(|at| at % self.sent.len()).find(|at| self.sent[*at].account != 0)
     }
