@@ -87,7 +87,7 @@ pub struct Ports<N, D, P> {
 /// How the application reads and writes.
 pub struct App<F, D, E> {
     /// Makes it.
-    pub factory: F,
+    pub factory: Arc<F>,
     /// Reads requests.
     pub decoder: D,
     /// Writes answers.
@@ -233,7 +233,7 @@ where
         let (delivery_sender, delivery_receiver) = spsc::channel(config.delivery_ring);
         let apply = Apply::new(Parts {
             facts,
-            factory: self.app.factory_handle(),
+            factory: self.app.factory.clone(),
             decoder: self.app.decoder.clone(),
             encoder: self.app.encoder.clone(),
             source: Source::new(LogReader::new(
@@ -253,7 +253,7 @@ where
             facts,
             &recovered,
             rest.journal,
-            ring,
+            ring.clone(),
             vote_receiver,
             shared.clone(),
             ordain_journal::Metrics::register(&self.registry),
@@ -295,6 +295,7 @@ where
                 decoder: self.app.decoder.clone(),
                 requests: request_sender,
                 deliveries: delivery_receiver,
+                ring,
                 shared: shared.clone(),
             },
             &self.registry,
@@ -394,10 +395,12 @@ fn consensus_recovered(recovered: &Recovered, log: Terms) -> ordain_consensus::R
             floor: state.floor.map(|floor| ConsensusEnd { term: floor.term, index: floor.index }),
         },
         boot: state.boot,
-        clean: recovered.was_clean,
-        torn: recovered.tail_cut,
+        // Recovery found out what a dirty stop cost and has stored the floor with the new boot number:
+        // everything that is left is synced.
+        clean: true,
+        torn: false,
         log,
         durable: recovered.end.index,
-        watermark: recovered.watermark_before.index,
+        watermark: state.watermark.index,
     }
 }

@@ -434,12 +434,14 @@ impl<D: Disk> Journal<D> {
                 self.cursors.room.store(self.room.0);
                 if self.retry_at.take().is_some() {
                     self.metrics.no_room.set(0);
+                    self.cursors.disk_full.store(0);
                     tracing::info!(room = self.room.0, "the disk has room for segments again");
                 }
             }
             Err(DiskError::NoSpace) => {
                 if self.retry_at.replace(now.mono.plus(RETRY)).is_none() {
                     self.metrics.no_room.set(1);
+                    self.cursors.disk_full.store(1);
                     tracing::warn!(
                         bytes = self.segment_size,
                         "no space for a new segment: requests are refused once the prepared ones are full. \
@@ -539,7 +541,7 @@ fn walk(bytes: &[u8], from: Mark) -> Mark {
     while let Ok((header, _)) = BatchHeader::ref_from_prefix(rest) {
         let Some(behind) = rest.get(header.len()..) else { break };
         at = Mark { index: at.index.next(), position: header.end() };
-        assert!(header.index() == at.index && header.len() > 0, "the ring holds the log in order");
+        assert!(header.index() == at.index, "the ring holds the log in order");
         rest = behind;
     }
     assert!(at.position.0 - from.position.0 == (bytes.len() - rest.len()) as u64, "the ring holds batches in place");

@@ -139,6 +139,11 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
+    /// Gives the disk back.
+    pub fn into_disk(self) -> D {
+        self.disk
+    }
+
     /// Where the next batch begins.
     #[must_use]
     pub const fn position(&self) -> Position {
