@@ -121,7 +121,7 @@ struct Rest<N, D, P> {
 }
 
 enum State<N, D, P> {
-    Recover(Recovery<D>, Rest<N, D, P>),
+    Recover(Box<Recovery<D>>, Rest<N, D, P>),
     Refill(Box<Refill<D>>, Rest<N, D, P>),
     Done,
 }
@@ -152,10 +152,13 @@ where
     pub fn new(config: NodeConfig, ports: Ports<N, D, P>, app: App<F, Q, E>, registry: Registry) -> Self {
         let segment = config.facts.segment_size as usize;
         assert!(config.ring_size.is_multiple_of(segment), "the ring is a whole number of segments");
-        assert!(config.voters.len() == 1 || config.ring_size >= 2 * segment, "with peers, at least two segments");
+        assert!(
+            config.voters.len() == 1 || config.ring_size >= 2 * segment,
+            "with peers, at least two segments"
+        );
         let recovery = Recovery::new(&config.facts, config.os_boot, ports.recovery);
         let rest = Rest { net: ports.net, peers: ports.peers, journal: ports.journal, replay: ports.replay };
-        Self { config, registry, app, state: State::Recover(recovery, rest) }
+        Self { config, registry, app, state: State::Recover(Box::new(recovery), rest) }
     }
 
     /// Bytes of log checked so far, and to check.
@@ -184,7 +187,10 @@ where
                     self.state = State::Refill(Box::new(refill), rest);
                 }
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(Fatal::new("the node cannot start from its journal", error.to_string())));
+                    return Poll::Ready(Err(Fatal::new(
+                        "the node cannot start from its journal",
+                        error.to_string(),
+                    )));
                 }
             },
             State::Refill(mut refill, rest) => match refill.step() {
@@ -344,7 +350,9 @@ impl<D: Disk> Refill<D> {
             }
             Ok(Peek::Pending) => Ok(false),
             Ok(Peek::End) => Ok(self.writer.tail().index == end),
-            Err(error) => Err(Fatal::new("the journal changed while the node was starting", error.to_string())),
+            Err(error) => {
+                Err(Fatal::new("the journal changed while the node was starting", error.to_string()))
+            }
         }
     }
 }

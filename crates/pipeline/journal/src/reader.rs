@@ -121,7 +121,13 @@ impl<D: Disk> LogReader<D> {
 
     /// A reader that never joins the ring, so that it holds nobody up.
     #[must_use]
-    pub fn segments_only(segment_size: u64, at: Position, next: BatchIndex, cursors: Shared, disk: D) -> Self {
+    pub fn segments_only(
+        segment_size: u64,
+        at: Position,
+        next: BatchIndex,
+        cursors: Shared,
+        disk: D,
+    ) -> Self {
         Self {
             segment_size,
             cursors,
