@@ -122,8 +122,7 @@ where
         }
         let holds_records = matches!(header.kind(), BatchKind::Data | BatchKind::Genesis);
         let left = if holds_records { header.count.get() } else { 0 };
-        // Deadlines act under the seq of a record, so they wait for a batch that has one.
-        self.batch = Some(Progress { timers: left > 0, offset: 0, left });
+        self.batch = Some(Progress { timers: true, offset: 0, left });
         Ok(())
     }
 
@@ -147,10 +146,13 @@ where
         assert!(batch.header.index() == self.state.index(), "the batch that was begun");
         if let Some(event) = self.event.take() {
             self.run(event, out, |app, context, sink| app.resume(context, sink))?;
-        } else if progress.timers {
-            progress.timers = self.timer(batch.header.first_seq(), out)?;
-        } else if progress.left > 0 {
-            self.record(batch, &mut progress, out)?;
+        } else {
+            if progress.timers {
+                progress.timers = self.timer(batch.header.first_seq(), out)?;
+            }
+            if !progress.timers && progress.left > 0 {
+                self.record(batch, &mut progress, out)?;
+            }
         }
         if progress.timers || progress.left > 0 || self.event.is_some() {
             self.batch = Some(progress);
@@ -228,7 +230,10 @@ where
                 }
             }
             RecordKind::SessionOpen => self.state.open_session(out, seq, &record),
-            RecordKind::SessionKeepAlive => self.state.sessions.touch(&record, self.state.time),
+            RecordKind::SessionKeepAlive => {
+                // Nobody waits for an answer.
+                let _ = self.state.sessions.touch(&record, self.state.time);
+            }
             RecordKind::Tick => {}
             RecordKind::Genesis => {
                 return Err(broken(format!("record {seq} is a seed request outside the genesis batch")));
@@ -241,8 +246,7 @@ where
     /// otherwise it has been answered.
     fn admit<O: Emit>(&mut self, seq: Seq, record: &RecordView<'_>, out: &mut O) -> Option<Keep> {
         let state = &mut self.state;
-        state.sessions.touch(record, state.time);
-        match state.sessions.judge(record) {
+        match state.sessions.admit(record, state.time) {
             Verdict::Execute(slot) => Some((slot, Fingerprint::of(record))),
             verdict => {
                 self.counts.duplicates += u64::from(matches!(verdict, Verdict::Repeat(..)));
@@ -259,9 +263,10 @@ where
         record: &RecordView<'_>,
         out: &mut O,
     ) -> Result<(), Fatal> {
-        let request = self.decoder.decode(record.header.schema, record.payload).map_err(|Malformed(why)| {
-            broken(format!("record {} is no request of this application: {why}", context.seq))
-        })?;
+        let request =
+            self.decoder.decode(record.header.schema, record.payload).map_err(|Malformed(why)| {
+                broken(format!("record {} is no request of this application: {why}", context.seq))
+            })?;
         self.run(Event::new(context, cause), out, |app, context, sink| app.apply(request, context, sink))
     }
 
@@ -375,7 +380,13 @@ where
     ///
     /// # Errors
     /// [`Malformed`] if the payload is no query of the application.
-    pub fn query(&self, asker: &Querier, schema: u8, payload: &[u8], out: &mut Buf<'_>) -> Result<(), Malformed> {
+    pub fn query(
+        &self,
+        asker: &Querier,
+        schema: u8,
+        payload: &[u8],
+        out: &mut Buf<'_>,
+    ) -> Result<(), Malformed> {
         let query = self.decoder.decode_query(schema, payload)?;
         let context = Context {
             seq: self.last_seq(),
@@ -468,8 +479,7 @@ impl<A: Application, E: ResponseEncoder<A>, O: Emit> Sink<A> for EventSink<'_, E
             return;
         }
         let seq = self.event.context.seq;
-        self.state
-            .reply(self.out, &asker, (Code::Executed, seq), keep, |buf| self.encoder.reply(reply, buf));
+        self.state.reply(self.out, &asker, (Code::Executed, seq), keep, |buf| self.encoder.reply(reply, buf));
     }
 
     fn output(&mut self, stream: Stream, output: &A::Output) {
