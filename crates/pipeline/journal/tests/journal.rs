@@ -46,7 +46,8 @@ fn what_is_found_waiting_is_written_at_once_up_to_the_end_of_the_segment() {
     node.publish(&batches);
     node.settle();
     let history = world.lock().history.clone();
-    let log: Vec<_> = history.iter().filter(|line| !line.contains("create") && !line.contains("State")).collect();
+    let log: Vec<_> =
+        history.iter().filter(|line| !line.contains("create") && !line.contains("State")).collect();
     assert_eq!(log, ["write 0", "sync 0", "write 1", "sync 1"]);
     assert_eq!(node.cursors.written.load(), node.maker.end.index.0);
     assert_eq!(node.cursors.durable.load(), node.maker.end.index.0);

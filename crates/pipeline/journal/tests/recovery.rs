@@ -205,7 +205,8 @@ fn an_unsynced_tail_may_be_lost_in_any_order() {
         for kept in 0..1_u32 << sectors {
             let world = world.after_power_loss(|sector| kept >> sector & 1 == 1);
             let expected = whole(&node.maker.ends, &world.log(), &original);
-            let recovered = recover(&world, &facts, 2).unwrap_or_else(|error| panic!("kept {kept:b}: {error}"));
+            let recovered =
+                recover(&world, &facts, 2).unwrap_or_else(|error| panic!("kept {kept:b}: {error}"));
             assert_eq!(recovered.end, expected, "kept {kept:b}");
             assert!(recovered.end.index >= synced.index);
             let behind = &world.log()[expected.position.0 as usize..];
@@ -305,21 +306,20 @@ fn directories_that_are_not_whole_are_refused_each_with_its_reason() {
     check(&remove(FileId::Segment(0)), &|e| *e == RecoveryError::MissingSegment { number: 0 });
     check(&remove(FileId::Segment(1)), &|e| *e == RecoveryError::MissingSegment { number: 1 });
     check(
-        &|world| world.lock().files.retain(|file, _| *file <= FileId::Segment(0) || *file == FileId::NodeState),
+        &|world| {
+            world.lock().files.retain(|file, _| *file <= FileId::Segment(0) || *file == FileId::NodeState)
+        },
         &|e| *e == RecoveryError::MissingSegment { number: 1 },
     );
-    check(
-        &|world| world.lock().files.get_mut(&FileId::Segment(1)).unwrap().durable.truncate(1000),
-        &|e| *e == RecoveryError::FileSize { number: 1, found: 1000, expected: SEGMENT },
-    );
-    check(
-        &|world| world.lock().files.get_mut(&FileId::NodeState).unwrap().durable.fill(1),
-        &|e| matches!(e, RecoveryError::State(_)),
-    );
-    check(
-        &|world| world.lock().files.get_mut(&FileId::NodeState).unwrap().durable.fill(0),
-        &|e| matches!(e, RecoveryError::State(_)),
-    );
+    check(&|world| world.lock().files.get_mut(&FileId::Segment(1)).unwrap().durable.truncate(1000), &|e| {
+        *e == RecoveryError::FileSize { number: 1, found: 1000, expected: SEGMENT }
+    });
+    check(&|world| world.lock().files.get_mut(&FileId::NodeState).unwrap().durable.fill(1), &|e| {
+        matches!(e, RecoveryError::State(_))
+    });
+    check(&|world| world.lock().files.get_mut(&FileId::NodeState).unwrap().durable.fill(0), &|e| {
+        matches!(e, RecoveryError::State(_))
+    });
     // A segment of another cluster in place of the second one.
     let other = ClusterFacts { cluster: ClusterId([8; 16]), ..facts.clone() };
     let (foreign, ..) = journal(&other);

@@ -385,19 +385,7 @@ impl Node {
         let maker = Maker::new(facts, recovered.end);
         let world = world.clone();
         let now = Now { mono: Nanos(1), wall: Nanos(1) };
-        Ok(Self {
-            world,
-            maker,
-            producer,
-            ring,
-            journal,
-            votes,
-            vote: 0,
-            cursors,
-            recovered,
-            metrics,
-            now,
-        })
+        Ok(Self { world, maker, producer, ring, journal, votes, vote: 0, cursors, recovered, metrics, now })
     }
 
     pub fn publish(&mut self, batches: &[Vec<u8>]) {
