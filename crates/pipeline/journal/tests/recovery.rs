@@ -84,6 +84,25 @@ fn a_killed_node_is_clean_and_a_node_without_power_is_dirty() {
 }
 
 #[test]
+fn what_a_failed_sync_left_in_the_page_cache_becomes_durable() {
+    let facts = facts(1);
+    let world = World::default();
+    let mut node = Node::start(&world, &facts);
+    node.data(2);
+    node.rest();
+    let batches: Vec<_> = [3, 2, 3].into_iter().flat_map(|units| node.maker.units(units)).collect();
+    for batch in batches {
+        let at = BatchHeader::parse(&batch).unwrap().position().0;
+        let mut state = world.lock();
+        let file = state.files.get_mut(&FileId::Segment(at / SEGMENT)).unwrap();
+        file.forgotten.push(((at % SEGMENT) as usize, batch));
+    }
+    assert_eq!(recover(&world, &facts, 1).unwrap().end, node.maker.end);
+    let recovered = recover(&world.after_power_loss(|_| false), &facts, 2).unwrap();
+    assert_eq!(recovered.end, node.maker.end, "the watermark says that it is on disk");
+}
+
+#[test]
 fn a_journal_cut_at_every_byte() {
     let facts = facts(3);
     let (world, maker, marked) = journal(&facts);

@@ -65,7 +65,7 @@ fn recovery_and_reading() {
             let mut durable = segment.to_vec();
             durable.resize(LARGE as usize, 0);
             let file = ordain_agent::disk::FileId::Segment(number as u64);
-            world.lock().files.insert(file, File { durable, unsynced: Vec::new() });
+            world.lock().files.insert(file, File { durable, ..File::default() });
         }
         // Once to move the watermark to the end, once to measure.
         recover(&world, &facts, 1).unwrap();
