@@ -77,6 +77,8 @@ pub struct State {
     pub files: BTreeMap<FileId, File>,
     /// Operations that will still be carried out; then everything stands still.
     pub budget: Option<usize>,
+    /// Operations on the node state wait for ever.
+    pub stalled: bool,
     /// Carried out, as text, for tests that look at the order.
     pub history: Vec<String>,
     hook: Option<Hook>,
@@ -225,7 +227,8 @@ impl Disk for Lane {
 
     fn poll(&mut self) -> Option<DiskDone> {
         let mut state = self.world.lock();
-        if self.queue.is_empty() {
+        let is_state = |op: &DiskOp| matches!(op, DiskOp::Write { file, .. } | DiskOp::Sync { file, .. } if *file == FileId::NodeState);
+        if self.queue.is_empty() || state.stalled && is_state(&self.queue[0]) {
             return None;
         }
         match &mut state.budget {
