@@ -183,6 +183,18 @@ fn durability_is_reported_at_most_w_beyond_the_stored_watermark() {
     node.rest();
     assert_eq!(node.journal.state().watermark.index, end.index);
     assert_eq!(node.journal.next_deadline(), None, "nothing is left to do");
+    // The node state's disk hangs: the log is synced on, and reported up to W.
+    world.lock().stalled = true;
+    for _ in 0..2 * facts.unsynced_max {
+        node.data(1);
+        node.settle();
+    }
+    assert_eq!(node.cursors.written.load(), node.maker.end.index.0);
+    assert_eq!(node.cursors.durable.load(), end.index.0 + facts.unsynced_max);
+    world.lock().stalled = false;
+    node.rest();
+    assert_eq!(node.cursors.durable.load(), node.maker.end.index.0);
+    assert_eq!(node.cursors.watermark.load(), node.maker.end.index.0);
 }
 
 #[test]
