@@ -54,8 +54,14 @@ fn a_restored_copy_writes_the_same_snapshot() {
     let bytes = snapshot_of(kit.live());
     let copy = load(&facts(), &CounterFactory, &bytes).unwrap();
     assert!(snapshot_of(&copy) == bytes);
-    assert_eq!((copy.applied(), copy.end(), copy.time()), (kit.live().applied(), kit.live().end(), kit.live().time()));
-    assert_eq!(copy.resume(ordain_types::SessionId(4), CLIENT), kit.live().resume(ordain_types::SessionId(4), CLIENT));
+    assert_eq!(
+        (copy.applied(), copy.end(), copy.time()),
+        (kit.live().applied(), kit.live().end(), kit.live().time())
+    );
+    assert_eq!(
+        copy.resume(ordain_types::SessionId(4), CLIENT),
+        kit.live().resume(ordain_types::SessionId(4), CLIENT)
+    );
     assert!(copy.may_read(Stream::Session(ordain_types::SessionId(4)), CLIENT, 0));
 }
 
@@ -70,7 +76,11 @@ fn every_step_is_bounded_and_every_part_is_taken_whole() {
         let step = kit.live().snapshot(&mut writer, &mut part);
         assert!(part.len() < 80 * 1024);
         for cut in [0, 1, 8, part.len() / 2, part.len() - 1] {
-            assert_eq!(loader.take(&CounterFactory, &part[..cut.min(part.len() - 1)]), Ok(0), "a part cut short");
+            assert_eq!(
+                loader.take(&CounterFactory, &part[..cut.min(part.len() - 1)]),
+                Ok(0),
+                "a part cut short"
+            );
         }
         assert_eq!(loader.take(&CounterFactory, &part), Ok(part.len()));
         all.extend_from_slice(&part);
@@ -94,7 +104,8 @@ fn large_tables_take_several_chunks() {
         while copy.step(&batch, &mut Discard::default()).unwrap() == Step::More {}
     };
     batches.iter().for_each(|batch| run(batch));
-    let open = RecordHeader { kind: RecordKind::SessionOpen as u8, key: CLIENT.0.into(), ..RecordHeader::default() };
+    let open =
+        RecordHeader { kind: RecordKind::SessionOpen as u8, key: CLIENT.0.into(), ..RecordHeader::default() };
     let sessions: Vec<_> = (0..20).map(|_| log.push(open, &[0; 8])).collect();
     run(&log.seal(BatchKind::Data));
     for session in sessions {
@@ -133,7 +144,8 @@ fn what_does_not_belong_here_is_refused_by_name() {
         }
     }
     let bytes = snapshot_of(state().live());
-    let error = |facts: &ClusterFacts, name, version| load(facts, &Renamed(name, version), &bytes).unwrap_err();
+    let error =
+        |facts: &ClusterFacts, name, version| load(facts, &Renamed(name, version), &bytes).unwrap_err();
     assert_eq!(error(&facts(), "exchange", 1), SnapshotError::OtherApplication("counter".into()));
     assert!(matches!(error(&facts(), "counter", 2), SnapshotError::Application(_)));
     let other = ClusterFacts { created: Nanos(5), ..facts() };
