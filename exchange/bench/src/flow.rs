@@ -195,7 +195,7 @@ impl Flow {
         self.next_id += 1;
         let id = self.next_id;
         let limit = |offset: i64| NewOrder::limit(account, instrument, id, side, middle + offset, quantity);
-        let order = match (kind & 0xffff_ffff) * 1_000 >> 32 {
+        let order = match ((kind & 0xffff_ffff) * 1_000) >> 32 {
             0..50 => NewOrder::market(account, instrument, id, side, quantity),
             50..100 => limit(-outwards).lasting(TimeInForce::Ioc),
             100..120 => limit(-outwards).lasting(TimeInForce::Fok),
