@@ -1,1 +1,14 @@
+//! The shell around the stages: threads, the disk, sockets, the clock, configuration, operation. The only
+//! place of a node with system calls and threads.
 #![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod config;
+pub mod disk;
+pub mod doorbell;
+pub mod facts;
+pub mod floors;
+pub mod net;
+pub mod ops;
+pub mod runner;
+pub mod server;

@@ -46,9 +46,13 @@ fn misuse_panics() {
     let pin = consumer.pin(Position(16), 8).unwrap();
     check_panics("from 16 on are pinned", || consumer.release(9));
     check_panics("up to 24 are pinned", || consumer.rewind(Position(23)).unwrap());
+    assert!(!producer.rewind(Position(47)));
     consumer.release(8);
     drop(pin);
     consumer.release(1);
+    consumer.rewind(Position(47)).unwrap();
+    assert!(producer.rewind(Position(47)));
+    assert_eq!(consumer.available(ALL).len(), 30);
 }
 
 #[test]
@@ -194,6 +198,11 @@ fn check(capacity: usize, start: u64, ops: Vec<Op>) {
         let reach = reaches.chain(pins.iter().filter_map(|pin| Some(pin.left?.1))).max().unwrap_or(0);
         let oldest = ring.oldest().0;
         assert!(oldest <= published && oldest <= gate);
+        assert!(producer.still_has(Position(oldest)) && producer.still_has(Position(published)));
+        assert!(
+            !producer.still_has(Position(published + 1))
+                && (oldest == 0 || !producer.still_has(Position(oldest - 1)))
+        );
         highest = highest.max(published);
         let given_up = claim_end.max(highest + capacity / 16).saturating_sub(capacity);
         assert!(oldest <= given_up.max(start), "{oldest} is given up too early");
@@ -207,6 +216,9 @@ fn check(capacity: usize, start: u64, ops: Vec<Op>) {
         match op {
             Op::Claim { len, publish } => {
                 let len = len.min(producer.until_end());
+                if claimed > 0 {
+                    assert_eq!(producer.try_claim(claimed).map(|space| space.len()), Some(claimed));
+                }
                 let space = producer.try_claim(len);
                 assert_eq!(space.is_some(), len as u64 <= free);
                 let Some(space) = space else { continue };
@@ -362,7 +374,7 @@ fn read_to(mut consumer: Consumer, end: u64, step: usize) {
 #[test]
 fn threads_read_join_pin_and_leave_while_the_producer_writes() {
     const CAPACITY: usize = 512;
-    let end: u64 = if cfg!(miri) { 4096 } else { 1 << 20 };
+    let end: u64 = if cfg!(miri) { 4096 } else { 1 << 18 };
     let (mut producer, ring) = LogRing::new(CAPACITY, Position(0));
     let resident = ring.join_tail().unwrap();
     let mut journal = ring.join_tail().unwrap();
