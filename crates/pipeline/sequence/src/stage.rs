@@ -107,6 +107,8 @@ pub struct Log<P> {
     cutting: Option<Tail>,
     /// Local progress that consensus was told of: written, durable, watermark.
     progress: [u64; 3],
+    /// What this cycle did that others may be waiting for.
+    worked: usize,
     metrics: Metrics,
 }
 
@@ -149,6 +151,7 @@ impl<P: Peers> Log<P> {
             persists: 0,
             cutting: None,
             progress: config.progress.map(BatchIndex::get),
+            worked: 0,
             metrics,
         }
     }
@@ -232,6 +235,7 @@ impl<P: Peers> Log<P> {
     /// Carries out what consensus decided.
     fn effects(&mut self) -> Result<(), Fatal> {
         while let Some(effect) = self.core.pop() {
+            self.worked += 1;
             match effect {
                 Effect::Persist(state) => self.persist(state)?,
                 Effect::Send { to, message } => self.send(to, &message, &[]),
@@ -503,6 +507,7 @@ impl<P: Peers> Agent for Log<P> {
     }
 
     fn do_work(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
+        self.worked = 0;
         self.end_cut()?;
         self.hear_journal();
         self.effects()?;
@@ -516,7 +521,7 @@ impl<P: Peers> Agent for Log<P> {
         if self.shared.is_stopping() && self.requests.peek().is_none() {
             self.shared.log_closed.store(1);
         }
-        Ok(work)
+        Ok(work + self.worked)
     }
 
     fn next_deadline(&self) -> Option<Nanos> {
