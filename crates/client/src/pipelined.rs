@@ -68,6 +68,12 @@ impl Client {
         self.core.open_requests()
     }
 
+    /// Whether [`Client::submit`] takes another request now.
+    #[must_use]
+    pub fn has_window(&self) -> bool {
+        self.core.has_window()
+    }
+
     /// The protocol core, for what the shell does not wrap.
     pub const fn core(&mut self) -> &mut ClientCore {
         &mut self.core
