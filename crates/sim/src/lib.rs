@@ -1,1 +1,12 @@
+//! A whole cluster in one thread: the production stages over a simulated disk, network and clock, stepped
+//! by a seeded scheduler, with faults, and with checkers that know what must hold.
+//!
+//! A seed decides everything: who runs next and how far, how long each operation takes, what fails and
+//! when, what clients ask. Equal seeds give equal runs, byte for byte.
 #![forbid(unsafe_code)]
+
+pub mod disk;
+pub mod net;
+pub mod peers;
+pub mod rng;
+pub mod trace;
