@@ -1,1 +1,29 @@
-fn main() {}
+//! Everything about this repository that is not plain cargo: `cargo xtask help`.
+#![forbid(unsafe_code)]
+
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  tidy    check the rules that the compiler does not: which folder may depend on
+          which, where clocks, threads and files may be used, links in documents
+  help    this text
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("tidy") => tidy::run(),
+        Some("help") | None => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Some(other) => {
+            eprintln!("unknown command `{other}`\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -3,8 +3,9 @@
 
 use ordain_types::NodeId;
 
-/// Longest peer frame, bytes: an append header and one batch of the largest size.
-pub const PEER_FRAME_MAX: usize = ordain_types::batch::BATCH_MAX + 1024;
+/// Longest peer frame, bytes: a header and 1 MiB of whole batches, so that a laggard catches up in few
+/// frames while a receiver's buffer stays small.
+pub const PEER_FRAME_MAX: usize = 1024 * 1024 + 1024;
 
 /// What happened between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub trait Peers: Send {
     /// The next event, if any. The frame is lent until the next call.
     fn poll(&mut self) -> Option<PeerEvent<'_>>;
 
+    /// Bytes that [`Peers::send`] would take for this node now; 0 while its connection is down.
+    fn room(&self, to: NodeId) -> usize;
+
     /// Sends a frame given in two parts (a header and a batch in place, say), all or nothing; `false` if
     /// the connection is down or its bounded buffer is full.
     fn send(&mut self, to: NodeId, head: &[u8], body: &[u8]) -> bool;
@@ -36,6 +40,10 @@ impl Peers for NoPeers {
         None
     }
 
+    fn room(&self, _to: NodeId) -> usize {
+        0
+    }
+
     fn send(&mut self, _to: NodeId, _head: &[u8], _body: &[u8]) -> bool {
         false
     }
@@ -44,6 +52,10 @@ impl Peers for NoPeers {
 impl<P: Peers + ?Sized> Peers for Box<P> {
     fn poll(&mut self) -> Option<PeerEvent<'_>> {
         (**self).poll()
+    }
+
+    fn room(&self, to: NodeId) -> usize {
+        (**self).room(to)
     }
 
     fn send(&mut self, to: NodeId, head: &[u8], body: &[u8]) -> bool {

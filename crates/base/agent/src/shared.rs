@@ -79,6 +79,8 @@ pub struct Cursors {
     pub written: Cursor,
     /// Journal: synced, and at most W batches ahead of the stored watermark.
     pub durable: Cursor,
+    /// Journal: the stored watermark. Never ahead of `durable`.
+    pub watermark: Cursor,
     /// Journal: log [`Position`] up to which segments are prepared. Nothing may be sealed behind it.
     pub room: Cursor,
     /// Log: committed under the ack policy. Never goes back.
@@ -100,6 +102,12 @@ pub struct Cursors {
     pub tick_due: Cursor,
     /// Cutting the log.
     pub cut: Cut,
+    /// Graceful stop, first: 1 when the log stage will publish nothing more.
+    pub log_closed: Cursor,
+    /// Graceful stop, second: 1 when the journal has synced everything and set the clean mark.
+    pub journal_closed: Cursor,
+    /// Graceful stop, last: 1 when the gateway has sent every reply that was due.
+    pub gateway_closed: Cursor,
     stopping: AtomicBool,
 }
 
@@ -133,7 +141,8 @@ impl Cursors {
         self.read_rounds.load() >= round
     }
 
-    /// Asks every stage to stop taking new work; the runner stops the threads when the rest is done.
+    /// Asks every stage to stop taking new work. The gateway refuses it, the log stage seals what was
+    /// admitted, the journal syncs it, the gateway answers it; each says so in its `_closed` cursor.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }

@@ -4,7 +4,7 @@ use ordain_types::{BatchIndex, Stint};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, little_endian::U64};
 
 /// Bytes of a [`Submission`].
-pub const SUBMISSION: usize = 24;
+pub const SUBMISSION: usize = 16;
 
 /// What the gateway hands to the log stage, followed by a whole record or client frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -14,7 +14,23 @@ pub struct Submission {
     pub kind: U64,
     /// The connection ([`crate::net::ConnId`]) that asks, for what is no record.
     pub conn: U64,
-    /// On the query ring: the read round that the answer waits for. On the request ring: 0.
+}
+
+/// Bytes of a [`Question`].
+pub const QUESTION: usize = 32;
+
+/// What the log stage passes on to apply, followed by a whole client frame: it is answered from the state
+/// after batch `after`, and the answer leaves when that is committed and read round `round` is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Question {
+    /// [`submission`], never `RECORD`.
+    pub kind: U64,
+    /// The connection that asks.
+    pub conn: U64,
+    /// Batch after which it is answered.
+    pub after: U64,
+    /// Read round that the answer waits for.
     pub round: U64,
 }
 
@@ -73,6 +89,7 @@ pub mod delivery {
 }
 
 const _: () = assert!(size_of::<Submission>() == SUBMISSION);
+const _: () = assert!(size_of::<Question>() == QUESTION);
 const _: () = assert!(size_of::<Delivery>() == DELIVERY);
 
 impl Delivery {
@@ -99,6 +116,10 @@ pub struct VoteRequest {
     pub term: U64,
     /// Node voted for plus one; 0 for none.
     pub voted_for: U64,
-    /// Highest term in which an append was accepted.
+    /// Highest term in which an append was accepted, or led.
     pub ack_term: U64,
+    /// Promise floor that is owed (rule R2): term and index; zeros for none.
+    pub floor_term: U64,
+    /// See `floor_term`.
+    pub floor_index: U64,
 }

@@ -5,9 +5,7 @@ use ordain_ring::log::Producer;
 use ordain_types::batch::{
     self, BATCH_ALIGN, BATCH_HEADER, BatchKind, BatchView, SEGMENT_START_LEN, Seal, SegmentStart,
 };
-use ordain_types::{
-    BatchIndex, Chain, ClusterFacts, Lineage, Nanos, Position, Seq, Term, align_up,
-};
+use ordain_types::{BatchIndex, Chain, ClusterFacts, Lineage, Nanos, Position, Seq, Term, align_up};
 use zerocopy::IntoBytes;
 
 /// The end of a log: what the next batch must follow.
@@ -107,7 +105,6 @@ pub enum Put {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Writer {
     ring: Producer,
     tail: Tail,
@@ -133,8 +130,12 @@ pub struct Stamp {
     pub room: Position,
 }
 
+/// The ring no longer has a batch that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotInRing;
+
 /// Ends kept of recent batches: 64 Ki x 72 bytes. Peers behind that are served from segments.
-const ENDS: usize = 1 << 16;
+pub(crate) const ENDS: usize = 1 << 16;
 
 impl Writer {
     /// A writer that goes on at `tail`, where the ring starts.
@@ -142,7 +143,13 @@ impl Writer {
     /// # Panics
     /// If the ring does not start at `tail`.
     #[must_use]
-    pub fn new(ring: Producer, facts: &ClusterFacts, lineage: Lineage, tail: Tail, ends: Option<usize>) -> Self {
+    pub fn new(
+        ring: Producer,
+        facts: &ClusterFacts,
+        lineage: Lineage,
+        tail: Tail,
+        ends: Option<usize>,
+    ) -> Self {
         assert_eq!(ring.published(), tail.position, "the ring must start at the log's end");
         Self {
             ring,
@@ -159,6 +166,29 @@ impl Writer {
             },
             stamp: Stamp::default(),
         }
+    }
+
+    /// Writes the two batches that open every log, where they are missing: the same bytes on every node.
+    /// `genesis` are whole records.
+    ///
+    /// # Panics
+    /// If they do not fit into one batch.
+    pub fn open_log(&mut self, created: Nanos, genesis: &[Vec<u8>]) {
+        if self.tail.index >= BatchIndex(2) {
+            return;
+        }
+        // The journal waits for its segment; nothing else can be in the ring yet.
+        let room = Position(self.segment_size);
+        self.set_stamp(Stamp { term: Term(0), wall: created, durable: BatchIndex(0), room });
+        if genesis.is_empty() {
+            assert_eq!(self.seal_empty(BatchKind::Genesis), Put::Done);
+        } else {
+            for record in genesis {
+                assert_eq!(self.push(record), Put::Done);
+            }
+            self.seal(BatchKind::Genesis);
+        }
+        assert_eq!(self.tail.index, BatchIndex(2), "the genesis records must fit into one batch");
     }
 
     /// The end of the log. A batch that is being filled does not count.
@@ -285,18 +315,25 @@ impl Writer {
         let Tail { position, index, next_seq, time, chain, .. } = self.tail;
         let bytes = self.ring.try_claim(len).expect("claimed before");
         let unsynced = index.0.saturating_sub(self.stamp.durable.0);
-        batch::seal(bytes, &Seal {
-            kind,
-            count,
-            // The first two batches are sealed by every node for itself and must not differ.
-            unsynced: if self.stamp.term == Term(0) { 0 } else { unsynced.min(u64::from(u16::MAX)) as u16 },
-            position,
-            index: index.next(),
-            term: self.stamp.term,
-            first_seq: next_seq,
-            time: time.max(self.stamp.wall),
-            previous: chain,
-        });
+        batch::seal(
+            bytes,
+            &Seal {
+                kind,
+                count,
+                // The first two batches are sealed by every node for itself and must not differ.
+                unsynced: if self.stamp.term == Term(0) {
+                    0
+                } else {
+                    unsynced.min(u64::from(u16::MAX)) as u16
+                },
+                position,
+                index: index.next(),
+                term: self.stamp.term,
+                first_seq: next_seq,
+                time: time.max(self.stamp.wall),
+                previous: chain,
+            },
+        );
         self.ring.publish(len);
         self.advance(position, len);
     }
@@ -348,17 +385,47 @@ impl Writer {
         self.ends.push(self.tail);
     }
 
-    /// The batch that ends where `end` says, if the ring still has it, in place.
-    #[must_use]
-    pub fn in_ring(&self, position: Position, end: Position) -> Option<&[u8]> {
-        self.ring.still_has(position).then(|| self.ring.published_bytes(position, (end.0 - position.0) as usize))
+    /// Whole consecutive batches from `first` on, in place and at most `bytes_max` bytes, with the index of
+    /// the last; `None` if not even one fits.
+    ///
+    /// # Errors
+    /// [`NotInRing`] if the ring no longer has the first.
+    pub fn batches_from(
+        &self,
+        first: BatchIndex,
+        bytes_max: usize,
+    ) -> Result<Option<(&[u8], BatchIndex)>, NotInRing> {
+        let start = self.ends.get(BatchIndex(first.0 - 1)).ok_or(NotInRing)?.position;
+        if start < self.ring.oldest() {
+            return Err(NotInRing);
+        }
+        // The end of a segment may be the end of the ring, which no slice crosses.
+        let reach = start.0 + (bytes_max as u64).min(self.segment_size - start.0 % self.segment_size);
+        let (mut through, mut end) = (None, start);
+        let mut index = first;
+        while let Some(next) = self.ends.get(index)
+            && next.position.0 <= reach
+        {
+            (through, end) = (Some(index), next.position);
+            index = index.next();
+        }
+        Ok(through.map(|last| (self.ring.published_bytes(start, (end.0 - start.0) as usize), last)))
     }
 
-    /// Cuts everything behind `keep` off; every consumer has let go of it.
-    pub fn cut(&mut self, keep: Tail) {
+    /// Whether [`Writer::append`] would find space for `len` bytes.
+    #[must_use]
+    pub fn has_space(&self, len: usize) -> bool {
+        self.ring.free() >= len
+    }
+
+    /// Cuts everything behind `keep` off; `false` while a consumer has not let go of it.
+    pub fn cut(&mut self, keep: Tail) -> bool {
         assert!(self.open.is_none() && keep.index <= self.tail.index);
-        self.ring.rewind(keep.position);
-        self.ends.cut(keep);
-        self.tail = keep;
+        let done = self.ring.rewind(keep.position);
+        if done {
+            self.ends.cut(keep);
+            self.tail = keep;
+        }
+        done
     }
 }

@@ -1,0 +1,1033 @@
+//! The core.
+
+use crate::message::{Append, BATCHES_MAX, Body, Grant, Message};
+use crate::{Config, Effect, LogEnd, Recovered, Terms, Verdict, VoteState};
+use ordain_types::{BatchIndex, Boot, Nanos, NodeId, Term};
+use std::collections::VecDeque;
+
+#[cfg(any(test, feature = "planted"))]
+use crate::Mutation;
+
+/// Most voters of a cluster; bounds the arrays that counting sorts.
+const VOTERS_MAX: usize = 9;
+
+/// What this node is in its term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Follows, or waits for a leader.
+    Follower,
+    /// Asks whether an election would succeed; has not used up a term.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// What is believed of another voter. Log facts hold for this term and its life `boot` only.
+#[derive(Clone, Debug)]
+struct Peer {
+    id: NodeId,
+    up: bool,
+    /// Its latest life known, 0 if none.
+    boot: Boot,
+    /// Its answer to the vote or pre-vote in progress.
+    vote: Option<Grant>,
+    matched: BatchIndex,
+    received: BatchIndex,
+    durable: BatchIndex,
+    /// Next batch to send.
+    next: BatchIndex,
+    /// Until a match is known, nothing but probes is sent.
+    probing: bool,
+    /// See [`Append::mark`].
+    mark: BatchIndex,
+    /// Last word from it in this term.
+    heard: Nanos,
+    /// Highest read round that it confirmed.
+    round: u64,
+}
+
+impl Peer {
+    const fn new(id: NodeId) -> Self {
+        Self {
+            id,
+            up: false,
+            boot: Boot::ZERO,
+            vote: None,
+            matched: BatchIndex::ZERO,
+            received: BatchIndex::ZERO,
+            durable: BatchIndex::ZERO,
+            next: BatchIndex(1),
+            probing: true,
+            mark: BatchIndex::ZERO,
+            heard: Nanos::ZERO,
+            round: 0,
+        }
+    }
+
+    /// Forgets what was believed of its log; `last` is the end of this node's.
+    const fn forget(&mut self, last: BatchIndex) {
+        self.matched = BatchIndex::ZERO;
+        self.received = BatchIndex::ZERO;
+        self.durable = BatchIndex::ZERO;
+        self.next = last.next();
+        self.probing = true;
+        self.mark = last;
+        self.round = 0;
+    }
+}
+
+/// What a follower knows of the leader's log in this term.
+#[derive(Clone, Copy, Debug, Default)]
+struct Following {
+    /// This log matches the leader's up to here.
+    matched: BatchIndex,
+    /// The leader's commit.
+    commit: BatchIndex,
+    /// Next batch of the frame being received.
+    expect: Option<BatchIndex>,
+    /// Where the floor is dropped (rule R5). Of a leader: where its log ended when it won.
+    mark: Option<BatchIndex>,
+    /// Highest read round seen.
+    round: u64,
+    ack_due: bool,
+    /// (received, durable) as last acknowledged.
+    acked: (BatchIndex, BatchIndex),
+}
+
+/// The consensus core of one node. See the crate's page.
+///
+/// Every input ends with [`Core::invariants`]; then the shell drains [`Core::pop`].
+#[derive(Clone, Debug)]
+pub struct Core {
+    config: Config,
+    /// The other voters, ascending.
+    peers: Vec<Peer>,
+    boot: Boot,
+    now: Nanos,
+    random: u64,
+
+    /// As it should be on disk, and as it is.
+    state: VoteState,
+    synced: Option<VoteState>,
+    persisting: Option<VoteState>,
+
+    log: Terms,
+    written: BatchIndex,
+    durable: BatchIndex,
+    watermark: BatchIndex,
+    /// While a cut is under way: the last batch to keep.
+    truncating: Option<BatchIndex>,
+    commit: BatchIndex,
+    announced: BatchIndex,
+
+    role: Role,
+    leader: Option<NodeId>,
+    following: Following,
+    /// A vote given but perhaps not yet synced, and the candidate's log end.
+    granted: Option<(NodeId, LogEnd)>,
+    /// Elections asked for since a leader was last heard.
+    attempts: u32,
+    /// When the leader was last heard.
+    heard: Nanos,
+    /// When to ask for an election.
+    deadline: Nanos,
+    /// When to repeat heartbeats or requests.
+    repeat: Nanos,
+
+    round_sent: u64,
+    round_done: u64,
+    round_wanted: u64,
+
+    /// Bounded: an input adds at most two effects per voter and five more, and the shell drains them
+    /// before the next.
+    effects: VecDeque<Effect>,
+}
+
+// Inputs.
+impl Core {
+    /// A node that has just started. The first effect is the start's [`Effect::Persist`]; nothing is
+    /// sent before it is done.
+    ///
+    /// # Panics
+    /// On a configuration or a recovered state that contradicts itself.
+    #[must_use]
+    pub fn new(config: Config, recovered: Recovered, now: Nanos) -> Self {
+        let voters = config.voters.len();
+        assert!((1..=VOTERS_MAX).contains(&voters), "between 1 and {VOTERS_MAX} voters");
+        assert!(config.policy.is_valid(voters as u32), "the ack policy does not fit {voters} voters");
+        assert!(config.heartbeat.0 > 0 && config.heartbeat < config.election_timeout);
+        let Recovered { vote: mut state, boot, clean, torn, log, durable, watermark } = recovered;
+        assert!(boot > Boot::ZERO, "lives are counted from 1");
+        let end = log.end();
+        assert!(watermark <= durable && durable <= end.index, "the log lacks batches that were synced");
+        assert!(state.ack_term <= state.term && end.term <= state.term.max(state.ack_term));
+
+        let mut others: Vec<NodeId> = config.voters.iter().copied().filter(|id| *id != config.id).collect();
+        others.sort_unstable();
+        others.dedup();
+        assert_eq!(others.len() + 1, voters, "voters are distinct and this node is one of them");
+
+        // R2. A node that never acknowledged anything owes nothing.
+        if !clean && state.ack_term > Term::ZERO {
+            let w = config.unsynced_max;
+            let reach = if torn { watermark.0 + 2 * w } else { end.index.0 + w };
+            #[allow(unused_mut)]
+            let mut floor = LogEnd { term: state.ack_term, index: BatchIndex(reach) };
+            #[cfg(any(test, feature = "planted"))]
+            if config.mutation == Mutation::FloorFromDisk {
+                floor.term = end.term;
+            }
+            state.floor = state.floor.max(Some(floor.max(end)));
+        }
+
+        let mut core = Self {
+            peers: others.into_iter().map(Peer::new).collect(),
+            boot,
+            now,
+            random: config.seed,
+            state,
+            synced: None,
+            persisting: None,
+            written: end.index,
+            durable,
+            watermark,
+            log,
+            truncating: None,
+            commit: BatchIndex::ZERO,
+            announced: BatchIndex::ZERO,
+            role: Role::Follower,
+            leader: None,
+            following: Following::default(),
+            granted: None,
+            attempts: 0,
+            heard: now,
+            deadline: now,
+            repeat: now,
+            round_sent: 0,
+            round_done: 0,
+            round_wanted: 0,
+            effects: VecDeque::with_capacity(2 * voters + 8),
+            config,
+        };
+        if voters > 1 {
+            core.postpone_election();
+        }
+        core.settle();
+        core
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: Nanos) {
+        self.now = self.now.max(now);
+        match self.role {
+            Role::Leader if !self.hears_quorum() => self.step_down(),
+            Role::Leader if self.now >= self.repeat => self.heartbeat(),
+            Role::Leader => {}
+            _ if self.now >= self.deadline => self.campaign(),
+            Role::PreCandidate | Role::Candidate if self.now >= self.repeat => self.request_votes(),
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// A connection to a peer opened. Nothing is sent to a peer that is not up.
+    pub fn peer_up(&mut self, id: NodeId, now: Nanos) {
+        self.now = self.now.max(now);
+        if let Some(at) = self.peer(id) {
+            let last = self.log.last();
+            let peer = &mut self.peers[at];
+            peer.up = true;
+            peer.probing = true;
+            peer.next = if peer.matched > BatchIndex::ZERO { peer.matched.next() } else { last.next() };
+            self.send(at, Body::Hello);
+            if self.role == Role::Leader {
+                self.send_append(at);
+            }
+        }
+        self.settle();
+    }
+
+    /// A connection to a peer closed. If it led, an election starts at once (the pre-vote decides).
+    pub fn peer_down(&mut self, id: NodeId, now: Nanos) {
+        self.now = self.now.max(now);
+        if let Some(at) = self.peer(id) {
+            self.peers[at].up = false;
+            self.peers[at].probing = true;
+            if self.role == Role::Follower && self.leader == Some(id) {
+                self.leader = None;
+                self.campaign();
+            }
+        }
+        self.settle();
+    }
+
+    /// A message came. The transport vouches for `from`; who is no voter is ignored. If it is an
+    /// `Append` with batches, the shell then offers each to [`Core::accept`], in order.
+    pub fn receive(&mut self, from: NodeId, message: Message, now: Nanos) {
+        self.now = self.now.max(now);
+        if let Some(at) = self.peer(from)
+            && self.meet(at, message.boot)
+        {
+            self.handle(at, &message);
+        }
+        self.settle();
+    }
+
+    /// What to do with a batch of the `Append` frame that [`Core::receive`] last got from `from`. The
+    /// shell has checked its sums and, if it is to follow the log's last batch, its position and chain.
+    ///
+    /// # Panics
+    /// If a leader contradicts a committed batch: the node must stop and keep the evidence.
+    pub fn accept(&mut self, from: NodeId, index: BatchIndex, term: Term) -> Verdict {
+        let verdict = self.judge_batch(from, index, term);
+        if verdict == Verdict::Drop {
+            self.following.expect = None;
+        } else {
+            self.following.expect = Some(index.next());
+            self.match_up_to(index);
+        }
+        self.settle();
+        verdict
+    }
+
+    /// The leader's shell sealed a batch of its term.
+    ///
+    /// # Panics
+    /// If this node does not lead, or `index` is not the next.
+    pub fn appended(&mut self, index: BatchIndex) {
+        assert_eq!(self.role, Role::Leader, "only a leader seals batches");
+        self.log.push(index, self.state.term);
+        self.settle();
+    }
+
+    /// The kernel has all batches up to here.
+    ///
+    /// # Panics
+    /// If the log does not hold them.
+    pub fn written(&mut self, index: BatchIndex) {
+        assert!(index <= self.log.last(), "written {index} behind the log's end");
+        self.written = self.written.max(index);
+        self.progressed();
+    }
+
+    /// The disk has all batches up to here.
+    ///
+    /// # Panics
+    /// If the kernel does not.
+    pub fn durable(&mut self, index: BatchIndex) {
+        assert!(index <= self.written, "durable {index} ahead of written {}", self.written);
+        self.durable = self.durable.max(index);
+        self.progressed();
+    }
+
+    /// The stored watermark is at least this. Durability is not reported further than W beyond it.
+    ///
+    /// # Panics
+    /// If the disk does not have those batches.
+    pub fn watermark(&mut self, index: BatchIndex) {
+        assert!(index <= self.durable, "watermark {index} ahead of durable {}", self.durable);
+        self.watermark = self.watermark.max(index);
+        self.progressed();
+    }
+
+    /// The [`Effect::Persist`] under way is on disk.
+    ///
+    /// # Panics
+    /// If it is not this one.
+    pub fn persisted(&mut self, state: VoteState) {
+        assert_eq!(self.persisting.take(), Some(state), "one write of the vote state at a time");
+        let first = self.synced.replace(state).is_none();
+        if first {
+            (0..self.peers.len()).for_each(|at| self.send(at, Body::Hello));
+        }
+        if self.role == Role::Candidate && self.own_vote_counts() {
+            self.request_votes();
+            self.tally();
+        }
+        self.settle();
+    }
+
+    /// The [`Effect::Truncate`] under way is done.
+    ///
+    /// # Panics
+    /// If it is not this one.
+    pub fn truncated(&mut self, to: BatchIndex) {
+        assert_eq!(self.truncating.take(), Some(to), "a cut that was not asked for");
+        self.log.truncate(to);
+        self.written = self.written.min(to);
+        self.durable = self.durable.min(to);
+        self.watermark = self.watermark.min(to);
+        // The leader thinks that it sent more; a rejection makes it ask again at once.
+        if let Some(at) = self.leader.and_then(|leader| self.peer(leader)) {
+            let hint = self.log.end();
+            self.send(at, Body::Reject { previous: to.next(), hint });
+        }
+        self.settle();
+    }
+
+    /// A query wants to know that no later leader acted before it arrived. Returns the round whose
+    /// [`Effect::ReadRoundDone`] says so; `None` if this node does not lead. Queries that arrive while
+    /// a round is under way share the next.
+    pub fn read_round(&mut self) -> Option<u64> {
+        if self.role != Role::Leader {
+            return None;
+        }
+        if self.round_done == self.round_sent {
+            self.start_round();
+        } else {
+            self.round_wanted = self.round_sent + 1;
+        }
+        let round = self.round_wanted;
+        self.settle();
+        Some(round)
+    }
+
+    /// Stops leading, as before a shutdown. The shell then closes its connections, whereupon the others
+    /// elect.
+    pub fn resign(&mut self) {
+        if self.role == Role::Leader {
+            self.step_down();
+        }
+        self.settle();
+    }
+
+    /// The next effect.
+    pub fn pop(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+}
+
+// Streaming.
+impl Core {
+    /// The first batch that `id` should be sent now, if any: this node leads, the peer is up, and it is
+    /// known where its log matches.
+    #[must_use]
+    pub fn next_batch(&self, id: NodeId) -> Option<BatchIndex> {
+        let peer = &self.peers[self.peer(id)?];
+        let streams = self.role == Role::Leader && peer.up && !peer.probing && peer.next <= self.log.last();
+        streams.then_some(peer.next)
+    }
+
+    /// The frame to put before the batches from [`Core::next_batch`] through `through`, `bytes` long in
+    /// all. They count as sent.
+    ///
+    /// # Panics
+    /// If there is no such batch to send, or `bytes` is over [`BATCHES_MAX`].
+    pub fn stream(&mut self, id: NodeId, through: BatchIndex, bytes: u32) -> Message {
+        let from = self.next_batch(id).expect("there is a batch to send");
+        assert!(from <= through && through <= self.log.last() && bytes <= BATCHES_MAX);
+        let at = self.peer(id).expect("a voter");
+        let message = self.append(at, bytes);
+        self.peers[at].next = through.next();
+        message
+    }
+}
+
+// Views.
+impl Core {
+    /// What this node is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Its term.
+    #[must_use]
+    pub const fn term(&self) -> Term {
+        self.state.term
+    }
+
+    /// The leader it knows, itself included.
+    #[must_use]
+    pub const fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// All batches up to here are committed, as far as this node knows. 0 after a start.
+    #[must_use]
+    pub const fn committed(&self) -> BatchIndex {
+        self.commit
+    }
+
+    /// The shape of its log.
+    #[must_use]
+    pub const fn log(&self) -> &Terms {
+        &self.log
+    }
+
+    /// The vote state as it should be on disk.
+    #[must_use]
+    pub const fn vote_state(&self) -> &VoteState {
+        &self.state
+    }
+
+    /// Number of this life.
+    #[must_use]
+    pub const fn boot(&self) -> Boot {
+        self.boot
+    }
+
+    /// Where a cut is under way: the last batch to keep.
+    #[must_use]
+    pub const fn truncating(&self) -> Option<BatchIndex> {
+        self.truncating
+    }
+
+    /// Of a leader: what it counts for `id`, (received, durable), before the window of rule R1.
+    #[must_use]
+    pub fn copies(&self, id: NodeId) -> Option<(BatchIndex, BatchIndex)> {
+        if self.role != Role::Leader {
+            return None;
+        }
+        if id == self.config.id {
+            return Some(self.own_copies());
+        }
+        self.peer(id).map(|at| (self.peers[at].received, self.peers[at].durable))
+    }
+
+    /// When [`Core::tick`] next has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Nanos {
+        match self.role {
+            Role::Leader => self.repeat,
+            Role::Follower => self.deadline,
+            Role::PreCandidate | Role::Candidate => self.deadline.min(self.repeat),
+        }
+    }
+
+    /// Checks what must always hold.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn invariants(&self) {
+        let end = self.log.end();
+        assert!(end.term <= self.state.term && self.state.ack_term <= self.state.term);
+        assert!(self.watermark <= self.durable && self.durable <= self.written && self.written <= end.index);
+        assert!(self.commit <= end.index && self.following.matched <= end.index);
+        match self.role {
+            Role::Leader => {
+                assert!(
+                    self.state.voted_for == Some(self.config.id) && self.state.ack_term == self.state.term
+                );
+                assert!(self.truncating.is_none());
+                for peer in &self.peers {
+                    assert!(peer.durable <= peer.received && peer.received <= peer.matched);
+                    assert!(peer.matched < peer.next && peer.next <= end.index.next());
+                }
+            }
+            Role::Candidate => {
+                assert!(self.state.voted_for == Some(self.config.id) && self.truncating.is_none());
+            }
+            Role::PreCandidate => assert!(self.truncating.is_none()),
+            Role::Follower => {
+                if let Some(to) = self.truncating {
+                    assert!(self.commit <= to && self.following.matched <= to);
+                }
+            }
+        }
+    }
+}
+
+// Messages.
+impl Core {
+    /// Notes the life that a message comes from. False if it is a past one.
+    fn meet(&mut self, at: usize, boot: Boot) -> bool {
+        let last = self.log.last();
+        let peer = &mut self.peers[at];
+        if boot == peer.boot {
+            return true;
+        }
+        #[cfg(any(test, feature = "planted"))]
+        if self.config.mutation == Mutation::NoBoot && peer.boot > Boot::ZERO {
+            return true;
+        }
+        if boot < peer.boot {
+            return false;
+        }
+        // R5.
+        peer.boot = boot;
+        peer.forget(last);
+        if self.role == Role::Leader {
+            self.send_append(at);
+        }
+        true
+    }
+
+    fn handle(&mut self, at: usize, message: &Message) {
+        let from = self.peers[at].id;
+        if message.term > self.state.term {
+            self.enter_term(message.term);
+        }
+        let current = message.term == self.state.term;
+        let for_me = self.is_for_me(message.to_boot);
+        match message.body {
+            Body::Hello => {}
+            Body::PreVote { end } => {
+                let grant = (current && self.would_elect(from, end)).then(|| self.judge(end));
+                self.send(at, Body::PreVoteReply { proposed: message.term.next(), grant });
+            }
+            Body::Vote { end } if current && self.may_vote(from, end) => {
+                self.state.voted_for = Some(from);
+                self.granted = Some((from, end));
+                self.role = Role::Follower;
+                self.postpone_election();
+            }
+            Body::Vote { .. } => self.send(at, Body::VoteReply { grant: None }),
+            Body::PreVoteReply { proposed, grant } => {
+                if self.role == Role::PreCandidate && proposed == self.state.term.next() && for_me {
+                    self.peers[at].vote = self.peers[at].vote.max(grant);
+                    self.tally();
+                }
+            }
+            Body::VoteReply { grant } => {
+                if self.role == Role::Candidate && current && for_me {
+                    self.peers[at].vote = self.peers[at].vote.max(grant);
+                    self.tally();
+                }
+            }
+            Body::Append(append) if current => self.follow(at, for_me, &append),
+            Body::Append(append) => {
+                // Tells a leader of the past that it is one.
+                self.send(at, Body::Reject { previous: append.previous.index, hint: self.log.end() });
+            }
+            Body::Ack { matched, received, durable, round } => {
+                let plausible = durable <= received && received <= matched && matched <= self.log.last();
+                if self.role == Role::Leader && current && for_me && plausible {
+                    let peer = &mut self.peers[at];
+                    peer.heard = self.now;
+                    peer.matched = peer.matched.max(matched);
+                    peer.received = peer.received.max(received);
+                    peer.durable = peer.durable.max(durable);
+                    peer.round = peer.round.max(round);
+                    if peer.probing {
+                        peer.probing = false;
+                        peer.next = peer.matched.next();
+                    }
+                    peer.next = peer.next.max(peer.matched.next());
+                }
+            }
+            Body::Reject { previous, hint } => {
+                if self.role == Role::Leader && current && for_me {
+                    let common = self.log.last_within(hint.index, hint.term);
+                    let peer = &mut self.peers[at];
+                    peer.heard = self.now;
+                    // A rejection of what is known to match is an old one.
+                    if previous > peer.matched && common.index < previous {
+                        peer.probing = true;
+                        peer.next = common.index.max(peer.matched).next();
+                        self.send_append(at);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_for_me(&self, to_boot: Boot) -> bool {
+        #[cfg(any(test, feature = "planted"))]
+        if self.config.mutation == Mutation::NoBoot {
+            return true;
+        }
+        to_boot == self.boot
+    }
+
+    /// A leader of this term speaks.
+    fn follow(&mut self, at: usize, for_me: bool, append: &Append) {
+        let from = self.peers[at].id;
+        if matches!(self.role, Role::Leader) || self.leader.is_some_and(|leader| leader != from) {
+            return; // A term has one leader: whoever this is lies.
+        }
+        self.role = Role::Follower;
+        self.leader = Some(from);
+        self.heard = self.now;
+        self.attempts = 0;
+        self.postpone_election();
+        self.following.round = self.following.round.max(append.round);
+        self.following.expect = None;
+        if !for_me {
+            // R5: it means another life, or none. Its term counts, its facts do not.
+            self.send(at, Body::Hello);
+            return;
+        }
+        if self.truncating.is_some() {
+            return;
+        }
+        self.state.ack_term = self.state.term;
+        let previous = append.previous;
+        if self.log.term_at(previous.index) == Some(previous.term) {
+            self.following.mark = self.following.mark.max(Some(append.mark));
+            self.following.commit = self.following.commit.max(append.commit);
+            if append.batches > 0 {
+                self.following.expect = Some(previous.index.next());
+            } else {
+                self.following.ack_due = true;
+            }
+            self.match_up_to(previous.index);
+        } else if previous.index > self.following.matched {
+            let hint = self.log.last_within(previous.index, previous.term);
+            self.send(at, Body::Reject { previous: previous.index, hint });
+        }
+    }
+
+    fn judge_batch(&mut self, from: NodeId, index: BatchIndex, term: Term) -> Verdict {
+        let ready = self.role == Role::Follower
+            && self.leader == Some(from)
+            && self.following.expect == Some(index)
+            && self.truncating.is_none()
+            && self.synced.is_some_and(|synced| synced.ack_term == self.state.term);
+        if !ready {
+            return Verdict::Drop;
+        }
+        match self.log.term_at(index) {
+            Some(held) if held == term => {
+                self.following.ack_due = true;
+                Verdict::Skip
+            }
+            Some(_) if index <= self.following.matched => Verdict::Drop,
+            Some(held) => {
+                assert!(
+                    index > self.commit,
+                    "leader {from} of term {} contradicts committed batch {index} of term {held}",
+                    self.state.term,
+                );
+                let to = BatchIndex(index.0 - 1);
+                self.truncating = Some(to);
+                self.effects.push_back(Effect::Truncate { to });
+                Verdict::Drop
+            }
+            None if term < self.log.end().term || term > self.state.term => Verdict::Drop,
+            None => {
+                self.log.push(index, term);
+                Verdict::Write
+            }
+        }
+    }
+
+    fn match_up_to(&mut self, index: BatchIndex) {
+        self.following.matched = self.following.matched.max(index);
+        self.commit = self.commit.max(self.following.commit.min(self.following.matched));
+    }
+
+    fn peer(&self, id: NodeId) -> Option<usize> {
+        self.peers.iter().position(|peer| peer.id == id)
+    }
+
+    fn send(&mut self, at: usize, body: Body) {
+        let peer = &self.peers[at];
+        // Before the start is on disk, this life has no number.
+        if peer.up && self.synced.is_some() {
+            let message = Message { term: self.state.term, boot: self.boot, to_boot: peer.boot, body };
+            self.effects.push_back(Effect::Send { to: peer.id, message });
+        }
+    }
+
+    fn append(&self, at: usize, batches: u32) -> Message {
+        let peer = &self.peers[at];
+        let previous = BatchIndex(peer.next.0 - 1);
+        let term = self.log.term_at(previous).expect("within the log");
+        let append = Append {
+            previous: LogEnd { term, index: previous },
+            commit: self.commit,
+            mark: peer.mark,
+            round: self.round_sent,
+            batches,
+        };
+        Message { term: self.state.term, boot: self.boot, to_boot: peer.boot, body: Body::Append(append) }
+    }
+
+    /// An `Append` without batches: a heartbeat, a probe, or a read round.
+    fn send_append(&mut self, at: usize) {
+        let message = self.append(at, 0);
+        self.send(at, message.body);
+    }
+
+    fn heartbeat(&mut self) {
+        self.repeat = self.now.plus(self.config.heartbeat.0);
+        (0..self.peers.len()).for_each(|at| self.send_append(at));
+    }
+}
+
+// Elections.
+impl Core {
+    const fn majority(&self) -> usize {
+        self.config.voters.len() / 2 + 1
+    }
+
+    fn postpone_election(&mut self) {
+        // SplitMix64 (Steele, Lea, Flood, 2014).
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^= mixed >> 31;
+        let timeout = self.config.election_timeout.0;
+        self.deadline = self.now.plus(timeout + mixed % timeout);
+    }
+
+    fn enter_term(&mut self, term: Term) {
+        if self.role == Role::Leader {
+            self.step_down();
+        }
+        self.state.term = term;
+        self.state.voted_for = None;
+        self.role = Role::Follower;
+        self.leader = None;
+        self.granted = None;
+        self.following = Following::default();
+    }
+
+    fn step_down(&mut self) {
+        self.effects.push_back(Effect::SteppedDown { term: self.state.term });
+        self.role = Role::Follower;
+        self.leader = None;
+        self.round_sent = self.round_wanted;
+        self.round_done = self.round_wanted;
+        self.postpone_election();
+    }
+
+    fn hears_quorum(&self) -> bool {
+        let timeout = self.config.election_timeout.0;
+        let heard = self.peers.iter().filter(|peer| self.now.since(peer.heard) < timeout).count();
+        heard + 1 >= self.majority()
+    }
+
+    /// R3, for a candidate whose log is no shorter than this one.
+    fn judge(&self, end: LogEnd) -> Grant {
+        #[cfg(any(test, feature = "planted"))]
+        if self.config.mutation == Mutation::DirtyVotesStrong {
+            return Grant::Strong;
+        }
+        if self.state.floor.is_none_or(|floor| end >= floor) { Grant::Strong } else { Grant::Weak }
+    }
+
+    /// Whether this node would vote for `from` in the next term.
+    fn would_elect(&self, from: NodeId, end: LogEnd) -> bool {
+        let led = self.role == Role::Leader
+            || self.leader.is_some() && self.now.since(self.heard) < self.config.election_timeout.0;
+        // When all notice at once that the leader is gone, one of them goes ahead: the better log, then
+        // the higher number. Only at the first attempt, for who goes ahead need not be able to win.
+        let own = (self.log.end(), self.config.id);
+        let yields = self.role != Role::PreCandidate || self.attempts > 1 || (end, from) > own;
+        !led && end >= own.0 && yields
+    }
+
+    fn may_vote(&self, from: NodeId, end: LogEnd) -> bool {
+        matches!(self.role, Role::Follower | Role::PreCandidate)
+            && self.state.voted_for.is_none_or(|voted| voted == from)
+            && end >= self.log.end()
+    }
+
+    /// Starts a pre-vote.
+    fn campaign(&mut self) {
+        self.postpone_election();
+        if self.truncating.is_some() || self.synced.is_none() {
+            self.deadline = self.now.plus(self.config.heartbeat.0);
+            return;
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        self.role = Role::PreCandidate;
+        self.leader = None;
+        self.peers.iter_mut().for_each(|peer| peer.vote = None);
+        self.request_votes();
+        self.tally();
+    }
+
+    fn request_votes(&mut self) {
+        self.repeat = self.now.plus(self.config.heartbeat.0);
+        let end = self.log.end();
+        let body = match self.role {
+            Role::PreCandidate => Body::PreVote { end },
+            Role::Candidate if self.own_vote_counts() => Body::Vote { end },
+            _ => return,
+        };
+        for at in 0..self.peers.len() {
+            if self.peers[at].vote.is_none() {
+                self.send(at, body);
+            }
+        }
+    }
+
+    /// A candidate's vote for itself is on disk.
+    fn own_vote_counts(&self) -> bool {
+        let own = (self.state.term, self.state.voted_for);
+        self.synced.is_some_and(|synced| (synced.term, synced.voted_for) == own)
+    }
+
+    fn tally(&mut self) {
+        match self.role {
+            Role::PreCandidate if self.wins() => {
+                let term = self.state.term.next();
+                self.enter_term(term);
+                self.state.voted_for = Some(self.config.id);
+                self.role = Role::Candidate;
+                self.peers.iter_mut().for_each(|peer| peer.vote = None);
+                self.postpone_election();
+            }
+            Role::Candidate if self.own_vote_counts() && self.wins() => self.lead(),
+            _ => {}
+        }
+    }
+
+    /// R4.
+    fn wins(&self) -> bool {
+        let n = self.config.voters.len();
+        let (m, k) = (self.config.policy.received as usize, self.config.policy.durable as usize);
+        let own = self.judge(self.log.end());
+        let grants = || self.peers.iter().filter_map(|peer| peer.vote).chain([own]);
+        let votes = grants().count();
+        let strong = grants().filter(|grant| *grant == Grant::Strong).count();
+        #[cfg(any(test, feature = "planted"))]
+        let k = if self.config.mutation == Mutation::OneTooFew { k + 1 } else { k };
+        #[cfg(any(test, feature = "planted"))]
+        if self.config.mutation == Mutation::MajorityWins {
+            return votes >= self.majority();
+        }
+        votes >= self.majority() && (strong + m > n || votes + k > n)
+    }
+
+    fn lead(&mut self) {
+        let last = self.log.last();
+        self.role = Role::Leader;
+        self.leader = Some(self.config.id);
+        self.attempts = 0;
+        self.state.ack_term = self.state.term;
+        // Its log is the reference: the floor goes as soon as no process crash can shorten it (R4).
+        self.following = Following { mark: Some(last), ..Following::default() };
+        for peer in &mut self.peers {
+            peer.forget(last);
+            peer.heard = self.now;
+        }
+        self.effects.push_back(Effect::BecameLeader { term: self.state.term });
+        self.heartbeat();
+    }
+}
+
+// Counting.
+impl Core {
+    /// (received, durable) of this node's log as reported to itself or a leader.
+    fn own_copies(&self) -> (BatchIndex, BatchIndex) {
+        let reach = BatchIndex(self.watermark.0.saturating_add(self.config.unsynced_max));
+        (self.written, self.durable.min(reach))
+    }
+
+    /// The acknowledgement of a follower.
+    fn acknowledged(&self) -> (BatchIndex, BatchIndex) {
+        let (received, durable) = self.own_copies();
+        (received.min(self.following.matched), durable.min(self.following.matched))
+    }
+
+    fn progressed(&mut self) {
+        if self.role == Role::Follower && self.acknowledged() != self.following.acked {
+            self.following.ack_due = true;
+        }
+        self.settle();
+    }
+
+    /// R1.
+    fn count(&mut self) {
+        let n = self.config.voters.len();
+        let mut received = [BatchIndex::ZERO; VOTERS_MAX];
+        let mut durable = [BatchIndex::ZERO; VOTERS_MAX];
+        let counts = self.synced.is_some_and(|synced| synced.ack_term == self.state.term);
+        let own = if counts { self.own_copies() } else { Default::default() };
+        let peers = self.peers.iter().map(|peer| (peer.received, peer.durable));
+        for (at, (has, synced)) in peers.chain([own]).enumerate() {
+            let reach = BatchIndex(synced.0.saturating_add(self.config.unsynced_max));
+            received[at] = has.min(reach);
+            #[cfg(any(test, feature = "planted"))]
+            if self.config.mutation == Mutation::NoWindow {
+                received[at] = has;
+            }
+            durable[at] = synced;
+        }
+        received[..n].sort_unstable();
+        durable[..n].sort_unstable();
+        let (m, k) = (self.config.policy.received as usize, self.config.policy.durable as usize);
+        let mut commit = received[n - m];
+        if k > 0 {
+            commit = commit.min(durable[n - k]);
+        }
+        if commit > self.commit {
+            #[allow(unused_mut)]
+            let mut own_term = self.log.term_at(commit) == Some(self.state.term);
+            #[cfg(any(test, feature = "planted"))]
+            if self.config.mutation == Mutation::NoCurrentTerm {
+                own_term = true;
+            }
+            if own_term {
+                self.commit = commit;
+            }
+        }
+    }
+
+    fn start_round(&mut self) {
+        self.round_sent += 1;
+        self.round_wanted = self.round_sent;
+        self.heartbeat();
+    }
+
+    fn finish_round(&mut self) {
+        if self.round_done == self.round_sent {
+            return;
+        }
+        let confirmed = self.peers.iter().filter(|peer| peer.round >= self.round_sent).count() + 1;
+        // Before its term's first commit, a leader does not know what is committed.
+        if confirmed < self.majority() || self.log.term_at(self.commit) != Some(self.state.term) {
+            return;
+        }
+        self.round_done = self.round_sent;
+        self.effects.push_back(Effect::ReadRoundDone(self.round_done));
+        if self.round_wanted > self.round_sent {
+            self.start_round();
+        }
+    }
+
+    /// Ends every input: draws the consequences.
+    fn settle(&mut self) {
+        let leads = self.role == Role::Leader;
+        if self.state.floor.is_some()
+            && let Some(mark) = self.following.mark
+        {
+            let safe = if leads { self.written } else { self.written.min(self.following.matched) };
+            if safe >= mark {
+                self.state.floor = None;
+            }
+        }
+        if self.persisting.is_none() && self.synced != Some(self.state) {
+            self.persisting = Some(self.state);
+            self.effects.push_back(Effect::Persist(self.state));
+        }
+        if leads {
+            self.count();
+        } else if let Some(synced) = self.synced {
+            if let Some((candidate, end)) = self.granted
+                && (synced.term, synced.voted_for) == (self.state.term, Some(candidate))
+            {
+                self.granted = None;
+                let grant = Some(self.judge(end));
+                if let Some(at) = self.peer(candidate) {
+                    self.send(at, Body::VoteReply { grant });
+                }
+            }
+            if self.following.ack_due
+                && synced.ack_term == self.state.term
+                && let Some(at) = self.leader.and_then(|leader| self.peer(leader))
+            {
+                self.following.ack_due = false;
+                self.following.acked = self.acknowledged();
+                let (received, durable) = self.following.acked;
+                let Following { matched, round, .. } = self.following;
+                self.send(at, Body::Ack { matched, received, durable, round });
+            }
+        }
+        if self.commit > self.announced {
+            self.announced = self.commit;
+            self.effects.push_back(Effect::Committed(self.commit));
+        }
+        if leads {
+            self.finish_round();
+        }
+        self.invariants();
+    }
+}

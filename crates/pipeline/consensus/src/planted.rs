@@ -1,0 +1,36 @@
+//! Mistakes that the rule's tests must catch, to show that they would see a real one.
+
+/// A mistake to make. All are refused by the rule in `docs/relaxed-acks.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mutation {
+    /// The rule as it stands.
+    #[default]
+    None,
+    /// R3: a node that lost acknowledged batches votes as if it had not.
+    DirtyVotesStrong,
+    /// R1: a received copy counts however far it is ahead of the disk.
+    NoWindow,
+    /// R2: the floor takes its term from the last batch on disk instead of `ack_term`.
+    FloorFromDisk,
+    /// R1 and R5: acknowledgements and marks of an earlier life are taken for this one's.
+    NoBoot,
+    /// R4: a majority elects, whoever votes.
+    MajorityWins,
+    /// R4: weak votes elect with one too few.
+    OneTooFew,
+    /// R1: batches of an earlier term are committed by counting copies (Raft 5.4.2).
+    NoCurrentTerm,
+}
+
+impl Mutation {
+    /// The seven mistakes.
+    pub const ALL: [Self; 7] = [
+        Self::DirtyVotesStrong,
+        Self::NoWindow,
+        Self::FloorFromDisk,
+        Self::NoBoot,
+        Self::MajorityWins,
+        Self::OneTooFew,
+        Self::NoCurrentTerm,
+    ];
+}

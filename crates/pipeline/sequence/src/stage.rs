@@ -1,0 +1,522 @@
+//! The agent. One duty cycle: what the disk and the peers report, what consensus makes of it, what clients
+//! ask for, what peers are owed.
+
+use crate::writer::{ENDS, Put, Stamp, Tail, Writer};
+use ordain_agent::metrics::{Gauge, Registry};
+use ordain_agent::peer::{PeerEvent, Peers};
+use ordain_agent::shared::Shared;
+use ordain_agent::wire::{QUESTION, Question, SUBMISSION, Submission, VoteRequest, submission};
+use ordain_agent::{Agent, Fatal};
+use ordain_consensus::message::FRAME_MAX;
+use ordain_consensus::{Body, Core, Effect, Message, Verdict, VoteState};
+use ordain_ring::spsc;
+use ordain_types::batch::{BatchKind, BatchView};
+use ordain_types::record::RecordKind;
+use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, Term};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Uncommitted batches at most: the ends of a suffix that may be cut are all still at hand.
+const UNCOMMITTED_BATCHES: u64 = ENDS as u64 / 2;
+/// Bytes of batches sent to a peer in one frame: a quarter of the frame bound keeps a heartbeat from
+/// queueing behind more than about a quarter of a millisecond of bulk on a 10 Gbit/s link.
+const FRAME_BATCHES: usize = 256 * 1024;
+
+/// What the stage is made of.
+pub struct LogConfig<P> {
+    /// The cluster's facts.
+    pub facts: ClusterFacts,
+    /// The log's writer, at the log's end.
+    pub writer: Writer,
+    /// The consensus core, fresh from recovery.
+    pub core: Core,
+    /// The other voters.
+    pub others: Vec<NodeId>,
+    /// This node.
+    pub id: NodeId,
+    /// The way to them.
+    pub peers: P,
+    /// Batches that the kernel, the disk and the watermark are known to have: what the core was made with.
+    pub progress: [BatchIndex; 3],
+    /// Requests from the gateway.
+    pub requests: spsc::Receiver,
+    /// Questions to apply.
+    pub questions: spsc::Sender,
+    /// Vote states to the journal.
+    pub votes: spsc::Sender,
+    /// Cursors.
+    pub shared: Shared,
+    /// Where old batches are found for those who lag.
+    pub archive: Box<dyn Archive>,
+}
+
+/// Batches that the ring no longer has, for peers that lag behind it.
+pub trait Archive: Send {
+    /// Whole consecutive batches from `first` on, at most `bytes_max` bytes, with the index of the last;
+    /// `None` if they are not at hand yet: ask again in a later cycle. One peer's reading at a time.
+    ///
+    /// # Errors
+    /// [`Fatal`] if the journal is damaged.
+    fn read(
+        &mut self,
+        peer: NodeId,
+        first: BatchIndex,
+        bytes_max: usize,
+    ) -> Result<Option<(&[u8], BatchIndex)>, Fatal>;
+}
+
+#[derive(Debug)]
+struct Metrics {
+    batches: Gauge,
+    records: Gauge,
+    bytes: Gauge,
+    ticks: Gauge,
+    term: Gauge,
+    leads: Gauge,
+    committed: Gauge,
+    elections: Gauge,
+    cuts: Gauge,
+    blocked: Gauge,
+}
+
+/// The log stage.
+pub struct Log<P> {
+    facts: ClusterFacts,
+    writer: Writer,
+    core: Core,
+    id: NodeId,
+    others: Vec<NodeId>,
+    peers: P,
+    requests: spsc::Receiver,
+    questions: spsc::Sender,
+    votes: spsc::Sender,
+    shared: Shared,
+    archive: Box<dyn Archive>,
+    /// Term in which this node leads.
+    leads: Option<Term>,
+    /// The term's first batch is not sealed yet.
+    owes_term_start: bool,
+    /// Last batch that consensus was told of.
+    told: BatchIndex,
+    /// The vote state on its way to the disk, and its number.
+    persisting: Option<(u64, VoteState)>,
+    persists: u64,
+    /// A cut that the stages have not answered yet.
+    cutting: Option<Tail>,
+    /// Local progress that consensus was told of: written, durable, watermark.
+    progress: [u64; 3],
+    metrics: Metrics,
+}
+
+impl<P: Peers> Log<P> {
+    /// The stage.
+    #[must_use]
+    pub fn new(config: LogConfig<P>, registry: &Registry) -> Self {
+        let told = config.writer.tail().index;
+        let metrics = Metrics {
+            batches: registry.counter("ordain_log_batches_total", "Batches sealed or taken from a leader."),
+            records: registry.counter("ordain_log_records_total", "Records sequenced."),
+            bytes: registry.counter("ordain_log_bytes_total", "Bytes of log written, padding included."),
+            ticks: registry.counter("ordain_log_ticks_total", "Batches sealed only to let time pass."),
+            term: registry.gauge("ordain_term", "Highest election term seen."),
+            leads: registry.gauge("ordain_leads", "1 while this node leads."),
+            committed: registry.gauge("ordain_committed_batch", "Last committed batch."),
+            elections: registry.counter("ordain_elections_won_total", "Times this node became leader."),
+            cuts: registry.counter("ordain_log_cuts_total", "Uncommitted suffixes cut off the log."),
+            blocked: registry.counter(
+                "ordain_log_blocked_total",
+                "Cycles in which requests waited for ring, room or copies.",
+            ),
+        };
+        Self {
+            facts: config.facts,
+            writer: config.writer,
+            core: config.core,
+            id: config.id,
+            others: config.others,
+            peers: config.peers,
+            requests: config.requests,
+            questions: config.questions,
+            votes: config.votes,
+            shared: config.shared,
+            archive: config.archive,
+            leads: None,
+            owes_term_start: false,
+            told,
+            persisting: None,
+            persists: 0,
+            cutting: None,
+            progress: config.progress.map(BatchIndex::get),
+            metrics,
+        }
+    }
+
+    /// What this node's own disk reports. Loaded in the opposite order of their stores.
+    fn hear_journal(&mut self) {
+        let watermark = self.shared.watermark.load();
+        let durable = self.shared.durable.load();
+        let written = self.shared.written.load();
+        let told = self.told.0;
+        let [ref mut told_written, ref mut told_durable, ref mut told_watermark] = self.progress;
+        let written = written.min(told);
+        if written > *told_written {
+            *told_written = written;
+            self.core.written(BatchIndex(written));
+        }
+        let durable = durable.min(written);
+        if durable > *told_durable {
+            *told_durable = durable;
+            self.core.durable(BatchIndex(durable));
+        }
+        let watermark = watermark.min(durable);
+        if watermark > *told_watermark {
+            *told_watermark = watermark;
+            self.core.watermark(BatchIndex(watermark));
+        }
+        if let Some((number, state)) = self.persisting
+            && self.shared.vote_stored.load() >= number
+        {
+            self.persisting = None;
+            self.core.persisted(state);
+        }
+    }
+
+    fn hear_peers(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
+        for done in 0..limit {
+            let (from, message) = match self.peers.poll() {
+                None => return Ok(done),
+                Some(PeerEvent::Up(node)) => {
+                    self.core.peer_up(node, now.mono);
+                    self.effects()?;
+                    continue;
+                }
+                Some(PeerEvent::Down(node)) => {
+                    self.core.peer_down(node, now.mono);
+                    self.effects()?;
+                    continue;
+                }
+                Some(PeerEvent::Frame(from, bytes)) => match Message::decode(bytes) {
+                    Ok((message, used)) => {
+                        self.core.receive(from, message, now.mono);
+                        let batches = &bytes[used..];
+                        if let Body::Append(append) = message.body
+                            && append.batches as usize == batches.len()
+                        {
+                            let taken =
+                                take_batches(&mut self.core, &mut self.writer, &self.shared, from, batches);
+                            self.metrics.batches.add(taken as u64);
+                            self.told = self.writer.tail().index;
+                        }
+                        (from, message)
+                    }
+                    Err(error) => {
+                        tracing::warn!(peer = from.0, %error, "a peer's frame was ignored");
+                        continue;
+                    }
+                },
+            };
+            self.note_leader(from, &message);
+            self.effects()?;
+        }
+        Ok(limit)
+    }
+
+    fn note_leader(&self, from: NodeId, message: &Message) {
+        if matches!(message.body, Body::Append(_)) && message.term >= self.writer.tail().term {
+            self.shared.leader.store(u64::from(from.0) + 1);
+        }
+    }
+
+    /// Carries out what consensus decided.
+    fn effects(&mut self) -> Result<(), Fatal> {
+        while let Some(effect) = self.core.pop() {
+            match effect {
+                Effect::Persist(state) => self.persist(state)?,
+                Effect::Send { to, message } => self.send(to, &message, &[]),
+                Effect::Truncate { to } => self.begin_cut(to)?,
+                Effect::BecameLeader { term } => {
+                    self.leads = Some(term);
+                    self.owes_term_start = true;
+                    self.shared.leader.store(u64::from(self.id.0) + 1);
+                    self.shared.stint_first.store(self.writer.tail().index.next().0);
+                    self.shared.stint.store(self.shared.stint.load() + 1);
+                    self.metrics.elections.add(1);
+                    self.metrics.leads.set(1);
+                    self.metrics.term.set(term.0);
+                    tracing::info!(term = term.0, "this node leads");
+                }
+                Effect::SteppedDown { term } => {
+                    assert_eq!(self.leads.take(), Some(term));
+                    self.owes_term_start = false;
+                    self.shared.leader.store(0);
+                    self.shared.stint.store(self.shared.stint.load() + 1);
+                    self.metrics.leads.set(0);
+                    tracing::info!(term = term.0, "this node leads no more");
+                }
+                Effect::Committed(index) => {
+                    self.shared.committed.store(index.0);
+                    self.metrics.committed.set(index.0);
+                }
+                Effect::ReadRoundDone(round) => self.shared.read_rounds.store(round),
+            }
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, state: VoteState) -> Result<(), Fatal> {
+        assert!(self.persisting.is_none(), "consensus stores one vote state at a time");
+        self.persists += 1;
+        let floor = state.floor.unwrap_or_default();
+        let request = VoteRequest {
+            number: self.persists.into(),
+            term: state.term.0.into(),
+            voted_for: state.voted_for.map_or(0, |node| u64::from(node.0) + 1).into(),
+            ack_term: state.ack_term.0.into(),
+            floor_term: floor.term.0.into(),
+            floor_index: floor.index.0.into(),
+        };
+        let Some(bytes) = self.votes.try_claim(size_of::<VoteRequest>()) else {
+            return Err(Fatal::new(
+                "the journal stage no longer takes vote states",
+                "This is a defect of Ordain: report it with the log of this node.",
+            ));
+        };
+        bytes.copy_from_slice(request.as_bytes());
+        self.votes.commit();
+        self.persisting = Some((self.persists, state));
+        self.metrics.term.set(state.term.0);
+        Ok(())
+    }
+
+    fn send(&mut self, to: NodeId, message: &Message, body: &[u8]) {
+        let mut head = [0; FRAME_MAX];
+        let len = message.encode(&mut head);
+        // A message that does not fit is lost, as one on a broken connection is; consensus repeats it.
+        let _ = self.peers.send(to, &head[..len], body);
+    }
+
+    fn begin_cut(&mut self, to: BatchIndex) -> Result<(), Fatal> {
+        let Some(keep) = self.writer.ends().get(to).copied() else {
+            return Err(Fatal::new(
+                format!("the log must be cut behind batch {to}, which is further back than this node can go"),
+                "Move this node's data directory away and let it join again empty.",
+            ));
+        };
+        self.shared.cut.ask(keep.index, keep.position);
+        self.cutting = Some(keep);
+        self.metrics.cuts.add(1);
+        tracing::info!(keep = to.0, "an uncommitted suffix is cut off the log");
+        Ok(())
+    }
+
+    /// Ends a cut once every stage has let go.
+    fn end_cut(&mut self) -> Result<(), Fatal> {
+        let Some(keep) = self.cutting else { return Ok(()) };
+        if self.shared.cut.is_done() && self.writer.cut(keep) {
+            self.cutting = None;
+            self.told = keep.index;
+            for progress in &mut self.progress {
+                *progress = (*progress).min(keep.index.0);
+            }
+            self.core.truncated(keep.index);
+            self.effects()?;
+        }
+        Ok(())
+    }
+
+    /// Puts what clients ask for into batches. Returns the submissions taken.
+    fn take_requests(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
+        let Some(term) = self.leads else {
+            // Whoever asked is told by the gateway that this node does not lead.
+            let mut dropped = 0;
+            while dropped < limit && self.requests.peek().is_some() {
+                self.requests.release();
+                dropped += 1;
+            }
+            return Ok(dropped);
+        };
+        self.writer.set_stamp(Stamp {
+            term,
+            wall: now.wall,
+            durable: BatchIndex(self.shared.durable.load()),
+            room: Position(self.shared.room.load()),
+        });
+        if self.owes_term_start {
+            if self.writer.seal_empty(BatchKind::TermStart) == Put::Done {
+                self.owes_term_start = false;
+            }
+            self.tell_sealed();
+            self.effects()?;
+            return Ok(1);
+        }
+        if !self.may_grow() {
+            self.metrics.blocked.add(u64::from(self.requests.peek().is_some()));
+            return Ok(0);
+        }
+        let (taken, records) = self.drain(limit);
+        self.seal_tick(now, records);
+        self.writer.seal(BatchKind::Data);
+        self.metrics.records.add(records as u64);
+        self.tell_sealed();
+        self.effects()?;
+        Ok(taken)
+    }
+
+    /// Whether the uncommitted suffix is within its bounds: it must fit into what a restarted node finds
+    /// again in memory, and a leader that cannot commit must not pile up what it may have to forget.
+    fn may_grow(&self) -> bool {
+        let committed = BatchIndex(self.shared.committed.load());
+        let tail = self.writer.tail();
+        tail.index.0 - committed.0 < UNCOMMITTED_BATCHES
+            && self
+                .writer
+                .ends()
+                .get(committed)
+                .is_some_and(|end| tail.position.0 - end.position.0 < self.facts.segment_size / 2)
+    }
+
+    fn drain(&mut self, limit: usize) -> (usize, usize) {
+        let mut records = 0;
+        for taken in 0..limit {
+            let Some(bytes) = self.requests.peek() else { return (taken, records) };
+            let (head, frame) = Submission::ref_from_prefix(bytes).expect("the gateway wrote a submission");
+            if head.kind.get() == submission::RECORD {
+                if self.writer.push(frame) != Put::Done {
+                    self.metrics.blocked.add(1);
+                    return (taken, records);
+                }
+                records += 1;
+            } else {
+                let Some(space) = self.questions.try_claim(QUESTION + frame.len()) else {
+                    self.metrics.blocked.add(1);
+                    return (taken, records);
+                };
+                let Some(round) = self.core.read_round() else {
+                    unreachable!("a leader reads in rounds");
+                };
+                let question = Question {
+                    kind: head.kind,
+                    conn: head.conn,
+                    after: self.writer.current_index().0.into(),
+                    round: round.into(),
+                };
+                space[..QUESTION].copy_from_slice(question.as_bytes());
+                space[QUESTION..].copy_from_slice(frame);
+                self.questions.commit();
+            }
+            self.requests.release();
+        }
+        (limit, records)
+    }
+
+    /// Lets time pass in the log if a deadline is due and no record carries the time anyway.
+    fn seal_tick(&mut self, now: Now, records: usize) {
+        let due = self.shared.tick_due.load();
+        if records > 0 || due == 0 || now.wall.0 < due || self.writer.tail().time.0 >= due {
+            return;
+        }
+        let tick = RecordHeader { kind: RecordKind::Tick as u8, ..RecordHeader::default() };
+        if self.writer.push(tick.as_bytes()) == Put::Done {
+            self.metrics.ticks.add(1);
+        }
+    }
+
+    /// Tells consensus of every batch sealed since the last time.
+    fn tell_sealed(&mut self) {
+        let last = self.writer.tail().index;
+        self.metrics.batches.add(last.0 - self.told.0);
+        self.metrics.bytes.set(self.writer.tail().position.0);
+        while self.told < last {
+            self.told = self.told.next();
+            self.core.appended(self.told);
+        }
+    }
+
+    /// Sends peers what they lack: from the ring, or from the archive if they lag behind it.
+    fn stream(&mut self) -> Result<usize, Fatal> {
+        let mut sent = 0;
+        for peer in 0..self.others.len() {
+            let peer = self.others[peer];
+            while let Some(first) = self.core.next_batch(peer) {
+                let room = self.peers.room(peer).saturating_sub(FRAME_MAX).min(FRAME_BATCHES);
+                let mut head = [0; FRAME_MAX];
+                let (body, through) = match self.writer.batches_from(first, room) {
+                    Ok(Some(found)) => found,
+                    Ok(None) => break,
+                    Err(_not_in_ring) => match self.archive.read(peer, first, room)? {
+                        Some(found) => found,
+                        None => break,
+                    },
+                };
+                let message = self.core.stream(peer, through, body.len() as u32);
+                let len = message.encode(&mut head);
+                let _ = self.peers.send(peer, &head[..len], body);
+                sent += 1;
+            }
+            self.effects()?;
+        }
+        Ok(sent)
+    }
+}
+
+/// Offers the batches of an append frame to consensus and writes those that it wants. Returns how many.
+fn take_batches(
+    core: &mut Core,
+    writer: &mut Writer,
+    shared: &Shared,
+    from: NodeId,
+    mut bytes: &[u8],
+) -> usize {
+    let mut taken = 0;
+    while !bytes.is_empty() {
+        let Ok(view) = BatchView::parse(bytes) else {
+            tracing::warn!(peer = from.0, "a peer's batch failed its checksum and was ignored");
+            break;
+        };
+        bytes = &bytes[view.bytes().len()..];
+        let (index, term) = (view.header.index(), view.header.term());
+        if index > writer.tail().index {
+            let room = Position(shared.room.load());
+            if !writer.follows(&view) || view.header.end() > room || !writer.has_space(view.bytes().len()) {
+                break;
+            }
+        }
+        match core.accept(from, index, term) {
+            Verdict::Write => {
+                assert_eq!(writer.append(&view), Put::Done, "space was checked");
+                taken += 1;
+            }
+            Verdict::Skip => {}
+            Verdict::Drop => break,
+        }
+    }
+    taken
+}
+
+impl<P: Peers> Agent for Log<P> {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    fn do_work(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
+        self.end_cut()?;
+        self.hear_journal();
+        self.effects()?;
+        let mut work = self.hear_peers(now, limit)?;
+        self.core.tick(now.mono);
+        self.effects()?;
+        if self.cutting.is_none() {
+            work += self.take_requests(now, limit)?;
+            work += self.stream()?;
+        }
+        if self.shared.is_stopping() && self.requests.peek().is_none() {
+            self.shared.log_closed.store(1);
+        }
+        Ok(work)
+    }
+
+    fn next_deadline(&self) -> Option<Nanos> {
+        Some(self.core.next_deadline())
+    }
+}
+
+const _: () = assert!(SUBMISSION == size_of::<Submission>());
