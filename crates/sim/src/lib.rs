@@ -9,4 +9,5 @@ pub mod disk;
 pub mod net;
 pub mod peers;
 pub mod rng;
+pub mod shadow;
 pub mod trace;

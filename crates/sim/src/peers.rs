@@ -292,6 +292,15 @@ impl Peers for SimPeers {
         }
     }
 
+    fn room(&self, to: NodeId) -> usize {
+        let mut network = self.net.lock();
+        let (node, to) = (self.node, to.0 as usize);
+        if !network.flow(to, node).seen_up {
+            return 0;
+        }
+        network.roads.buffer - network.flow(node, to).bytes
+    }
+
     fn send(&mut self, to: NodeId, head: &[u8], body: &[u8]) -> bool {
         let mut network = self.net.lock();
         let (node, to, now) = (self.node, to.0 as usize, network.now);
