@@ -72,11 +72,11 @@ pub trait Application: Sized + Send + 'static {
     /// A question, borrowed from the connection's buffer.
     type Query<'a>;
     /// What a command is answered with.
-    type Reply;
+    type Reply: ?Sized;
     /// What a question is answered with.
     type Answer;
     /// What others hear.
-    type Output;
+    type Output: ?Sized;
 
     /// Executes a command.
     fn apply<S: Sink<Self>>(&mut self, request: Self::Request<'_>, context: &Context, sink: &mut S) -> Step;

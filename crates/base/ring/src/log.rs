@@ -177,6 +177,15 @@ pub struct LogRing {
     shared: Arc<Shared>,
 }
 
+impl fmt::Debug for LogRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogRing")
+            .field("oldest", &self.oldest())
+            .field("published", &self.published())
+            .finish()
+    }
+}
+
 /// Why a consumer cannot join a ring, or go back in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinError {
@@ -312,8 +321,8 @@ impl Producer {
     }
 
     /// The `len` bytes behind what is published, for writing; `None` while a consumer still needs what lies
-    /// there. May be called again with another length before publishing: what was written stays.
-    /// The rest holds whatever the ring held there before.
+    /// there. May be called again with another length before publishing: what was written stays, and a
+    /// length that was granted once is granted again. The rest holds whatever the ring held there before.
     ///
     /// # Panics
     /// If `len` exceeds [`until_end`](Self::until_end).
@@ -371,6 +380,12 @@ impl Producer {
         self.shared.published.store(self.published, Ordering::Release);
     }
 
+    /// Whether everything published from `position` on is still in the ring.
+    #[must_use]
+    pub fn still_has(&self, position: Position) -> bool {
+        (self.floor..=self.published).contains(&position.0)
+    }
+
     /// The `len` bytes at `position`, published earlier and still in the ring. What was published since the
     /// last claim always is.
     ///
@@ -378,23 +393,33 @@ impl Producer {
     /// If they are not all in the ring and published, or cross its end.
     #[must_use]
     pub fn published_bytes(&self, position: Position, len: usize) -> &[u8] {
-        let known = self.floor..=self.published;
         assert!(
-            known.contains(&position.0) && len as u64 <= self.published - position.0,
-            "{len} bytes at {position} are not in the ring, which holds {known:?}"
+            self.still_has(position) && len as u64 <= self.published - position.0,
+            "{len} bytes at {position} are not in the ring, which holds {}..{}",
+            self.floor,
+            self.published
         );
         // SAFETY: only the producer writes, and never in `[floor, published)`; `&self` keeps it from moving
         // either while the slice lives.
         unsafe { self.shared.memory.bytes(self.shared.offset(position.0), len) }
     }
 
-    /// Takes back everything from `to` on, and claims with it. Refused, with `false`, while a consumer has
-    /// looked at bytes beyond `to`: it must [`Consumer::rewind`] or leave first.
+    /// Takes back everything from `to` on, and claims with it, once every consumer has gone back or left and
+    /// while nobody joins.
+    ///
+    /// # Panics
+    /// If a consumer has looked at bytes beyond `to`, or `to` is not published.
+    pub fn rewind(&mut self, to: Position) {
+        assert!(self.try_rewind(to), "rewind to {to}, but a consumer has looked beyond it");
+    }
+
+    /// Takes back everything from `to` on, and claims with it. Refused, with `false` and without effect, while
+    /// a consumer has looked at bytes beyond `to`, or joins there: it must [`Consumer::rewind`] or leave first.
     ///
     /// # Panics
     /// If `to` is not published.
-    #[must_use = "a refused rewind changes nothing"]
-    pub fn rewind(&mut self, to: Position) -> bool {
+    #[must_use]
+    pub fn try_rewind(&mut self, to: Position) -> bool {
         let to = to.0;
         assert!(to <= self.published, "rewind to {to}, but only {} is published", self.published);
         // Asking first spares readers an end that is taken back at once.
@@ -427,6 +452,12 @@ impl Producer {
             // Hidden from an optimiser that knows new memory to be zero.
             byte[0] = std::hint::black_box(0);
         }
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("published", &self.published).finish_non_exhaustive()
     }
 }
 
@@ -614,6 +645,12 @@ impl Consumer {
     }
 }
 
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.shared.mark_read(self.position, self.reach.get());
@@ -633,12 +670,6 @@ pub struct PinnedBytes {
     len: usize,
 }
 
-impl core::fmt::Debug for PinnedBytes {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "PinnedBytes({} bytes)", self.len())
-    }
-}
-
 impl Deref for PinnedBytes {
     type Target = [u8];
 
@@ -648,6 +679,12 @@ impl Deref for PinnedBytes {
         // set, `release` keeps the gate at or below its start, `rewind` keeps the reach at or above its end,
         // and the slot keeps both cursors if the consumer leaves. So the producer does not write it.
         unsafe { self.shared.memory.bytes(self.offset, self.len) }
+    }
+}
+
+impl fmt::Debug for PinnedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedBytes").field("len", &self.len).finish_non_exhaustive()
     }
 }
 

@@ -34,6 +34,7 @@
 //! space[0] = 1;
 //! ```
 
+use std::fmt;
 use std::sync::Arc;
 
 use ordain_types::align_up;
@@ -106,6 +107,12 @@ pub fn channel(capacity: usize) -> (Sender, Receiver) {
         Sender { shared: shared.clone(), tail: 0, head: 0, claim: None },
         Receiver { shared, head: 0, released: 0, tail: 0 },
     )
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("tail", &self.tail).finish_non_exhaustive()
+    }
 }
 
 impl Sender {
@@ -185,6 +192,12 @@ impl Sender {
         // `&mut self`.
         let bytes = unsafe { self.shared.memory.bytes_mut(self.shared.offset(at), FRAME) };
         bytes.copy_from_slice(&frame.to_ne_bytes());
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("head", &self.head).finish_non_exhaustive()
     }
 }
 

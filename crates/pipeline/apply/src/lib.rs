@@ -1,1 +1,19 @@
+//! Apply: the one path by which the log becomes state, replies and outputs.
+//!
+//! * [`Replica`]: an application, the session and key tables and the output counters; pure, and the same for
+//!   a leader, a follower, recovery and audit.
+//! * [`snapshot`]: the whole of it as bytes, equal for equal states.
+//! * [`testkit`]: runs an application live, replayed and restored side by side.
 #![forbid(unsafe_code)]
+
+mod deliver;
+mod keys;
+mod replica;
+mod replies;
+mod sessions;
+pub mod snapshot;
+mod state;
+
+pub use deliver::{Collect, Discard, Emit, MESSAGE_MAX};
+pub use keys::KEYS_MAX;
+pub use replica::{Counts, Querier, Replica};

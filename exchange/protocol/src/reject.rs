@@ -1,0 +1,90 @@
+//! Why a well-formed command or query was refused.
+
+macro_rules! reject {
+    ($($(#[$doc:meta])* $name:ident = $wire:literal, $text:literal;)*) => {
+        /// Why a well-formed command or query was refused. A refused command changed nothing.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum Reject {
+            $(#[doc = $text] $name = $wire,)*
+        }
+
+        impl Reject {
+            /// Every code, in wire order.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code with this number on the wire; 0 (accepted) is none.
+            #[must_use]
+            pub const fn from_wire(wire: u16) -> Option<Self> {
+                match wire {
+                    $($wire => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// The code's name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// What it means and what to do about it.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+reject! {
+    NotPermitted = 1, "The key lacks a permission that the message needs.";
+    NotGranted = 2, "The key was not granted this account.";
+    UnknownAccount = 3, "There is no such account, or it does not trade.";
+    UnknownInstrument = 4, "There is no such instrument.";
+    UnknownOrder = 5, "The account has no such live order: it was filled, was cancelled, or never was.";
+
+    MarketMustNotRest = 10, "A market order must be IOC or FOK.";
+    PostOnlyConflict = 11, "Post-only goes with a GTC limit order only.";
+    MarketPriceSet = 12, "A market order carries price 0.";
+    QuantityTooSmall = 13, "The quantity is below the instrument's minimum.";
+    QuantityTooLarge = 14, "The quantity is above the instrument's maximum.";
+    PriceOutOfRange = 15, "The price is below one tick or above the instrument's maximum.";
+    NoLiquidity = 16, "A market order found the opposite side empty.";
+    NotionalTooSmall = 17, "Price times quantity is below the instrument's minimum.";
+    DuplicateClientOrderId = 18, "A live order of the account has this client order id.";
+    OrdersFull = 19, "The exchange holds as many orders as it can: try again later.";
+    AccountOrdersFull = 20, "The account holds as many orders as it may: cancel some.";
+    PostOnlyWouldCross = 21, "The post-only order would trade at once.";
+    LevelsFull = 22, "This side of the book has as many prices as it can: use a price that it has.";
+    NotFillable = 23, "The FOK order cannot be filled whole at its price.";
+    InsufficientFunds = 24, "The account's free funds do not cover this.";
+
+    InstrumentOutOfRange = 40, "The instrument id is 0 or above the exchange's bound.";
+    InstrumentExists = 41, "The instrument id is taken.";
+    SymbolTaken = 42, "Another instrument has this symbol.";
+    CurrencyOutOfRange = 43, "The currency id is 0 or above the exchange's bound.";
+    SameCurrency = 44, "Base and quote currency are the same.";
+    ScaleInvalid = 45, "A scale, tick or lot is 0, or decimals are above 18.";
+    QuantityLimitsInvalid = 46, "The minimum quantity is 0 or above the maximum.";
+    PriceLimitsInvalid = 47, "The maximum price is below 1, or the collar is negative or above it.";
+    FeeInvalid = 48, "A fee is beyond 1,000,000 ppm either way, or maker and taker together pay out.";
+    LimitsTooLarge = 49, "The largest order would overflow: lower maximum price, quantity, scales or fees.";
+    AccountOutOfRange = 50, "The account id is 0 or above the exchange's bound.";
+    AccountExists = 51, "The account id is taken.";
+    GrantsFull = 52, "The account has as many keys as it can: revoke one.";
+
+    AmountInvalid = 60, "The amount is 0 or above 2^63 - 1.";
+    TransactionConflict = 61, "The transaction id was used with other contents. The first result stands.";
+    SupplyExceeded = 62, "The currency's total would exceed 2^63 - 1.";
+}
+
+impl core::fmt::Display for Reject {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.text())
+    }
+}
