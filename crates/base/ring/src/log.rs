@@ -404,22 +404,13 @@ impl Producer {
         unsafe { self.shared.memory.bytes(self.shared.offset(position.0), len) }
     }
 
-    /// Takes back everything from `to` on, and claims with it, once every consumer has gone back or left and
-    /// while nobody joins.
-    ///
-    /// # Panics
-    /// If a consumer has looked at bytes beyond `to`, or `to` is not published.
-    pub fn rewind(&mut self, to: Position) {
-        assert!(self.try_rewind(to), "rewind to {to}, but a consumer has looked beyond it");
-    }
-
     /// Takes back everything from `to` on, and claims with it. Refused, with `false` and without effect, while
     /// a consumer has looked at bytes beyond `to`, or joins there: it must [`Consumer::rewind`] or leave first.
     ///
     /// # Panics
     /// If `to` is not published.
-    #[must_use]
-    pub fn try_rewind(&mut self, to: Position) -> bool {
+    #[must_use = "a refused rewind changes nothing"]
+    pub fn rewind(&mut self, to: Position) -> bool {
         let to = to.0;
         assert!(to <= self.published, "rewind to {to}, but only {} is published", self.published);
         // Asking first spares readers an end that is taken back at once.

@@ -172,14 +172,14 @@ fn a_rewind_takes_back_nothing_that_was_looked_at() {
             assert!([&[0, 1][..], &[0], &[0, 21]].contains(&&read[..]), "{read:?}");
             consumer
         });
-        let rewound = producer.try_rewind(at(1));
+        let rewound = producer.rewind(at(1));
         if rewound {
             put_all(&mut producer, [21]);
         }
         let mut consumer = reader.join().unwrap();
         if !rewound {
             consumer.rewind(at(1)).unwrap();
-            assert!(producer.try_rewind(at(1)));
+            assert!(producer.rewind(at(1)));
             put_all(&mut producer, [21]);
         }
         assert_eq!(words(consumer.available(ALL)), [0, 21]);
@@ -200,7 +200,7 @@ fn a_consumer_that_rewinds_has_read_before_its_bytes_are_overwritten() {
             assert_eq!(words(consumer.available(at(1))), [0]);
             consumer
         });
-        if producer.try_rewind(at(1)) {
+        if producer.rewind(at(1)) {
             put_all(&mut producer, [21]);
         }
         drop(reader.join().unwrap());
@@ -213,7 +213,7 @@ fn a_joiner_and_a_rewind_never_both_succeed() {
         let (mut producer, ring) = ring();
         put_all(&mut producer, [0, 1]);
         let joiner = thread::spawn(move || ring.join_at(at(2)).ok());
-        let rewound = producer.try_rewind(at(1));
+        let rewound = producer.rewind(at(1));
         let consumer = joiner.join().unwrap();
         assert!(!(rewound && consumer.is_some()));
     });
@@ -229,7 +229,7 @@ fn a_rewind_below_the_floor_lets_nobody_in_beyond_the_end() {
                 assert_eq!(words(consumer.available(ALL)), [] as [u64; 0]);
             }
         });
-        if producer.try_rewind(at(0)) {
+        if producer.rewind(at(0)) {
             assert_eq!(producer.published(), at(0));
         }
         joiner.join().unwrap();

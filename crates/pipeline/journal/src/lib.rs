@@ -1,1 +1,24 @@
+//! The journal: the log on a disk, and what a node remembers beside it.
+//!
+//! * [`Journal`]: the stage that writes the log ring to segments and syncs it, keeps the node state, prepares
+//!   segments ahead of the log and takes part in cutting it.
+//! * [`Recovery`]: finds the end of the log at start, and tells torn from corrupt.
+//! * [`LogReader`]: the log's batches in order, from segments first and from the ring where it has caught up.
+//! * [`audit`]: the same checks over a data directory at rest, for tools.
+//!
+//! Everything goes through the [`Disk`](ordain_agent::disk::Disk) port; nothing here opens a file or reads a
+//! clock. The bytes are in `docs/format/journal.md`.
 #![forbid(unsafe_code)]
+
+pub mod audit;
+mod journal;
+mod reader;
+mod recovery;
+mod state;
+mod verify;
+
+pub use journal::{Journal, Lanes, Metrics};
+pub use reader::{LogReader, Peek, ReadError};
+pub use recovery::{Damage, Recovered, Recovery, RecoveryError};
+pub use state::{Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, SlotFault, StateFault, read_state};
+pub use verify::{Fault, LogEnd, TermStart, Verifier};
