@@ -1,1 +1,65 @@
+//! The exchange's engine: accounts, risk and price-time matching as one deterministic state machine.
+//!
+//! [`Engine::apply`] takes a decoded request and what the log says about it, and gives a reply and outputs
+//! to a [`Sink`]. The rules are those of `docs/format/exchange.md`. There is no I/O, clock, randomness or
+//! floating point, nothing is allocated after [`Engine::new`] except while restoring, and no hash map is
+//! iterated, so equal states given equal requests stay equal.
+//!
+//! * [`limits`](Limits): every bound, and what happens at it.
+//! * `orders`: a slab of 64-byte orders; an order id is a slot and how often the slot was used.
+//! * `levels`: prices of a side sorted with the best at the end, each with a queue of orders.
+//! * `ledger`: balances and holds. Money moves here and nowhere else.
+//! * `engine`: the commands. `query`: the questions. `snapshot`: the state as bytes and back.
 #![forbid(unsafe_code)]
+
+mod engine;
+mod index;
+mod ledger;
+mod levels;
+mod limits;
+mod orders;
+mod query;
+
+mod transfers;
+
+pub use engine::Engine;
+pub use limits::{KEYS_PER_ACCOUNT, Limits};
+pub use ordain_exchange_protocol::Audience;
+
+/// What the log says about a request. Replicated facts only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// Number of the request in the log.
+    pub seq: u64,
+    /// Log time, nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// Key that sent it.
+    pub key: u32,
+    /// Permission bits of that key.
+    pub permissions: u32,
+}
+
+/// Takes what an event says. Calls come in the order in which readers are to see them.
+pub trait Sink {
+    /// The reply to the request's sender. Called once per event, in its last step, after all outputs.
+    fn reply(&mut self, bytes: &[u8]);
+    /// A message to others.
+    fn output(&mut self, audience: Audience, bytes: &[u8]);
+}
+
+/// How far an event has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Step {
+    /// The event is finished and answered.
+    Done,
+    /// [`Engine::resume`] must be called before anything else is asked of the engine.
+    More,
+}
+
+/// Most outputs of one step.
+pub const STEP_OUTPUTS_MAX: usize = if 3 * engine::STEP_TRADES > engine::STEP_CANCELS {
+    3 * engine::STEP_TRADES
+} else {
+    engine::STEP_CANCELS
+};

@@ -4,10 +4,10 @@ use crate::{
     Flag, GrantAction, I32, I64, Malformed, OrderType, Schema, Side, Sides, TimeInForce, U32, U64, Zero,
     block, permission, tag,
 };
-use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
+use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
 /// The terms of an instrument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromZeros, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Definition {
     /// Instrument id, from 1.

@@ -1,6 +1,6 @@
 //! Enumerations and permission bits.
 
-use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
+use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
 macro_rules! value {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $wire:literal,)* }) => {
@@ -23,13 +23,28 @@ value! {
         V1 = 1,
     }
 }
-value! {
-    /// A reserved byte.
-    Zero {
-        /// What a reserved byte holds.
-        Zero = 0,
-    }
+/// A reserved byte.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromZeros,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+    Unaligned,
+)]
+#[repr(u8)]
+pub enum Zero {
+    /// What a reserved byte holds.
+    Zero = 0,
 }
+
 value! {
     /// Which way an order trades.
     Side {

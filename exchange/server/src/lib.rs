@@ -169,7 +169,11 @@ fn malformed(error: protocol::Malformed) -> Malformed {
 pub const SCHEMA: u8 = 1;
 
 fn check_schema(schema: u8) -> Result<(), Malformed> {
-    if schema == SCHEMA { Ok(()) } else { Err(Malformed("unknown schema version: this build speaks version 1")) }
+    if schema == SCHEMA {
+        Ok(())
+    } else {
+        Err(Malformed("unknown schema version: this build speaks version 1"))
+    }
 }
 
 /// Reads the exchange's messages.
@@ -181,9 +185,7 @@ impl RequestDecoder<Exchange> for ExchangeDecoder {
         check_schema(schema)?;
         // Requests and queries have tags of their own, so one of the two readings fails at its first byte.
         match Request::decode(payload) {
-            Ok(request) => {
-                Ok(Class { kind: ClassKind::Command, permissions: request.required_permission() })
-            }
+            Ok(request) => Ok(Class { kind: ClassKind::Command, permissions: request.required_permission() }),
             Err(protocol::Malformed::Tag) => match Query::decode(payload) {
                 Ok(query) => Ok(Class { kind: ClassKind::Query, permissions: query.required_permission() }),
                 Err(error) => Err(malformed(error)),

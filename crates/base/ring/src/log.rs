@@ -475,7 +475,6 @@ impl Consumer {
         slot.gate.store(position, Ordering::Release);
         slot.reach.store(position, Ordering::Release);
         fence(Ordering::SeqCst);
-        // The floor first: one that a rewind lowered must not be taken together with an end from before it.
         let floor = self.shared.floor.load(Ordering::Acquire);
         let published = self.shared.published.load(Ordering::Acquire);
         if position < floor {

@@ -140,8 +140,8 @@ pub struct Core {
     round_done: u64,
     round_wanted: u64,
 
-    /// Bounded: an input adds at most two effects per voter and five more, and the shell drains them
-    /// before the next.
+    /// An input adds at most two effects per voter and five more; the shell drains them before the next,
+    /// so that this never grows.
     effects: VecDeque<Effect>,
 }
 
@@ -162,7 +162,10 @@ impl Core {
         assert!(boot > Boot::ZERO, "lives are counted from 1");
         let end = log.end();
         assert!(watermark <= durable && durable <= end.index, "the log lacks batches that were synced");
-        assert!(state.ack_term <= state.term && end.term <= state.term.max(state.ack_term));
+        assert!(
+            state.ack_term <= state.term && end.term <= state.term,
+            "the vote state is older than the log"
+        );
 
         let mut others: Vec<NodeId> = config.voters.iter().copied().filter(|id| *id != config.id).collect();
         others.sort_unstable();
@@ -208,7 +211,7 @@ impl Core {
             round_sent: 0,
             round_done: 0,
             round_wanted: 0,
-            effects: VecDeque::with_capacity(2 * voters + 8),
+            effects: VecDeque::with_capacity(2 * VOTERS_MAX + 8),
             config,
         };
         if voters > 1 {
@@ -487,10 +490,11 @@ impl Core {
         self.peer(id).map(|at| (self.peers[at].received, self.peers[at].durable))
     }
 
-    /// When [`Core::tick`] next has something to do.
+    /// When [`Core::tick`] next has something to do; `u64::MAX` if never.
     #[must_use]
     pub fn next_deadline(&self) -> Nanos {
         match self.role {
+            Role::Leader if self.peers.is_empty() => Nanos(u64::MAX),
             Role::Leader => self.repeat,
             Role::Follower => self.deadline,
             Role::PreCandidate | Role::Candidate => self.deadline.min(self.repeat),
@@ -513,8 +517,12 @@ impl Core {
                 );
                 assert!(self.truncating.is_none());
                 for peer in &self.peers {
-                    assert!(peer.durable <= peer.received && peer.received <= peer.matched);
                     assert!(peer.matched < peer.next && peer.next <= end.index.next());
+                    #[cfg(any(test, feature = "planted"))]
+                    if self.config.mutation == Mutation::NoBoot {
+                        continue; // Believes what another life said.
+                    }
+                    assert!(peer.durable <= peer.received && peer.received <= peer.matched);
                 }
             }
             Role::Candidate => {
@@ -613,6 +621,10 @@ impl Core {
                     let common = self.log.last_within(hint.index, hint.term);
                     let peer = &mut self.peers[at];
                     peer.heard = self.now;
+                    #[cfg(any(test, feature = "planted"))]
+                    if self.config.mutation == Mutation::NoBoot {
+                        peer.matched = peer.matched.min(common.index);
+                    }
                     // A rejection of what is known to match is an old one.
                     if previous > peer.matched && common.index < previous {
                         peer.probing = true;
@@ -873,10 +885,7 @@ impl Core {
     fn wins(&self) -> bool {
         let n = self.config.voters.len();
         let (m, k) = (self.config.policy.received as usize, self.config.policy.durable as usize);
-        let own = self.judge(self.log.end());
-        let grants = || self.peers.iter().filter_map(|peer| peer.vote).chain([own]);
-        let votes = grants().count();
-        let strong = grants().filter(|grant| *grant == Grant::Strong).count();
+        let (votes, strong) = self.votes();
         #[cfg(any(test, feature = "planted"))]
         let k = if self.config.mutation == Mutation::OneTooFew { k + 1 } else { k };
         #[cfg(any(test, feature = "planted"))]
@@ -884,6 +893,13 @@ impl Core {
             return votes >= self.majority();
         }
         votes >= self.majority() && (strong + m > n || votes + k > n)
+    }
+
+    /// Votes for this node in all, and the strong ones among them.
+    pub(crate) fn votes(&self) -> (usize, usize) {
+        let own = self.judge(self.log.end());
+        let grants = || self.peers.iter().filter_map(|peer| peer.vote).chain([own]);
+        (grants().count(), grants().filter(|grant| *grant == Grant::Strong).count())
     }
 
     fn lead(&mut self) {
@@ -926,6 +942,9 @@ impl Core {
 
     /// R1.
     fn count(&mut self) {
+        if self.commit == self.log.last() {
+            return;
+        }
         let n = self.config.voters.len();
         let mut received = [BatchIndex::ZERO; VOTERS_MAX];
         let mut durable = [BatchIndex::ZERO; VOTERS_MAX];

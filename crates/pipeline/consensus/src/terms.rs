@@ -34,6 +34,24 @@ impl Terms {
         Self::default()
     }
 
+    /// A log that ends with batch `last`, given its runs in order; `None` if they are no log's. What
+    /// [`Terms::spans`] returned is accepted, and runs whose batches were trimmed long ago may be kept in
+    /// it: matching needs the list, not the batches.
+    #[must_use]
+    pub fn from_spans(spans: Vec<TermSpan>, last: BatchIndex) -> Option<Self> {
+        let starts = spans.first() == Some(&TermSpan { term: Term::ZERO, first: BatchIndex::ZERO });
+        let ascends =
+            spans.windows(2).all(|pair| pair[0].term < pair[1].term && pair[0].first < pair[1].first);
+        let ends = spans.last().is_some_and(|span| span.first <= last);
+        (starts && ascends && ends).then_some(Self { spans, last })
+    }
+
+    /// The runs, in order; the first is (0, 0).
+    #[must_use]
+    pub fn spans(&self) -> &[TermSpan] {
+        &self.spans
+    }
+
     /// Appends batch `index` of `term`.
     ///
     /// # Panics
@@ -119,6 +137,8 @@ mod tests {
                     prop_assert_eq!(terms.term_at(BatchIndex(index as u64)), Some(Term(*term)));
                 }
                 prop_assert_eq!(terms.term_at(BatchIndex(model.len() as u64)), None);
+                let again = Terms::from_spans(terms.spans().to_vec(), terms.last());
+                prop_assert_eq!(again.as_ref(), Some(&terms));
                 for cap in 0..model.len() + 2 {
                     for term in 0..model[model.len() - 1] + 2 {
                         let index = (0..model.len()).rev().find(|i| *i <= cap && model[*i] <= term).unwrap();
@@ -127,6 +147,20 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn runs_that_are_no_log_are_refused() {
+        let span = |term, first| TermSpan { term: Term(term), first: BatchIndex(first) };
+        for (spans, last) in [
+            (vec![], 0),
+            (vec![span(0, 1)], 1),
+            (vec![span(0, 0), span(2, 3), span(1, 4)], 5),
+            (vec![span(0, 0), span(1, 3), span(2, 3)], 5),
+            (vec![span(0, 0), span(1, 3)], 2),
+        ] {
+            assert_eq!(Terms::from_spans(spans, BatchIndex(last)), None);
         }
     }
 }

@@ -1,1 +1,693 @@
+//! A random walk of whole clusters of this core: lossy, duplicating, reordering, partitioned network
+//! with frames of past lives; disks that lose or tear what was not synced; process and power failures;
+//! then healing, after which progress is demanded. Every run is a function of its seed.
 
+use crate::message::FRAME_MAX;
+use crate::{Config, Core, Effect, Message, Mutation, Recovered, Role, Terms, Verdict, VoteState};
+use ordain_types::facts::AckPolicy;
+use ordain_types::{BatchIndex, Boot, Nanos, NodeId, Term};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const TIMEOUT: u64 = 40;
+const HEARTBEAT: u64 = 10;
+const STEPS: usize = 600;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    fn percent(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// A batch: its term and a value that no other batch has. The value stands for bytes and chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Batch {
+    term: u64,
+    value: usize,
+}
+
+struct Packet {
+    from: usize,
+    to: usize,
+    bytes: [u8; FRAME_MAX],
+    /// Value of the batch before the first, and the batches.
+    previous: usize,
+    first: usize,
+    batches: Vec<Batch>,
+}
+
+/// The shell of one core, with what its disk and its kernel hold.
+struct Node {
+    core: Core,
+    up: bool,
+    log: Vec<Batch>,
+    written: usize,
+    synced: usize,
+    watermark: usize,
+    vote: VoteState,
+    boot: u64,
+    /// The power failed and no life since has stored its start.
+    dirty: bool,
+    torn: bool,
+    persisting: Option<VoteState>,
+    truncating: Option<usize>,
+    rounds: BTreeMap<u64, usize>,
+}
+
+/// What the runs reached.
+#[derive(Debug, Default)]
+struct Marks {
+    commits: usize,
+    elections: usize,
+    weak_elections: usize,
+    truncations: usize,
+    dirty_restarts: usize,
+    torn_tails: usize,
+    floors_dropped: usize,
+    step_downs: usize,
+    read_rounds: usize,
+    old_term_batches: usize,
+    healed: usize,
+    /// Nobody could be elected: the policy leaves this to the operator.
+    stuck_by_policy: usize,
+}
+
+struct Cluster<'a> {
+    random: Random,
+    voters: usize,
+    policy: AckPolicy,
+    window: u64,
+    mutation: Mutation,
+    now: u64,
+    nodes: Vec<Node>,
+    net: Vec<Packet>,
+    loss: usize,
+    cut_off: Option<usize>,
+    /// Values of all committed batches, in order.
+    history: Vec<usize>,
+    leaders: BTreeMap<u64, usize>,
+    /// By value: nodes that ever wrote and ever synced it, as bits.
+    copies: Vec<(u32, u32)>,
+    marks: &'a mut Marks,
+}
+
+type Check = Result<(), String>;
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+fn index(length: usize) -> BatchIndex {
+    BatchIndex(length as u64)
+}
+
+impl<'a> Cluster<'a> {
+    fn new(voters: usize, policy: AckPolicy, mutation: Mutation, seed: u64, marks: &'a mut Marks) -> Self {
+        let mut random = Random(seed);
+        let window = 1 + random.below(3) as u64;
+        let loss = random.below(30);
+        let mut cluster = Self {
+            random,
+            voters,
+            policy,
+            window,
+            mutation,
+            now: 0,
+            nodes: Vec::new(),
+            net: Vec::new(),
+            loss,
+            cut_off: None,
+            history: Vec::new(),
+            leaders: BTreeMap::new(),
+            copies: Vec::new(),
+            marks,
+        };
+        for id in 0..voters {
+            let recovered = Recovered {
+                vote: VoteState::default(),
+                boot: Boot(1),
+                clean: true,
+                torn: false,
+                log: Terms::new(),
+                durable: BatchIndex(0),
+                watermark: BatchIndex(0),
+            };
+            let core = Core::new(cluster.config(id, 1), recovered, Nanos(0));
+            cluster.nodes.push(Node {
+                core,
+                up: true,
+                log: Vec::new(),
+                written: 0,
+                synced: 0,
+                watermark: 0,
+                vote: VoteState::default(),
+                boot: 0,
+                dirty: false,
+                torn: false,
+                persisting: None,
+                truncating: None,
+                rounds: BTreeMap::new(),
+            });
+        }
+        cluster
+    }
+
+    fn config(&self, id: usize, boot: u64) -> Config {
+        Config {
+            id: NodeId(id as u32),
+            voters: (0..self.voters as u32).map(NodeId).collect(),
+            policy: self.policy,
+            unsynced_max: self.window,
+            election_timeout: Nanos(TIMEOUT),
+            heartbeat: Nanos(HEARTBEAT),
+            seed: id as u64 * 1000 + boot,
+            mutation: self.mutation,
+        }
+    }
+
+    fn start(&mut self) -> Check {
+        for at in 0..self.voters {
+            self.connect(at)?;
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, at: usize) -> Check {
+        for peer in (0..self.voters).filter(|peer| *peer != at) {
+            self.nodes[at].core.peer_up(NodeId(peer as u32), Nanos(self.now));
+        }
+        self.drain(at)
+    }
+
+    fn crash(&mut self, at: usize, clean: bool) {
+        let node = &mut self.nodes[at];
+        node.up = false;
+        node.rounds.clear();
+        if let Some(to) = node.truncating.take()
+            && self.random.percent(50)
+        {
+            cut(node, to);
+        }
+        if let Some(vote) = node.persisting.take()
+            && self.random.percent(50)
+        {
+            store(node, vote);
+        }
+        let survives = if clean {
+            node.written
+        } else {
+            node.synced + self.random.below(node.written - node.synced + 1)
+        };
+        if !clean {
+            node.dirty = true;
+            node.torn |= survives < node.written && self.random.percent(50);
+            node.synced = survives;
+            // What the disk gave back it has.
+            for batch in &node.log[..survives] {
+                self.copies[batch.value].1 |= 1 << at;
+            }
+        }
+        node.written = survives;
+        node.log.truncate(survives);
+    }
+
+    fn restart(&mut self, at: usize) -> Check {
+        let config = self.config(at, self.nodes[at].boot + 1);
+        let node = &mut self.nodes[at];
+        let mut log = Terms::new();
+        for (before, batch) in node.log.iter().enumerate() {
+            log.push(index(before + 1), Term(batch.term));
+        }
+        self.marks.dirty_restarts += usize::from(node.dirty);
+        self.marks.torn_tails += usize::from(node.dirty && node.torn);
+        let recovered = Recovered {
+            vote: node.vote,
+            boot: Boot(node.boot + 1),
+            clean: !node.dirty,
+            torn: node.torn,
+            log,
+            durable: index(if node.dirty { node.synced } else { node.watermark }),
+            watermark: index(node.watermark),
+        };
+        node.core = Core::new(config, recovered, Nanos(self.now));
+        node.up = true;
+        self.drain(at)?;
+        self.connect(at)
+    }
+
+    /// Carries out the effects of a core.
+    fn drain(&mut self, at: usize) -> Check {
+        while let Some(effect) = self.nodes[at].core.pop() {
+            match effect {
+                Effect::Persist(vote) => {
+                    ensure(self.nodes[at].persisting.is_none(), || "two writes at a time".into())?;
+                    self.nodes[at].persisting = Some(vote);
+                }
+                Effect::Send { to, message } => self.post(at, to.0 as usize, message, 0, Vec::new()),
+                Effect::Truncate { to } => {
+                    self.marks.truncations += 1;
+                    self.nodes[at].truncating = Some(to.0 as usize);
+                }
+                Effect::BecameLeader { term } => self.elected(at, term)?,
+                Effect::SteppedDown { .. } => {
+                    self.marks.step_downs += 1;
+                    self.nodes[at].rounds.clear();
+                }
+                Effect::Committed(to) => self.committed(at, to.0 as usize)?,
+                Effect::ReadRoundDone(done) => {
+                    let node = &mut self.nodes[at];
+                    while let Some(entry) = node.rounds.first_entry().filter(|entry| *entry.key() <= done) {
+                        let asked_at = entry.remove();
+                        self.marks.read_rounds += 1;
+                        let knows = node.core.committed().0 as usize;
+                        ensure(knows >= asked_at, || {
+                            format!("stale read: knows {knows} of {asked_at} batches")
+                        })?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn elected(&mut self, at: usize, term: Term) -> Check {
+        self.marks.elections += 1;
+        let (_, strong) = self.nodes[at].core.votes();
+        self.marks.weak_elections += usize::from(strong + self.policy.received as usize <= self.voters);
+        ensure(self.leaders.insert(term.0, at).is_none(), || format!("two leaders of {term}"))?;
+        self.complete(at)?;
+        self.marks.old_term_batches += usize::from(self.nodes[at].log.len() > self.history.len());
+        self.seal(at);
+        Ok(())
+    }
+
+    /// Leader completeness.
+    fn complete(&self, at: usize) -> Check {
+        let log = &self.nodes[at].log;
+        for (before, value) in self.history.iter().enumerate() {
+            ensure(log.get(before).is_some_and(|batch| batch.value == *value), || {
+                format!("leader {at} of {} lacks committed batch {}", self.nodes[at].core.term(), before + 1)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self, at: usize, to: usize) -> Check {
+        let leads = self.nodes[at].core.role() == Role::Leader;
+        for before in 0..to {
+            let value = self.nodes[at].log[before].value;
+            if let Some(known) = self.history.get(before) {
+                ensure(*known == value, || format!("committed batch {} changed at {at}", before + 1))?;
+                continue;
+            }
+            ensure(leads, || format!("follower {at} knows a commit before its leader"))?;
+            let (wrote, synced) = self.copies[value];
+            ensure(wrote.count_ones() >= self.policy.received, || format!("too few copies of {before}"))?;
+            ensure(synced.count_ones() >= self.policy.durable, || format!("too few synced of {before}"))?;
+            self.history.push(value);
+            self.marks.commits += 1;
+        }
+        let term = self.nodes[at].core.term();
+        for other in 0..self.voters {
+            let core = &self.nodes[other].core;
+            if self.nodes[other].up && core.role() == Role::Leader && core.term() > term {
+                self.complete(other)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.log.push(Batch { term: node.core.term().0, value: self.copies.len() });
+        self.copies.push((0, 0));
+        node.core.appended(index(node.log.len()));
+    }
+
+    fn post(&mut self, from: usize, to: usize, message: Message, first: usize, batches: Vec<Batch>) {
+        let mut bytes = [0; FRAME_MAX];
+        message.encode(&mut bytes);
+        let previous = match first {
+            0 | 1 => usize::MAX,
+            _ => self.nodes[from].log[first - 2].value,
+        };
+        self.net.push(Packet { from, to, bytes, previous, first, batches });
+        if self.net.len() > 50 {
+            let lost = self.random.below(self.net.len());
+            self.net.swap_remove(lost);
+        }
+    }
+
+    fn deliver(&mut self, packet: Packet) -> Check {
+        let Packet { from, to, bytes, mut previous, first, batches } = packet;
+        if !self.nodes[to].up || self.cut_off.is_some_and(|alone| (alone == from) != (alone == to)) {
+            return Ok(());
+        }
+        let (message, _) = Message::decode(&bytes).map_err(|error| error.to_string())?;
+        let from = NodeId(from as u32);
+        self.nodes[to].core.receive(from, message, Nanos(self.now));
+        self.drain(to)?;
+        for (offset, batch) in batches.into_iter().enumerate() {
+            let at = first + offset;
+            let verdict = self.nodes[to].core.accept(from, index(at), Term(batch.term));
+            let log = &mut self.nodes[to].log;
+            match verdict {
+                Verdict::Write => {
+                    let end = log.last().map_or(usize::MAX, |batch| batch.value);
+                    ensure(at == log.len() + 1 && end == previous, || format!("chain breaks at {at}"))?;
+                    log.push(batch);
+                }
+                Verdict::Skip => {
+                    ensure(log[at - 1] == batch, || format!("one identity, two batches: {at}"))?;
+                }
+                Verdict::Drop => {}
+            }
+            self.drain(to)?;
+            if verdict == Verdict::Drop {
+                break;
+            }
+            previous = batch.value;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, at: usize, to: usize) -> Check {
+        let node = &mut self.nodes[at];
+        for batch in &node.log[node.written..to] {
+            self.copies[batch.value].0 |= 1 << at;
+        }
+        node.written = to;
+        node.core.written(index(to));
+        self.drain(at)
+    }
+
+    fn sync(&mut self, at: usize, to: usize) -> Check {
+        let node = &mut self.nodes[at];
+        for batch in &node.log[..to] {
+            self.copies[batch.value].1 |= 1 << at;
+        }
+        node.synced = to;
+        node.core.durable(index(to));
+        self.drain(at)
+    }
+
+    fn mark_water(&mut self, at: usize) -> Check {
+        let node = &mut self.nodes[at];
+        node.watermark = node.synced;
+        // The core hears of what is synced first.
+        node.core.durable(index(node.synced));
+        node.core.watermark(index(node.watermark));
+        self.drain(at)
+    }
+
+    fn persist(&mut self, at: usize) -> Check {
+        let node = &mut self.nodes[at];
+        if let Some(vote) = node.persisting.take() {
+            self.marks.floors_dropped += usize::from(node.vote.floor.is_some() && vote.floor.is_none());
+            store(node, vote);
+            node.core.persisted(vote);
+        }
+        self.drain(at)
+    }
+
+    fn truncate(&mut self, at: usize) -> Check {
+        let node = &mut self.nodes[at];
+        if let Some(to) = node.truncating.take() {
+            cut(node, to);
+            node.core.truncated(index(to));
+        }
+        self.drain(at)
+    }
+
+    fn stream(&mut self, at: usize, to: usize, most: usize) {
+        let peer = NodeId(to as u32);
+        let node = &mut self.nodes[at];
+        let Some(from) = node.core.next_batch(peer) else { return };
+        let from = from.0 as usize;
+        let through = (from + most).min(node.log.len());
+        let message = node.core.stream(peer, index(through), 128);
+        let batches = node.log[from - 1..through].to_vec();
+        self.post(at, to, message, from, batches);
+    }
+
+    /// One random step.
+    fn step(&mut self, odds: &Odds) -> Check {
+        self.now += self.random.below(odds.pace) as u64;
+        let at = self.random.below(self.voters);
+        let other = (at + 1 + self.random.below(self.voters - 1)) % self.voters;
+        if !self.nodes[at].up {
+            if self.random.percent(odds.restart) {
+                self.restart(at)?;
+            }
+        } else if self.random.percent(odds.crash) {
+            let clean = self.random.percent(odds.clean);
+            self.crash(at, clean);
+        } else {
+            match self.random.below(100) {
+                0..12 => {
+                    let node = &self.nodes[at];
+                    let to = node.written + self.random.below(node.log.len() - node.written + 1);
+                    self.write(at, to)?;
+                }
+                12..26 if self.random.percent(odds.sync) => {
+                    let node = &self.nodes[at];
+                    let to = node.synced + self.random.below(node.written - node.synced + 1);
+                    self.sync(at, to)?;
+                }
+                26..29 => self.mark_water(at)?,
+                29..50 => self.persist(at)?,
+                50..58 => self.truncate(at)?,
+                58..68 if self.random.percent(odds.seal) => {
+                    let node = &self.nodes[at];
+                    if node.core.role() == Role::Leader && node.log.len() < 16 {
+                        self.seal(at);
+                        self.drain(at)?;
+                    }
+                }
+                68..78 if self.random.percent(odds.stream) => {
+                    let most = self.random.below(4);
+                    self.stream(at, other, most);
+                }
+                78..86 => {
+                    self.nodes[at].core.tick(Nanos(self.now));
+                    self.drain(at)?;
+                }
+                86..97 if self.random.percent(odds.reconnect) => {
+                    let peer = NodeId(other as u32);
+                    self.nodes[at].core.peer_down(peer, Nanos(self.now));
+                    self.drain(at)?;
+                    self.nodes[at].core.peer_up(peer, Nanos(self.now));
+                    self.drain(at)?;
+                }
+                97 => {
+                    self.cut_off = if self.cut_off.is_some() { None } else { Some(at) };
+                }
+                98 => {
+                    let asked_at = self.history.len();
+                    let node = &mut self.nodes[at];
+                    if let Some(round) = node.core.read_round() {
+                        node.rounds.insert(round, asked_at);
+                    }
+                    self.drain(at)?;
+                }
+                _ => {}
+            }
+        }
+        for _ in 0..1 + self.random.below(odds.deliver) {
+            if self.net.is_empty() {
+                break;
+            }
+            let which = self.random.below(self.net.len());
+            if self.random.percent(10) {
+                let packet = &self.net[which];
+                let twin = Packet { batches: packet.batches.clone(), ..*packet };
+                self.net.push(twin);
+            }
+            let packet = self.net.swap_remove(which);
+            if !self.random.percent(self.loss) {
+                self.deliver(packet)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything works again: a new batch must be committed everywhere within bounded time.
+    fn heal(&mut self) -> Check {
+        self.cut_off = None;
+        for at in 0..self.voters {
+            if !self.nodes[at].up {
+                self.restart(at)?;
+            }
+        }
+        let whole = self.nodes.iter().filter(|node| node.core.vote_state().floor.is_none()).count();
+        let goal = self.now + 40 * TIMEOUT;
+        let mut target = None;
+        while self.now < goal {
+            self.now += 1;
+            for at in 0..self.voters {
+                self.persist(at)?;
+                self.truncate(at)?;
+                self.write(at, self.nodes[at].log.len())?;
+                self.sync(at, self.nodes[at].written)?;
+                self.mark_water(at)?;
+                for to in 0..self.voters {
+                    self.stream(at, to, 8);
+                }
+                self.nodes[at].core.tick(Nanos(self.now));
+                self.drain(at)?;
+                let leads = self.nodes[at].core.role() == Role::Leader;
+                if leads && target.is_none_or(|(term, _)| term != self.nodes[at].core.term()) {
+                    self.seal(at);
+                    target = Some((self.nodes[at].core.term(), self.nodes[at].log.len()));
+                }
+            }
+            for packet in std::mem::take(&mut self.net) {
+                self.deliver(packet)?;
+            }
+            if let Some((_, length)) = target
+                && self.nodes.iter().all(|node| node.core.committed().0 as usize >= length)
+            {
+                self.marks.healed += 1;
+                return Ok(());
+            }
+        }
+        if self.policy.durable == 0 && whole + (self.policy.received as usize) < self.voters + 1 {
+            self.marks.stuck_by_policy += 1;
+            return Ok(());
+        }
+        Err("no progress after healing".into())
+    }
+}
+
+fn store(node: &mut Node, vote: VoteState) {
+    node.vote = vote;
+    node.boot = node.core.boot().0;
+    node.dirty = false;
+    node.torn = false;
+}
+
+fn cut(node: &mut Node, to: usize) {
+    node.log.truncate(to);
+    node.written = node.written.min(to);
+    node.synced = node.synced.min(to);
+    node.watermark = node.watermark.min(to);
+}
+
+/// Drawn for each run, so that runs differ in kind.
+struct Odds {
+    crash: usize,
+    seal: usize,
+    reconnect: usize,
+    clean: usize,
+    restart: usize,
+    sync: usize,
+    stream: usize,
+    deliver: usize,
+    pace: usize,
+}
+
+fn run(voters: usize, policy: AckPolicy, mutation: Mutation, seed: u64, marks: &mut Marks) -> Check {
+    let mut cluster = Cluster::new(voters, policy, mutation, seed, marks);
+    let mut pick = |choices: [usize; 4]| choices[cluster.random.below(4)];
+    let odds = Odds {
+        crash: pick([0, 1, 2, 4]),
+        seal: pick([0, 20, 50, 100]),
+        reconnect: pick([5, 20, 50, 100]),
+        clean: pick([0, 20, 50, 90]),
+        restart: pick([5, 20, 50, 100]),
+        sync: pick([3, 10, 30, 100]),
+        stream: pick([15, 40, 100, 100]),
+        deliver: pick([2, 4, 8, 8]),
+        pace: pick([2, 3, 4, 5]),
+    };
+    cluster.start()?;
+    for _ in 0..STEPS {
+        cluster.step(&odds)?;
+    }
+    // A mistake must be seen by what it breaks, not by a cluster that hangs.
+    if mutation == Mutation::None { cluster.heal() } else { Ok(()) }
+}
+
+const RAM: AckPolicy = AckPolicy { received: 2, durable: 0 };
+const ONE_OF_FIVE: AckPolicy = AckPolicy { received: 3, durable: 1 };
+const NONE_OF_FIVE: AckPolicy = AckPolicy { received: 3, durable: 0 };
+const ALL_OF_FIVE: AckPolicy = AckPolicy { received: 3, durable: 3 };
+
+fn seeds(default: u64) -> u64 {
+    std::env::var("ORDAIN_WALK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn check(voters: usize, policy: AckPolicy, seeds: u64) -> Marks {
+    let mut marks = Marks::default();
+    for seed in 0..seeds {
+        if let Err(violation) = run(voters, policy, Mutation::None, seed, &mut marks) {
+            panic!("{voters} voters, {policy:?}, seed {seed}: {violation}");
+        }
+    }
+    println!("{voters} voters, {policy:?}, {seeds} seeds: {marks:?}");
+    // With one copy, an entry that a leader holds alone may be committed: nothing to cut.
+    assert!(marks.truncations > 0 || policy == AckPolicy::ONE_DISK);
+    assert!(marks.commits > 0 && marks.elections > 0 && marks.step_downs > 0);
+    assert!(marks.dirty_restarts > 0 && marks.torn_tails > 0 && marks.floors_dropped > 0);
+    assert!(marks.read_rounds > 0 && marks.old_term_batches > 0 && marks.healed > 0);
+    marks
+}
+
+#[test]
+fn three_disk_ram() {
+    assert!(check(3, AckPolicy::DISK_RAM, seeds(2000)).weak_elections > 0);
+}
+
+#[test]
+fn three_two_disks() {
+    assert!(check(3, AckPolicy::TWO_DISKS, seeds(1000)).weak_elections > 0);
+}
+
+#[test]
+fn three_ram() {
+    assert_eq!(check(3, RAM, seeds(1000)).weak_elections, 0);
+}
+
+#[test]
+fn three_one_disk() {
+    check(3, AckPolicy::ONE_DISK, seeds(500));
+}
+
+#[test]
+fn five_voters() {
+    for policy in [ONE_OF_FIVE, NONE_OF_FIVE, ALL_OF_FIVE] {
+        check(5, policy, seeds(500));
+    }
+}
+
+/// Each planted mistake is seen by a checker, under the policy that rests most on what it breaks.
+#[test]
+fn mutations_are_caught() {
+    for mutation in Mutation::ALL {
+        let (voters, policy) = match mutation {
+            Mutation::OneTooFew | Mutation::NoCurrentTerm => (3, AckPolicy::DISK_RAM),
+            _ => (3, RAM),
+        };
+        let caught = (0..200_000).find_map(|seed| {
+            let walk = || run(voters, policy, mutation, seed, &mut Marks::default());
+            let end = catch_unwind(AssertUnwindSafe(walk));
+            end.unwrap_or_else(|_| Err("an assertion of the core".into())).err().map(|what| (seed + 1, what))
+        });
+        let Some((seeds, what)) = caught else { panic!("{mutation:?} was not caught") };
+        let AckPolicy { received: m, durable: k } = policy;
+        println!("{:<18}{seeds:>6} seeds, n={voters} m={m} k={k}: {what}", format!("{mutation:?}"));
+    }
+}
