@@ -627,9 +627,14 @@ impl Core {
                     }
                     // A rejection of what is known to match is an old one.
                     if previous > peer.matched && common.index < previous {
+                        let next = common.index.max(peer.matched).next();
+                        // Of a row of frames behind a lost one, each is rejected; one probe is enough.
+                        let news = !peer.probing || peer.next != next;
                         peer.probing = true;
-                        peer.next = common.index.max(peer.matched).next();
-                        self.send_append(at);
+                        peer.next = next;
+                        if news {
+                            self.send_append(at);
+                        }
                     }
                 }
             }

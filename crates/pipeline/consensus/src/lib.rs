@@ -96,7 +96,8 @@ pub struct Recovered {
     /// [`Effect::Persist`], so that a life that forgot its floor cannot look clean to the next.
     pub boot: Boot,
     /// The operating system did not die since the last batch was acknowledged: whatever the kernel had
-    /// is in the log found.
+    /// is in the log found. Or recovery itself applied rule R2 and stored the floor, with the number of
+    /// this life, in `vote`.
     pub clean: bool,
     /// A bad batch above the watermark was cut off the tail. Ignored if `clean`.
     pub torn: bool,

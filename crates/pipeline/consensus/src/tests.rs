@@ -515,6 +515,24 @@ fn logs_meet_in_one_exchange_for_each_term() {
 }
 
 #[test]
+fn a_row_of_rejections_is_answered_once() {
+    let mut bench = Bench::leading(AckPolicy::DISK_RAM);
+    (0..5).for_each(|_| bench.seal());
+    bench.ack(B, 1, 1, 1);
+    for through in 2..=6 {
+        let _ = bench.core.stream(B, at(through), 128);
+    }
+    bench.done.clear();
+    for previous in 3..=5 {
+        bench.hear(B, 1, Body::Reject { previous: at(previous), hint: end(1, 2) });
+    }
+    let probe = Append { previous: end(1, 2), ..Append::default() };
+    assert_eq!(bench.sent(B), [Body::Append(probe)]);
+    bench.ack(B, 1, 2, 2);
+    assert_eq!(bench.core.next_batch(B), Some(at(3)));
+}
+
+#[test]
 fn a_cut_is_a_barrier() {
     let mut bench = Bench::new(AckPolicy::DISK_RAM, recovered(&[1, 1, 1]));
     assert_eq!(bench.append(3, end(1, 1), 1, &[3]), [Verdict::Drop]);

@@ -117,7 +117,7 @@ fn index(length: usize) -> BatchIndex {
 impl<'a> Cluster<'a> {
     fn new(voters: usize, policy: AckPolicy, mutation: Mutation, seed: u64, marks: &'a mut Marks) -> Self {
         let mut random = Random(seed);
-        let window = 1 + random.below(3) as u64;
+        let window = [1, 1, 2, 3][random.below(4)];
         let loss = random.below(30);
         let mut cluster = Self {
             random,
@@ -608,7 +608,7 @@ fn run(voters: usize, policy: AckPolicy, mutation: Mutation, seed: u64, marks: &
         reconnect: pick([5, 20, 50, 100]),
         clean: pick([0, 20, 50, 90]),
         restart: pick([5, 20, 50, 100]),
-        sync: pick([3, 10, 30, 100]),
+        sync: pick([1, 5, 30, 100]),
         stream: pick([15, 40, 100, 100]),
         deliver: pick([2, 4, 8, 8]),
         pace: pick([2, 3, 4, 5]),
