@@ -61,18 +61,19 @@ impl Emit for Collect {
     }
 }
 
-/// Writes a message whose frame has a payload of at most `bound` bytes; says how long the payload is.
+/// Writes a message whose frame has a payload of at most `bound` bytes; says how long the payload is. What
+/// fills it may also complete the header.
 pub(crate) fn write_frame(
     space: &mut [u8],
     delivery: &Delivery,
     mut header: ServerHeader,
     bound: usize,
-    fill: impl FnOnce(&mut Buf<'_>),
+    fill: impl FnOnce(&mut Buf<'_>, &mut ServerHeader),
 ) -> usize {
     const PAYLOAD: usize = DELIVERY + SERVER_HEADER;
     space[..DELIVERY].copy_from_slice(delivery.as_bytes());
     let mut buf = Buf::new(&mut space[PAYLOAD..PAYLOAD + bound]);
-    fill(&mut buf);
+    fill(&mut buf, &mut header);
     let len = buf.len();
     header.length = (len as u32).into();
     space[DELIVERY..PAYLOAD].copy_from_slice(header.as_bytes());

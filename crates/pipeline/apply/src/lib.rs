@@ -2,10 +2,12 @@
 //!
 //! * [`Replica`]: an application, the session and key tables and the output counters; pure, and the same for
 //!   a leader, a follower, recovery and audit.
+//! * [`Apply`]: the stage that steps it, between the log and the gateway.
 //! * [`snapshot`]: the whole of it as bytes, equal for equal states.
 //! * [`testkit`]: runs an application live, replayed and restored side by side.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod deliver;
 mod keys;
 mod replica;
@@ -13,7 +15,9 @@ mod replies;
 mod sessions;
 pub mod snapshot;
 mod state;
+pub mod testkit;
 
+pub use agent::{Apply, BatchSource, Parts};
 pub use deliver::{Collect, Discard, Emit, MESSAGE_MAX};
 pub use keys::KEYS_MAX;
 pub use replica::{Counts, Querier, Replica};

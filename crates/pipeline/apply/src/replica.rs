@@ -122,8 +122,7 @@ where
         }
         let holds_records = matches!(header.kind(), BatchKind::Data | BatchKind::Genesis);
         let left = if holds_records { header.count.get() } else { 0 };
-        // Deadlines act under the seq of a record, so they wait for a batch that has one.
-        self.batch = Some(Progress { timers: left > 0, offset: 0, left });
+        self.batch = Some(Progress { timers: true, offset: 0, left });
         Ok(())
     }
 

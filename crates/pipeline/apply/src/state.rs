@@ -128,7 +128,7 @@ impl State {
             ..ServerHeader::default()
         };
         let space = if sends { out.claim(MESSAGE_MAX) } else { &mut self.scratch[..] };
-        let len = write_frame(space, &delivery, header, self.facts.reply_max as usize, fill);
+        let len = write_frame(space, &delivery, header, self.facts.reply_max as usize, |buf, _| fill(buf));
         self.hash = fold(self.hash, ServerFrame::Reply, frame_of(space, len));
         if let Some((slot, request)) = keep {
             self.sessions.at_mut(slot).replies.push(seq, request, code, payload_of(space, len));
@@ -192,7 +192,7 @@ impl State {
         let delivery =
             Delivery { kind: delivery::OUTPUT.into(), index: self.index().0.into(), ..Delivery::default() };
         let space = out.claim(MESSAGE_MAX);
-        let len = write_frame(space, &delivery, header, REPLY_MAX, fill);
+        let len = write_frame(space, &delivery, header, REPLY_MAX, |buf, _| fill(buf));
         self.hash = fold(self.hash, ServerFrame::Output, frame_of(space, len));
         out.commit(message_len(len));
     }
@@ -242,7 +242,7 @@ impl State {
                 ..Delivery::default()
             };
             let space = out.claim(message_len(0));
-            write_frame(space, &delivery, header, 0, |_| {});
+            write_frame(space, &delivery, header, 0, |_, _| {});
             out.commit(message_len(0));
         }
     }
