@@ -182,7 +182,6 @@ impl StoreHandle {
     }
 
     /// The disk itself.
-    #[must_use]
     pub fn lock(&self) -> MutexGuard<'_, Store> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -5,9 +5,12 @@
 //! when, what clients ask. Equal seeds give equal runs, byte for byte.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod disk;
 pub mod net;
 pub mod peers;
+pub mod plan;
 pub mod rng;
 pub mod shadow;
 pub mod trace;
+pub mod workload;

@@ -129,7 +129,6 @@ impl NetHandle {
     }
 
     /// The network itself.
-    #[must_use]
     pub fn lock(&self) -> MutexGuard<'_, Network> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

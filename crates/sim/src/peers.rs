@@ -91,7 +91,6 @@ impl PeersHandle {
     }
 
     /// The network itself.
-    #[must_use]
     pub fn lock(&self) -> MutexGuard<'_, Network> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

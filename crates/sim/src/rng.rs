@@ -24,11 +24,11 @@ impl Rng {
     /// A generator independent of how much is drawn from this one later.
     #[must_use]
     pub fn fork(&mut self) -> Self {
-        Self::new(self.next())
+        Self::new(self.bits())
     }
 
     /// 64 uniform bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.0;
         let result = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
         let t = *b << 17;
@@ -47,7 +47,7 @@ impl Rng {
     /// If `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         assert!(n > 0, "nothing to choose from");
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
     }
 
     /// Uniform in `low..=high`.
@@ -82,7 +82,7 @@ impl Rng {
     /// Fills `bytes`.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            let word = self.next().to_le_bytes();
+            let word = self.bits().to_le_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
         }
     }
@@ -96,12 +96,12 @@ mod tests {
     fn draws_stay_in_range_and_repeat() {
         let (mut one, mut two) = (Rng::new(7), Rng::new(7));
         for _ in 0..10_000 {
-            assert_eq!(one.next(), two.next());
+            assert_eq!(one.bits(), two.bits());
             assert!(one.below(3) < 3);
             assert!((5..=9).contains(&one.range(5, 9)));
             assert!((10..=5_000).contains(&one.spread(10, 5_000)));
             two = one.clone();
         }
-        assert_ne!(Rng::new(1).next(), Rng::new(2).next());
+        assert_ne!(Rng::new(1).bits(), Rng::new(2).bits());
     }
 }

@@ -213,14 +213,14 @@ impl Logs {
     /// A reply to (session, number) with `seq` leaves: do the copies exist that the policy names?
     pub fn reply_leaves(&mut self, stores: &[crate::disk::StoreHandle], asked: Asked, policy: (u32, u32)) {
         let mut best = Copies::default();
-        for node in 0..self.nodes.len() {
-            self.note_durable(node, &stores[node].lock());
+        for (node, store) in stores.iter().enumerate() {
+            self.note_durable(node, &store.lock());
         }
-        for node in 0..self.nodes.len() {
-            let entries = &self.nodes[node].entries;
+        for (shadow, store) in self.nodes.iter().zip(stores) {
+            let entries = &shadow.entries;
             let at = entries.partition_point(|entry| entry.first_seq + entry.count <= asked.seq.0);
             let Some(entry) = entries.get(at).filter(|entry| entry.first_seq <= asked.seq.0) else { continue };
-            let store = stores[node].lock();
+            let store = store.lock();
             let Some(Ok(view)) = self.read(&store, entry.position).map(BatchView::parse) else { continue };
             let matches = view.records().flatten().any(|(seq, record)| {
                 seq == asked.seq
