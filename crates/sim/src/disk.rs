@@ -326,17 +326,25 @@ impl Store {
         self.failed = false;
     }
 
-    /// Flips a bit of a segment, on the device and in every cache; where, if there is a segment.
-    pub fn corrupt(&mut self) -> Option<(FileId, u64)> {
+    /// Flips a bit of a segment, on the device and in every cache; which, if there is a segment.
+    pub fn corrupt(&mut self) -> Option<(FileId, u64, u8)> {
         let segments: Vec<_> =
             self.files.keys().copied().filter(|id| matches!(id, FileId::Segment(_))).collect();
         let id = *segments.get(self.rng.below(segments.len().max(1) as u64) as usize)?;
-        let file = self.files.get_mut(&id).expect("listed");
-        let at = self.rng.below(file.written.len().max(1) as u64) as usize;
+        let at = self.rng.below(self.size(id)?.max(1) as u64);
         let bit = 1 << self.rng.below(8);
-        *file.written.get_mut(at)? ^= bit;
-        file.durable[at] ^= bit;
-        Some((id, at as u64))
+        self.flip(id, at, bit);
+        Some((id, at, bit))
+    }
+
+    /// Flips bits of a byte.
+    pub fn flip(&mut self, file: FileId, at: u64, bits: u8) {
+        if let Some(file) = self.files.get_mut(&file)
+            && let Some(byte) = file.written.get_mut(at as usize)
+        {
+            *byte ^= bits;
+            file.durable[at as usize] ^= bits;
+        }
     }
 
     /// What the operating system holds of `file` at `offset`; `None` if the file does not reach so far.
