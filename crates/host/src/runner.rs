@@ -178,15 +178,20 @@ impl Plan {
         assert!(agents.iter().all(Option::is_none), "an agent was made and not planned");
 
         let bells: Vec<_> = self.threads.iter().map(|thread| thread.bell.clone()).collect();
-        let shared =
-            Arc::new(Shared { halted: AtomicBool::new(false), failure: Mutex::new(None), bells, notify });
-        let mut running = Running { shared: shared.clone(), threads: Vec::new(), beats: Vec::new() };
+        let shared = Arc::new(Shared {
+            halted: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            bells,
+            notify,
+        });
+        let mut running = Running { shared: shared.clone(), threads: Vec::new(), last_cycles: Vec::new() };
         for (at, (plan, agents)) in self.threads.into_iter().zip(stacks).enumerate() {
-            let beat = Arc::new(Beat { last: AtomicU64::new(clock::mono().0), ..Beat::default() });
-            running.beats.push((plan.agents.join("+"), beat.clone()));
+            let last_cycle = Arc::new(AtomicU64::new(clock::mono().0));
+            running.last_cycles.push((plan.agents.join("+"), last_cycle.clone()));
             let (idle, limit, shared) = (Waiting::new(self.idle), self.limit, shared.clone());
             let core = plan.core;
-            let mut thread = Thread { at, agents, current: "", idle, limit, beat, shared };
+            let mut thread = Thread { at, agents, current: "", idle, limit, last_cycle, shared };
             let handle = std::thread::Builder::new().name(plan.agents.join("+")).spawn(move || {
                 if let Some(core) = core {
                     pin(core);
@@ -239,18 +244,11 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What a thread tells about itself.
-#[derive(Debug, Default)]
-struct Beat {
-    cycles: AtomicU64,
-    productive: AtomicU64,
-    /// Monotonic time of the last cycle.
-    last: AtomicU64,
-}
-
 #[derive(Debug)]
 struct Shared {
     halted: AtomicBool,
+    /// A thread has ended, save for its last words to `notify`.
+    ended: AtomicBool,
     failure: Mutex<Option<Failure>>,
     bells: Vec<Arc<Doorbell>>,
     notify: Arc<Doorbell>,
@@ -268,15 +266,13 @@ impl Shared {
     }
 }
 
-/// Cycles and productive cycles of every thread at one moment.
-pub type Progress = Vec<(u64, u64)>;
-
 /// Threads at work.
 #[derive(Debug)]
 pub struct Running {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    beats: Vec<(String, Arc<Beat>)>,
+    /// Per thread its name and the monotonic time of its last cycle.
+    last_cycles: Vec<(String, Arc<AtomicU64>)>,
 }
 
 impl Running {
@@ -293,28 +289,13 @@ impl Running {
     /// Whether a thread has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
-    }
-
-    /// How far the threads are.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        let read =
-            |beat: &Beat| (beat.cycles.load(Ordering::Acquire), beat.productive.load(Ordering::Acquire));
-        self.beats.iter().map(|(_, beat)| read(beat)).collect()
-    }
-
-    /// Whether every thread went once through all its agents since `before` and none had work.
-    #[must_use]
-    pub fn was_quiet_since(&self, before: &Progress) -> bool {
-        // The cycle that was under way may have looked at its first agents before.
-        self.progress().iter().zip(before).all(|(now, before)| now.0 >= before.0 + 2 && now.1 == before.1)
+        self.shared.ended.load(Ordering::Acquire)
     }
 
     /// What watches the threads from outside.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
-        Pulse(self.beats.clone())
+        Pulse(self.last_cycles.clone())
     }
 
     /// Waits until all threads have ended. An agent's resources are given back by its thread.
@@ -331,15 +312,15 @@ impl Running {
 
 /// Tells whether threads go round.
 #[derive(Clone, Debug)]
-pub struct Pulse(Vec<(String, Arc<Beat>)>);
+pub struct Pulse(Vec<(String, Arc<AtomicU64>)>);
 
 impl Pulse {
     /// The thread whose last cycle is longest ago, and how long.
     #[must_use]
     pub fn slowest(&self) -> Option<(&str, Duration)> {
         let now = clock::mono();
-        let age = |beat: &Beat| Duration::from_nanos(now.since(Nanos(beat.last.load(Ordering::Relaxed))));
-        self.0.iter().map(|(name, beat)| (name.as_str(), age(beat))).max_by_key(|(_, age)| *age)
+        let age = |last: &AtomicU64| Duration::from_nanos(now.since(Nanos(last.load(Ordering::Relaxed))));
+        self.0.iter().map(|(name, last)| (name.as_str(), age(last))).max_by_key(|(_, age)| *age)
     }
 }
 
@@ -371,7 +352,7 @@ struct Thread {
     current: &'static str,
     idle: Waiting,
     limit: usize,
-    beat: Arc<Beat>,
+    last_cycle: Arc<AtomicU64>,
     shared: Arc<Shared>,
 }
 
@@ -398,14 +379,13 @@ impl Thread {
         if dropped.is_err() {
             tracing::error!("an agent panicked while it was taken down");
         }
+        self.shared.ended.store(true, Ordering::Release);
         self.shared.notify.wake();
     }
 
     fn run(&mut self) -> Result<(), Fatal> {
         let bell = self.shared.bells[self.at].clone();
         let mut announced = false;
-        let mut cycles = 0;
-        let mut productive = 0;
         while !self.shared.halted.load(Ordering::Acquire) {
             let now = clock::now();
             let mut work = 0;
@@ -413,11 +393,7 @@ impl Thread {
                 self.current = agent.name();
                 work += agent.do_work(now, self.limit)?;
             }
-            cycles += 1;
-            productive += u64::from(work > 0);
-            self.beat.last.store(now.mono.0, Ordering::Relaxed);
-            self.beat.productive.store(productive, Ordering::Release);
-            self.beat.cycles.store(cycles, Ordering::Release);
+            self.last_cycle.store(now.mono.0, Ordering::Relaxed);
             if work > 0 {
                 self.idle.empty = 0;
                 if std::mem::take(&mut announced) {

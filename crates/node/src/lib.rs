@@ -1,1 +1,403 @@
+//! A node put together from its stages, over whatever ports it is given: files and sockets by `host`,
+//! memory and chance by `sim`. Nothing here knows which.
+//!
+//! [`Boot`] recovers the journal, refills the log ring with what may still have to be cut or served, writes
+//! the first batches of a new log, and gives the stages, ready to be run.
 #![forbid(unsafe_code)]
+
+mod archive;
+mod source;
+
+use archive::Segments;
+use core::task::Poll;
+use ordain_agent::disk::Disk;
+use ordain_agent::metrics::Registry;
+use ordain_agent::net::Net;
+use ordain_agent::peer::Peers;
+use ordain_agent::shared::{Cursors, Shared};
+use ordain_agent::{Agent, Fatal};
+use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
+use ordain_apply::{Apply, Parts};
+use ordain_consensus::{Config as ConsensusConfig, Core, LogEnd as ConsensusEnd, Terms, VoteState};
+use ordain_gateway::{Gateway, GatewayConfig, GatewayParts};
+use ordain_journal::{Journal, Lanes, LogEnd, LogReader, OsBoot, Peek, Recovered, Recovery};
+use ordain_ring::{log::LogRing, spsc};
+use ordain_sequence::{Log, LogConfig, Tail, Writer};
+use ordain_types::frame::KeyBody;
+use ordain_types::record::{RecordKind, record_len};
+use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, RecordHeader};
+use source::Source;
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+pub use ordain_gateway as gateway;
+pub use ordain_journal as journal;
+
+/// Names of the stages, in the order in which [`Node::agents`] has them.
+pub const AGENTS: [&str; 4] = ["gateway", "log", "journal", "apply"];
+
+/// Facts of this node; those of the cluster are in `facts`.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The cluster's facts.
+    pub facts: ClusterFacts,
+    /// This node.
+    pub id: NodeId,
+    /// All voters.
+    pub voters: Vec<NodeId>,
+    /// Bytes of the log ring: a whole number of segments; with peers at least two.
+    pub ring_size: usize,
+    /// Bytes of the ring between gateway and log: a power of two. What is admitted and not sequenced yet.
+    pub request_ring: usize,
+    /// Bytes of the ring between log and apply for questions: a power of two.
+    pub question_ring: usize,
+    /// Bytes of the ring between apply and gateway: a power of two. Answers that wait for their copies.
+    pub delivery_ring: usize,
+    /// The present run of the operating system.
+    pub os_boot: OsBoot,
+    /// Follower's patience, see [`ConsensusConfig`].
+    pub election_timeout: Nanos,
+    /// Leader's interval.
+    pub heartbeat: Nanos,
+    /// Seed of election jitter, different on each node.
+    pub seed: u64,
+    /// Keys of a new cluster, in the order in which they are numbered.
+    pub keys: Vec<KeyBody>,
+    /// Bounds of the gateway.
+    pub gateway: GatewayConfig,
+    /// The consensus mistake to make.
+    #[cfg(feature = "planted")]
+    pub mutation: ordain_consensus::Mutation,
+}
+
+/// The node's ways to the world.
+pub struct Ports<N, D, P> {
+    /// Clients.
+    pub net: N,
+    /// Other nodes.
+    pub peers: P,
+    /// For recovery, and afterwards for peers that lag. Depth 2.
+    pub recovery: D,
+    /// The journal's.
+    pub journal: Lanes<D>,
+    /// For replaying what is on disk. Depth 2.
+    pub replay: D,
+}
+
+/// How the application reads and writes.
+pub struct App<F, D, E> {
+    /// Makes it.
+    pub factory: F,
+    /// Reads requests.
+    pub decoder: D,
+    /// Writes answers.
+    pub encoder: E,
+}
+
+/// A node ready to run.
+pub struct Node {
+    /// The stages, in the order of [`AGENTS`].
+    pub agents: Vec<Box<dyn Agent>>,
+    /// Their cursors.
+    pub shared: Shared,
+    /// What recovery found.
+    pub recovered: Recovered,
+}
+
+/// A node on its way up: step it until it is ready.
+pub struct Boot<N, D, P, F, Q, E> {
+    config: NodeConfig,
+    registry: Registry,
+    app: App<F, Q, E>,
+    state: State<N, D, P>,
+}
+
+/// What is needed once the log is recovered.
+struct Rest<N, D, P> {
+    net: N,
+    peers: P,
+    journal: Lanes<D>,
+    replay: D,
+}
+
+enum State<N, D, P> {
+    Recover(Recovery<D>, Rest<N, D, P>),
+    Refill(Box<Refill<D>>, Rest<N, D, P>),
+    Done,
+}
+
+/// Refilling the ring from segments.
+struct Refill<D> {
+    recovered: Recovered,
+    reader: LogReader<D>,
+    writer: Writer,
+    ring: LogRing,
+    shared: Shared,
+}
+
+impl<N, D, P, F, Q, E> Boot<N, D, P, F, Q, E>
+where
+    N: Net + 'static,
+    D: Disk + 'static,
+    P: Peers + 'static,
+    F: AppFactory,
+    Q: RequestDecoder<F::App>,
+    E: ResponseEncoder<F::App>,
+{
+    /// A node that has not started.
+    ///
+    /// # Panics
+    /// If the configuration contradicts itself; the host validates it before.
+    #[must_use]
+    pub fn new(config: NodeConfig, ports: Ports<N, D, P>, app: App<F, Q, E>, registry: Registry) -> Self {
+        let segment = config.facts.segment_size as usize;
+        assert!(config.ring_size.is_multiple_of(segment), "the ring is a whole number of segments");
+        assert!(config.voters.len() == 1 || config.ring_size >= 2 * segment, "with peers, at least two segments");
+        let recovery = Recovery::new(&config.facts, config.os_boot, ports.recovery);
+        let rest = Rest { net: ports.net, peers: ports.peers, journal: ports.journal, replay: ports.replay };
+        Self { config, registry, app, state: State::Recover(recovery, rest) }
+    }
+
+    /// Bytes of log checked so far, and to check.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        match &self.state {
+            State::Recover(recovery, _) => recovery.progress(),
+            State::Refill(refill, _) => (refill.reader.position().0, refill.recovered.end.position.0),
+            State::Done => (0, 0),
+        }
+    }
+
+    /// Goes on by a bounded amount of work.
+    ///
+    /// # Errors
+    /// Why the node cannot start, with what the operator can do.
+    ///
+    /// # Panics
+    /// If called again after it was ready or failed.
+    pub fn step(&mut self, now: Now) -> Poll<Result<Node, Fatal>> {
+        match core::mem::replace(&mut self.state, State::Done) {
+            State::Recover(mut recovery, rest) => match recovery.step() {
+                Poll::Pending => self.state = State::Recover(recovery, rest),
+                Poll::Ready(Ok(recovered)) => {
+                    let refill = self.begin_refill(recovered, recovery.into_disk());
+                    self.state = State::Refill(Box::new(refill), rest);
+                }
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(Fatal::new("the node cannot start from its journal", error.to_string())));
+                }
+            },
+            State::Refill(mut refill, rest) => match refill.step() {
+                Ok(false) => self.state = State::Refill(refill, rest),
+                Ok(true) => return self.build(*refill, rest, now),
+                Err(error) => return Poll::Ready(Err(error)),
+            },
+            State::Done => panic!("the node was started already"),
+        }
+        Poll::Pending
+    }
+
+    /// A node with peers may have to cut what it found, and serve what others lack: its ring begins up to a
+    /// segment and a half before the log's end. A lone node's log is final.
+    fn begin_refill(&self, recovered: Recovered, disk: D) -> Refill<D> {
+        let facts = &self.config.facts;
+        let end = recovered.end;
+        let start = if self.config.voters.len() == 1 {
+            end
+        } else {
+            let reach = end.position.0.saturating_sub(facts.segment_size / 2);
+            let segment = (reach / facts.segment_size) as usize;
+            recovered.segments.get(segment).copied().unwrap_or(end)
+        };
+        let shared: Shared = Arc::new(Cursors::default());
+        shared.written.store(end.index.0);
+        let (producer, ring) = LogRing::new(self.config.ring_size, start.position);
+        let writer = Writer::new(producer, facts, recovered.state.lineage, tail(&start), None);
+        let reader = LogReader::segments_only(
+            facts.segment_size,
+            start.position,
+            start.index.next(),
+            shared.clone(),
+            disk,
+        );
+        Refill { recovered, reader, writer, ring, shared }
+    }
+
+    fn build(&mut self, refill: Refill<D>, rest: Rest<N, D, P>, now: Now) -> Poll<Result<Node, Fatal>> {
+        let Refill { recovered, reader, mut writer, ring, shared } = refill;
+        let config = &self.config;
+        let facts = &config.facts;
+        let (vote_sender, vote_receiver) = spsc::channel(1024);
+        let (request_sender, request_receiver) = spsc::channel(config.request_ring);
+        let (question_sender, question_receiver) = spsc::channel(config.question_ring);
+        let (delivery_sender, delivery_receiver) = spsc::channel(config.delivery_ring);
+        let apply = Apply::new(Parts {
+            facts,
+            factory: self.app.factory_handle(),
+            decoder: self.app.decoder.clone(),
+            encoder: self.app.encoder.clone(),
+            source: Source::new(LogReader::new(
+                facts.segment_size,
+                ordain_types::Position(0),
+                BatchIndex(1),
+                ring.clone(),
+                shared.clone(),
+                rest.replay,
+            )),
+            shared: shared.clone(),
+            questions: question_receiver,
+            deliveries: delivery_sender,
+            registry: &self.registry,
+        });
+        let journal = Journal::new(
+            facts,
+            &recovered,
+            rest.journal,
+            ring,
+            vote_receiver,
+            shared.clone(),
+            ordain_journal::Metrics::register(&self.registry),
+        );
+        let mut terms = terms(&recovered);
+        let found = recovered.end.index;
+        writer.open_log(facts.created, &self.genesis());
+        for index in found.0 + 1..=writer.tail().index.0 {
+            terms.push(BatchIndex(index), ordain_types::Term(0));
+        }
+        let core = Core::new(self.consensus_config(), consensus_recovered(&recovered, terms), now.mono);
+        let log = Log::new(
+            LogConfig {
+                facts: facts.clone(),
+                progress: [found, found, recovered.state.watermark.index],
+                writer,
+                core,
+                others: config.voters.iter().copied().filter(|voter| *voter != config.id).collect(),
+                id: config.id,
+                peers: rest.peers,
+                requests: request_receiver,
+                questions: question_sender,
+                votes: vote_sender,
+                shared: shared.clone(),
+                archive: Box::new(Segments::new(
+                    facts.segment_size,
+                    &recovered.segments,
+                    shared.clone(),
+                    reader.into_disk(),
+                )),
+            },
+            &self.registry,
+        );
+        let gateway = Gateway::new(
+            GatewayParts {
+                facts: facts.clone(),
+                config: config.gateway.clone(),
+                net: rest.net,
+                decoder: self.app.decoder.clone(),
+                requests: request_sender,
+                deliveries: delivery_receiver,
+                shared: shared.clone(),
+            },
+            &self.registry,
+        );
+        Poll::Ready(Ok(Node {
+            agents: vec![Box::new(gateway), Box::new(log), Box::new(journal), Box::new(apply)],
+            shared,
+            recovered,
+        }))
+    }
+
+    fn consensus_config(&self) -> ConsensusConfig {
+        let config = &self.config;
+        ConsensusConfig {
+            id: config.id,
+            voters: config.voters.clone(),
+            policy: config.facts.policy,
+            unsynced_max: config.facts.unsynced_max,
+            election_timeout: config.election_timeout,
+            heartbeat: config.heartbeat,
+            seed: config.seed,
+            #[cfg(feature = "planted")]
+            mutation: config.mutation,
+        }
+    }
+
+    /// The records of the genesis batch: keys first, so that they have the lowest numbers.
+    fn genesis(&self) -> Vec<Vec<u8>> {
+        let keys = self.config.keys.iter().map(|key| genesis_record(RecordKind::KeySet, 0, key.as_bytes()));
+        let seeds = self.app.factory.seeds();
+        let seeds = seeds.iter().map(|seed| genesis_record(RecordKind::Genesis, seed.schema, &seed.payload));
+        keys.chain(seeds).collect()
+    }
+}
+
+impl<D: Disk> Refill<D> {
+    /// Takes one batch; `true` when the ring reaches the log's end.
+    fn step(&mut self) -> Result<bool, Fatal> {
+        let end = self.recovered.end.index;
+        match self.reader.peek(end) {
+            Ok(Peek::Batch(batch)) => {
+                let put = self.writer.append(&batch);
+                assert_eq!(put, ordain_sequence::Put::Done, "the ring holds what it is refilled with");
+                self.reader.advance();
+                Ok(self.writer.tail().index == end)
+            }
+            Ok(Peek::Pending) => Ok(false),
+            Ok(Peek::End) => Ok(self.writer.tail().index == end),
+            Err(error) => Err(Fatal::new("the journal changed while the node was starting", error.to_string())),
+        }
+    }
+}
+
+fn genesis_record(kind: RecordKind, schema: u8, payload: &[u8]) -> Vec<u8> {
+    let header = RecordHeader {
+        length: (payload.len() as u32).into(),
+        kind: kind as u8,
+        schema,
+        permissions: ordain_types::record::permission::ALL.into(),
+        ..RecordHeader::default()
+    };
+    let mut record = header.as_bytes().to_vec();
+    record.extend_from_slice(payload);
+    record.resize(record_len(payload.len()), 0);
+    record
+}
+
+fn tail(end: &LogEnd) -> Tail {
+    Tail {
+        position: end.position,
+        index: end.index,
+        term: end.term,
+        next_seq: end.next_seq,
+        time: end.time,
+        chain: end.chain,
+    }
+}
+
+fn terms(recovered: &Recovered) -> Terms {
+    let mut terms = Terms::new();
+    for (at, span) in recovered.terms.iter().enumerate() {
+        let end = recovered.terms.get(at + 1).map_or(recovered.end.index.0, |next| next.first.0 - 1);
+        for index in span.first.0..=end {
+            terms.push(BatchIndex(index), span.term);
+        }
+    }
+    terms
+}
+
+fn consensus_recovered(recovered: &Recovered, log: Terms) -> ordain_consensus::Recovered {
+    let state = &recovered.state;
+    ordain_consensus::Recovered {
+        vote: VoteState {
+            term: state.term,
+            voted_for: state.voted_for,
+            ack_term: state.ack_term,
+            floor: state.floor.map(|floor| ConsensusEnd { term: floor.term, index: floor.index }),
+        },
+        boot: state.boot,
+        clean: recovered.was_clean,
+        torn: recovered.tail_cut,
+        log,
+        durable: recovered.end.index,
+        watermark: recovered.watermark_before.index,
+    }
+}

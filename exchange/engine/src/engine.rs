@@ -4,8 +4,10 @@ use crate::index::Index;
 use crate::ledger::{Ledger, fee};
 use crate::levels::{Ladder, Levels, key};
 use crate::orders::{NONE, Order, Orders};
+use crate::snapshot::Loading;
 use crate::transfers::{Executed, Transfers};
 use crate::{Context, KEYS_PER_ACCOUNT, Limits, Sink, Step};
+use core::fmt;
 use ordain_exchange_protocol::{
     AdminReply, Amend, Audience, Cancel, CancelReport, CreateAccount, CreateInstrument, Definition,
     FillReport, Flag, Grant, GrantAction, IntoBytes, MassCancel, MassCancelReply, NewOrder, OrderRef,
@@ -14,9 +16,9 @@ use ordain_exchange_protocol::{
 };
 
 /// Trades in one step, three outputs each.
-pub(crate) const STEP_TRADES: usize = 32;
+pub(crate) const STEP_TRADES: usize = 20;
 /// Orders that one step of a mass cancel looks at, at most one output each.
-pub(crate) const STEP_CANCELS: usize = 64;
+pub(crate) const STEP_CANCELS: usize = 60;
 
 /// Most decimals of a price or quantity in text.
 const DECIMALS_MAX: u8 = 18;
@@ -73,7 +75,7 @@ impl Instrument {
     }
 
     #[inline]
-    fn ladder_mut(&mut self, side: Side) -> &mut Ladder {
+    pub fn ladder_mut(&mut self, side: Side) -> &mut Ladder {
         &mut self.ladders[side as usize - 1]
     }
 
@@ -140,8 +142,8 @@ impl Account {
     }
 
     #[inline]
-    fn grants(&self, context: &Context) -> bool {
-        context.permissions & permission::ADMIN != 0 || self.keys().contains(&context.key)
+    fn grants(&self, key: u32, permissions: u32) -> bool {
+        permissions & permission::ADMIN != 0 || self.keys().contains(&key)
     }
 }
 
@@ -171,6 +173,17 @@ struct Taker {
     fills: u32,
     notional: u64,
     fee: i64,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("limits", &self.limits)
+            .field("instruments", &self.instrument_count)
+            .field("accounts", &self.account_count)
+            .field("orders", &self.orders.live)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A mass cancel under way.
@@ -208,6 +221,8 @@ pub struct Engine {
     /// Trades ever made.
     pub(crate) trades: u64,
     work: Option<Work>,
+    /// Set while a snapshot is loaded.
+    pub(crate) loading: Option<Loading>,
 }
 
 impl Engine {
@@ -220,7 +235,7 @@ impl Engine {
     /// If a limit is 0 or beyond what handles can number.
     #[must_use]
     pub fn new(limits: Limits, hash_seed: u64) -> Self {
-        limits.assert_valid();
+        assert!(limits.are_valid(), "limits out of range: {limits:?}");
         let mut accounts = vec![Account::ABSENT; limits.accounts as usize + 1];
         accounts[0].exists = true;
         Self {
@@ -237,6 +252,7 @@ impl Engine {
             accepted: 0,
             trades: 0,
             work: None,
+            loading: None,
         }
     }
 
@@ -286,6 +302,13 @@ impl Engine {
         self.work.is_some()
     }
 
+    /// Whether a key with these permissions may read what the account's stream says.
+    #[must_use]
+    pub fn may_read(&self, account: u32, key: u32, permissions: u32) -> bool {
+        let grants = |account: &Account| account.exists && account.grants(key, permissions);
+        permissions & permission::VIEW != 0 && self.accounts.get(account as usize).is_some_and(grants)
+    }
+
     // Look-ups.
 
     pub(crate) fn instrument(&self, id: u32) -> Result<&Instrument, Reject> {
@@ -301,7 +324,7 @@ impl Engine {
         }
         let account = self.accounts.get(account as usize).filter(|account| account.exists);
         let account = account.ok_or(Reject::UnknownAccount)?;
-        if account.grants(context) { Ok(account) } else { Err(Reject::NotGranted) }
+        if account.grants(context.key, context.permissions) { Ok(account) } else { Err(Reject::NotGranted) }
     }
 
     /// The slot of a live order of the account.
@@ -315,7 +338,7 @@ impl Engine {
     }
 
     #[inline]
-    fn find_client_order(&self, account: u32, client_order_id: u64) -> Option<u32> {
+    pub(crate) fn find_client_order(&self, account: u32, client_order_id: u64) -> Option<u32> {
         self.index.find(self.index.home(account, client_order_id), |slot| {
             let order = self.orders.get(slot);
             order.client_order_id == client_order_id && order.account == account
@@ -726,8 +749,7 @@ impl Engine {
     /// Frees what a resting order holds.
     fn release(&mut self, slot: u32) {
         let order = self.orders.get(slot);
-        let (currency, hold) =
-            live(&self.instruments, order.instrument).hold(order.side, order.price, order.remaining);
+        let (currency, hold) = self.hold_of(order);
         self.ledger.release(self.ledger.at(order.account, currency), hold);
     }
 
@@ -739,6 +761,20 @@ impl Engine {
         self.unlist(slot);
         self.orders.give_back(slot);
         (order, id)
+    }
+
+    /// What a resting order holds: currency and amount.
+    pub(crate) fn hold_of(&self, order: &Order) -> (u32, u64) {
+        self.live_instrument(order.instrument).hold(order.side, order.price, order.remaining)
+    }
+
+    /// Whether its instrument lets such an order rest.
+    pub(crate) fn is_restable(&self, order: &Order) -> bool {
+        let Ok(instrument) = self.instrument(order.instrument.into()) else { return false };
+        let total = order.remaining.checked_add(order.cumulative);
+        order.remaining > 0
+            && instrument.check_price(order.price).is_ok()
+            && total.is_some_and(|total| instrument.check_quantity(total).is_ok())
     }
 
     fn live_instrument(&self, id: u16) -> &Instrument {
@@ -1182,8 +1218,7 @@ impl Engine {
                 let found = self.find_order(id, OrderRef::Client(order.client_order_id));
                 ensure(found == Ok(slot), "a listed order is not in the index")?;
                 ensure(order.account_previous == previous, "an account's list is broken")?;
-                let (currency, hold) =
-                    self.live_instrument(order.instrument).hold(order.side, order.price, order.remaining);
+                let (currency, hold) = self.hold_of(order);
                 held[currency as usize - 1] += u128::from(hold);
                 (previous, slot) = (slot, order.account_next);
                 orders += 1;
@@ -1198,9 +1233,10 @@ impl Engine {
         ensure(listed == self.orders.live, "not every live order is on its account's list")?;
 
         let (mut slot, mut free) = (self.orders.free, 0);
-        while slot != NONE {
-            ensure(self.orders.get(slot).account == 0, "a live order is among the free slots")?;
-            slot = self.orders.get(slot).next;
+        while slot != NONE && free < self.orders.slots.len() {
+            let order = self.orders.slots.get(slot as usize).ok_or("a free slot does not exist")?;
+            ensure(order.account == 0, "a live order is among the free slots")?;
+            slot = order.next;
             free += 1;
         }
         ensure(self.orders.slots.len() == free + self.orders.live as usize, "a slot is neither free nor live")
@@ -1250,7 +1286,7 @@ fn live(instruments: &[Option<Instrument>], id: u16) -> &Instrument {
 }
 
 #[inline]
-fn live_mut(instruments: &mut [Option<Instrument>], id: u16) -> &mut Instrument {
+pub(crate) fn live_mut(instruments: &mut [Option<Instrument>], id: u16) -> &mut Instrument {
     instruments[usize::from(id) - 1].as_mut().expect("an order's instrument exists")
 }
 

@@ -2,8 +2,7 @@
 //!
 //! [`Engine::apply`] takes a decoded request and what the log says about it, and gives a reply and outputs
 //! to a [`Sink`]. The rules are those of `docs/format/exchange.md`. There is no I/O, clock, randomness or
-//! floating point, nothing is allocated after [`Engine::new`] except while restoring, and no hash map is
-//! iterated, so equal states given equal requests stay equal.
+//! floating point, no hash map is iterated, and commands allocate nothing after [`Engine::new`], so equal states given equal requests stay equal.
 //!
 //! * [`limits`](Limits): every bound, and what happens at it.
 //! * `orders`: a slab of 64-byte orders; an order id is a slot and how often the slot was used.
@@ -19,12 +18,14 @@ mod levels;
 mod limits;
 mod orders;
 mod query;
+mod snapshot;
 
 mod transfers;
 
 pub use engine::Engine;
 pub use limits::{KEYS_PER_ACCOUNT, Limits};
 pub use ordain_exchange_protocol::Audience;
+pub use snapshot::LoadError;
 
 /// What the log says about a request. Replicated facts only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,9 +58,8 @@ pub enum Step {
     More,
 }
 
-/// Most outputs of one step.
-pub const STEP_OUTPUTS_MAX: usize = if 3 * engine::STEP_TRADES > engine::STEP_CANCELS {
-    3 * engine::STEP_TRADES
-} else {
-    engine::STEP_CANCELS
-};
+/// Most outputs of one step. A bound on steps, not on events.
+pub const STEP_OUTPUTS_MAX: usize = 60;
+
+const _: () =
+    assert!(3 * engine::STEP_TRADES <= STEP_OUTPUTS_MAX && engine::STEP_CANCELS <= STEP_OUTPUTS_MAX);

@@ -34,12 +34,6 @@ impl Limits {
         transfers: 1 << 18,
     };
 
-    /// # Panics
-    /// If a limit is zero or beyond what handles can number.
-    pub(crate) fn assert_valid(&self) {
-        assert!(self.are_valid(), "limits out of range: {self:?}");
-    }
-
     pub(crate) fn are_valid(&self) -> bool {
         const HANDLES: u32 = 1 << 30;
         (1..=u32::from(u16::MAX)).contains(&self.instruments)

@@ -1,0 +1,584 @@
+//! The state as bytes and back.
+//!
+//! A snapshot is a run of chunks. A chunk is a head ([`Head`]) and items of one kind, all little-endian.
+//! Sections come in the order of [`Section`]. Only what is state is in it: levels, indexes and totals are
+//! built anew. Slots, free ones included, and transfers keep their order, so equal states give equal bytes.
+
+use crate::engine::Account;
+use crate::ledger::Balance;
+use crate::levels::key;
+use crate::orders::{NONE, Order};
+use crate::transfers::Executed;
+use crate::{Engine, KEYS_PER_ACCOUNT, Step};
+use core::fmt;
+use ordain_exchange_protocol::{Definition, Side, U16, U32, U64};
+use zerocopy::{
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned, little_endian::I64,
+};
+
+/// Bytes that a chunk's items may take, so that a chunk stays within 64 KiB.
+const CHUNK_BYTES: usize = 60 * 1024;
+/// Most balances that one step looks at, most of which are empty.
+const SCAN_MAX: usize = 1 << 16;
+
+/// What a chunk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Section {
+    Summary = 0,
+    Supplies = 1,
+    Instruments = 2,
+    Accounts = 3,
+    Balances = 4,
+    Slots = 5,
+    Transfers = 6,
+}
+
+impl Section {
+    const ALL: [Self; 7] = [
+        Self::Summary,
+        Self::Supplies,
+        Self::Instruments,
+        Self::Accounts,
+        Self::Balances,
+        Self::Slots,
+        Self::Transfers,
+    ];
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Head {
+    section: U32,
+    items: U32,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Summary {
+    /// The limits in the order of their fields.
+    limits: [U32; 7],
+    instruments: U32,
+    accounts: U32,
+    slots: U32,
+    live: U32,
+    /// Slot freed last.
+    free: U32,
+    transfers: U32,
+    reserved: U32,
+    accepted: U64,
+    trades: U64,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct AccountItem {
+    account: U32,
+    key_count: U32,
+    keys: [U32; KEYS_PER_ACCOUNT],
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct BalanceItem {
+    account: U32,
+    currency: U32,
+    free: U64,
+    held: U64,
+}
+
+/// A slot. Free: account 0, `previous` is the slot freed before it, and all but the generation is zero.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct SlotItem {
+    generation: U32,
+    account: U32,
+    previous: U32,
+    account_previous: U32,
+    client_order_id: U64,
+    price: I64,
+    remaining: U64,
+    cumulative: U64,
+    instrument: U16,
+    side: u8,
+    post_only: u8,
+    reserved: U32,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct TransferItem {
+    account: U32,
+    currency: U32,
+    transaction: U64,
+    amount: U64,
+    free: U64,
+    seq: U64,
+    time: U64,
+    withdrawal: U64,
+}
+
+/// Why bytes are no snapshot of an engine with these limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadError(&'static str);
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the snapshot cannot be loaded: {}; take another copy of it", self.0)
+    }
+}
+
+impl core::error::Error for LoadError {}
+
+fn ensure(holds: bool, what: &'static str) -> Result<(), LoadError> {
+    if holds { Ok(()) } else { Err(LoadError(what)) }
+}
+
+/// What is known of a snapshot while its chunks come in.
+#[derive(Clone, Copy)]
+pub(crate) struct Loading {
+    section: u32,
+    summary: Summary,
+}
+
+/// Writes items up to the chunk's bound.
+struct Chunk<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+    items: u32,
+}
+
+impl<'a> Chunk<'a> {
+    fn new(section: Section, out: &'a mut Vec<u8>) -> Self {
+        let start = out.len();
+        out.extend_from_slice(Head { section: (section as u32).into(), items: U32::ZERO }.as_bytes());
+        Self { out, start, items: 0 }
+    }
+
+    fn put(&mut self, item: &(impl IntoBytes + Immutable)) {
+        self.out.extend_from_slice(item.as_bytes());
+        self.items += 1;
+        self.out[self.start + 4..][..4].copy_from_slice(&self.items.to_le_bytes());
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.len() - self.start >= CHUNK_BYTES
+    }
+}
+
+impl Engine {
+    /// Appends the next chunk of a snapshot to `out`, at most 64 KiB. `cursor` is 0 at first. The engine must
+    /// not change between the steps of one snapshot. Equal states give equal bytes.
+    ///
+    /// # Panics
+    /// If an event is not finished.
+    pub fn snapshot_step(&self, cursor: &mut u64, out: &mut Vec<u8>) -> Step {
+        assert!(!self.is_busy(), "snapshots are between events");
+        let section = Section::ALL[(*cursor >> 32) as usize];
+        let mut at = *cursor as u32 as usize;
+        let end = self.section_len(section);
+        let mut chunk = Chunk::new(section, out);
+        let mut scanned = 0;
+        while at < end && !chunk.is_full() && scanned < SCAN_MAX {
+            self.put_item(section, at, &mut chunk);
+            at += 1;
+            scanned += 1;
+        }
+        if at < end {
+            *cursor = (section as u64) << 32 | at as u64;
+            Step::More
+        } else {
+            *cursor = (section as u64 + 1) << 32;
+            if section == Section::Transfers { Step::Done } else { Step::More }
+        }
+    }
+
+    /// Places of a section, of which some may have no item.
+    fn section_len(&self, section: Section) -> usize {
+        match section {
+            Section::Summary => 1,
+            Section::Supplies => self.limits.currencies as usize,
+            Section::Instruments => self.instruments.len(),
+            Section::Accounts => self.accounts.len(),
+            Section::Balances => self.accounts.len() * self.limits.currencies as usize,
+            Section::Slots => self.orders.slots.len(),
+            Section::Transfers => self.transfers.len(),
+        }
+    }
+
+    fn put_item(&self, section: Section, at: usize, chunk: &mut Chunk<'_>) {
+        match section {
+            Section::Summary => chunk.put(&self.summary()),
+            Section::Supplies => chunk.put(&U64::new(self.ledger.supply(at as u32 + 1))),
+            Section::Instruments => {
+                if let Some(instrument) = &self.instruments[at] {
+                    chunk.put(&instrument.definition);
+                }
+            }
+            Section::Accounts => {
+                let account = &self.accounts[at];
+                if at > 0 && account.exists {
+                    chunk.put(&AccountItem {
+                        account: (at as u32).into(),
+                        key_count: u32::from(account.key_count).into(),
+                        keys: account.keys.map(U32::new),
+                    });
+                }
+            }
+            Section::Balances => {
+                let currencies = self.limits.currencies as usize;
+                let (account, currency) = ((at / currencies) as u32, (at % currencies) as u32 + 1);
+                let balance = self.ledger.get(self.ledger.at(account, currency));
+                if balance != Balance::default() {
+                    chunk.put(&BalanceItem {
+                        account: account.into(),
+                        currency: currency.into(),
+                        free: balance.free.into(),
+                        held: balance.held.into(),
+                    });
+                }
+            }
+            Section::Slots => chunk.put(&slot_item(self.orders.get(at as u32))),
+            Section::Transfers => {
+                let transfer = self.transfers.from_oldest(at);
+                chunk.put(&TransferItem {
+                    account: transfer.account.into(),
+                    currency: transfer.currency.into(),
+                    transaction: transfer.transaction.into(),
+                    amount: transfer.amount.into(),
+                    free: transfer.free.into(),
+                    seq: transfer.seq.into(),
+                    time: transfer.time.into(),
+                    withdrawal: u64::from(transfer.withdrawal).into(),
+                });
+            }
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        let limits = &self.limits;
+        Summary {
+            limits: [
+                limits.instruments,
+                limits.currencies,
+                limits.accounts,
+                limits.orders,
+                limits.orders_per_account,
+                limits.levels_per_side,
+                limits.transfers,
+            ]
+            .map(U32::new),
+            instruments: self.instrument_count.into(),
+            accounts: self.account_count.into(),
+            slots: (self.orders.slots.len() as u32).into(),
+            live: self.orders.live.into(),
+            free: self.orders.free.into(),
+            transfers: (self.transfers.len() as u32).into(),
+            reserved: U32::ZERO,
+            accepted: self.accepted.into(),
+            trades: self.trades.into(),
+        }
+    }
+
+    /// The whole snapshot at once.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        let (mut cursor, mut bytes) = (0, Vec::new());
+        while self.snapshot_step(&mut cursor, &mut bytes) == Step::More {}
+        bytes
+    }
+
+    /// Takes a chunk that [`Engine::snapshot_step`] appended, or several, into an engine to which nothing has
+    /// happened. Chunks come whole and in order. After an error the engine is of no use.
+    ///
+    /// # Errors
+    /// If the bytes are no such chunk, or one of an engine with other limits.
+    pub fn load(&mut self, chunk: &[u8]) -> Result<(), LoadError> {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            rest = self.load_chunk(rest)?;
+        }
+        Ok(())
+    }
+
+    fn load_chunk<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], LoadError> {
+        let (head, rest) = Head::ref_from_prefix(bytes).map_err(|_| LoadError("a chunk is cut short"))?;
+        let section = head.section.get();
+        let (items, rest) = match Section::ALL.get(section as usize) {
+            Some(Section::Summary) => self.load_items(head, rest, Self::load_summary)?,
+            Some(_) if self.loading.is_none_or(|loading| loading.section > section) => {
+                return Err(LoadError("chunks are out of order"));
+            }
+            Some(Section::Supplies) => self.load_supplies(head, rest)?,
+            Some(Section::Instruments) => self.load_items(head, rest, Self::load_instrument)?,
+            Some(Section::Accounts) => self.load_items(head, rest, Self::load_account)?,
+            Some(Section::Balances) => self.load_items(head, rest, Self::load_balance)?,
+            Some(Section::Slots) => self.load_items(head, rest, Self::load_slot)?,
+            Some(Section::Transfers) => self.load_items(head, rest, Self::load_transfer)?,
+            None => return Err(LoadError("a chunk is of no known kind")),
+        };
+        ensure(items == head.items.get() as usize, "a chunk is cut short")?;
+        if let Some(loading) = &mut self.loading {
+            loading.section = section;
+        }
+        Ok(rest)
+    }
+
+    fn load_items<'a, T: TryFromBytes + Immutable + KnownLayout + Unaligned>(
+        &mut self,
+        head: &Head,
+        bytes: &'a [u8],
+        load: fn(&mut Self, &T) -> Result<(), LoadError>,
+    ) -> Result<(usize, &'a [u8]), LoadError> {
+        let count = head.items.get() as usize;
+        let (items, rest) = count
+            .checked_mul(size_of::<T>())
+            .and_then(|len| bytes.split_at_checked(len))
+            .ok_or(LoadError("a chunk is cut short"))?;
+        for item in items.chunks_exact(size_of::<T>()) {
+            load(
+                self,
+                T::try_ref_from_bytes(item).map_err(|_| LoadError("an item holds an undefined value"))?,
+            )?;
+        }
+        Ok((count, rest))
+    }
+
+    fn load_summary(&mut self, item: &Summary) -> Result<(), LoadError> {
+        ensure(self.loading.is_none() && self.is_untouched(), "the engine is not empty")?;
+        ensure(item.limits == self.summary().limits, "it was made with other limits")?;
+        ensure(item.slots.get() <= self.limits.orders, "it has more orders than the limit")?;
+        ensure(item.reserved == U32::ZERO, "reserved bytes are not zero")?;
+        self.accepted = item.accepted.get();
+        self.trades = item.trades.get();
+        self.loading = Some(Loading { section: 0, summary: *item });
+        Ok(())
+    }
+
+    fn is_untouched(&self) -> bool {
+        self.account_count == 0
+            && self.instrument_count == 0
+            && self.transfers.len() == 0
+            && self.orders.slots.is_empty()
+    }
+
+    fn load_supplies<'a>(&mut self, head: &Head, bytes: &'a [u8]) -> Result<(usize, &'a [u8]), LoadError> {
+        ensure(head.items.get() == self.limits.currencies, "supplies are missing")?;
+        let (supplies, rest) = <[U64]>::ref_from_prefix_with_elems(bytes, head.items.get() as usize)
+            .map_err(|_| LoadError("a chunk is cut short"))?;
+        for (at, supply) in supplies.iter().enumerate() {
+            ensure(supply.get() <= i64::MAX as u64, "a supply is too large")?;
+            self.ledger.restore_supply(at as u32 + 1, supply.get());
+        }
+        Ok((supplies.len(), rest))
+    }
+
+    fn load_instrument(&mut self, item: &Definition) -> Result<(), LoadError> {
+        ensure(self.check_definition(item).is_ok(), "an instrument is not valid")?;
+        self.add_instrument(item);
+        Ok(())
+    }
+
+    fn load_account(&mut self, item: &AccountItem) -> Result<(), LoadError> {
+        let id = item.account.get() as usize;
+        let count = item.key_count.get() as usize;
+        ensure(
+            (1..self.accounts.len()).contains(&id) && !self.accounts[id].exists,
+            "an account is not valid",
+        )?;
+        let keys = item.keys.map(U32::get);
+        let sorted = count <= KEYS_PER_ACCOUNT
+            && keys[..count].is_sorted_by(|left, right| left < right)
+            && keys[count..].iter().all(|key| *key == 0);
+        ensure(sorted, "an account's keys are not valid")?;
+        self.accounts[id] = Account { exists: true, key_count: count as u8, keys, ..self.accounts[id] };
+        self.account_count += 1;
+        Ok(())
+    }
+
+    fn load_balance(&mut self, item: &BalanceItem) -> Result<(), LoadError> {
+        let known = self.accounts.get(item.account.get() as usize).is_some_and(|account| account.exists);
+        ensure(known && self.check_currency(item.currency.get()).is_ok(), "a balance is nobody's")?;
+        let at = self.ledger.at(item.account.get(), item.currency.get());
+        ensure(self.ledger.get(at) == Balance::default(), "a balance comes twice")?;
+        self.ledger.restore(at, Balance { free: item.free.get(), held: item.held.get() });
+        Ok(())
+    }
+
+    fn load_slot(&mut self, item: &SlotItem) -> Result<(), LoadError> {
+        ensure(self.orders.slots.len() < self.limits.orders as usize, "it has more orders than the limit")?;
+        ensure(item.generation != U32::ZERO && item.reserved == U32::ZERO, "a slot is not valid")?;
+        let generation = item.generation.get();
+        if item.account == U32::ZERO {
+            let free = Order { generation, next: item.previous.get(), ..Order::EMPTY };
+            ensure(slot_item(&free).as_bytes() == item.as_bytes(), "a free slot is not empty")?;
+            self.orders.slots.push(free);
+            return Ok(());
+        }
+        let side = match item.side {
+            1 => Side::Buy,
+            2 => Side::Sell,
+            _ => return Err(LoadError("an order has no side")),
+        };
+        let order = Order {
+            client_order_id: item.client_order_id.get(),
+            price: item.price.get(),
+            remaining: item.remaining.get(),
+            cumulative: item.cumulative.get(),
+            account: item.account.get(),
+            generation,
+            previous: item.previous.get(),
+            account_previous: item.account_previous.get(),
+            instrument: item.instrument.get(),
+            side,
+            post_only: item.post_only == 1,
+            ..Order::EMPTY
+        };
+        let known = self.accounts.get(order.account as usize).is_some_and(|account| account.exists);
+        ensure(known && item.post_only <= 1 && self.is_restable(&order), "an order is not valid")?;
+        self.orders.slots.push(order);
+        self.orders.live += 1;
+        Ok(())
+    }
+
+    fn load_transfer(&mut self, item: &TransferItem) -> Result<(), LoadError> {
+        ensure(
+            self.transfers.len() < self.limits.transfers as usize,
+            "it has more transfers than the limit",
+        )?;
+        let (account, transaction) = (item.account.get(), item.transaction.get());
+        ensure(self.transfers.find(account, transaction).is_none(), "a transfer comes twice")?;
+        ensure(item.withdrawal.get() <= 1, "a transfer is not valid")?;
+        self.transfers.push(Executed {
+            account,
+            currency: item.currency.get(),
+            transaction,
+            amount: item.amount.get(),
+            withdrawal: item.withdrawal.get() == 1,
+            free: item.free.get(),
+            seq: item.seq.get(),
+            time: item.time.get(),
+        });
+        Ok(())
+    }
+
+    /// All chunks were given: builds what is derived, and checks everything.
+    ///
+    /// # Errors
+    /// If chunks are missing or contradict each other.
+    pub fn finish_load(&mut self) -> Result<(), LoadError> {
+        let Loading { section, summary } = self.loading.take().ok_or(LoadError("it has no summary"))?;
+        let complete = section == Section::Transfers as u32
+            && self.instrument_count == summary.instruments.get()
+            && self.account_count == summary.accounts.get()
+            && self.orders.slots.len() == summary.slots.get() as usize
+            && self.orders.live == summary.live.get()
+            && self.transfers.len() == summary.transfers.get() as usize;
+        ensure(complete, "items are missing")?;
+        let mut held = vec![0_u128; self.limits.currencies as usize];
+        for order in self.orders.slots.iter().filter(|order| order.account != 0) {
+            let (currency, hold) = self.hold_of(order);
+            held[currency as usize - 1] += u128::from(hold);
+        }
+        // What is held bounds every sum over orders, so that nothing below overflows.
+        let within = |(at, held): (usize, &u128)| *held <= u128::from(self.ledger.supply(at as u32 + 1));
+        ensure(held.iter().enumerate().all(within), "orders hold more than there is")?;
+        self.link_forward()?;
+        self.queue_orders()?;
+        self.list_orders()?;
+        self.orders.free = summary.free.get();
+        self.audit().map_err(LoadError)
+    }
+
+    /// Sets the forward links from the backward ones.
+    fn link_forward(&mut self) -> Result<(), LoadError> {
+        for slot in 0..self.orders.slots.len() {
+            let order = self.orders.slots[slot];
+            if order.account == 0 {
+                continue;
+            }
+            if order.previous != NONE {
+                let before = self.live_slot(order.previous)?;
+                ensure(before.next == NONE, "two orders stand behind the same one")?;
+                before.next = slot as u32;
+            }
+            if order.account_previous != NONE {
+                let before = self.live_slot(order.account_previous)?;
+                ensure(before.account_next == NONE, "two orders were entered after the same one")?;
+                before.account_next = slot as u32;
+            }
+        }
+        Ok(())
+    }
+
+    fn live_slot(&mut self, slot: u32) -> Result<&mut Order, LoadError> {
+        let order = self.orders.slots.get_mut(slot as usize).filter(|order| order.account != 0);
+        order.ok_or(LoadError("an order stands behind none"))
+    }
+
+    /// Builds the levels. Chains begin at orders without one before them, so a ring of orders is left out
+    /// and found by the audit.
+    fn queue_orders(&mut self) -> Result<(), LoadError> {
+        for first in 0..self.orders.slots.len() {
+            let head = self.orders.slots[first];
+            if head.account == 0 || head.previous != NONE || head.level != NONE {
+                continue;
+            }
+            let level_key = key(head.side, head.price);
+            let instrument = crate::engine::live_mut(&mut self.instruments, head.instrument);
+            let ladder = instrument.ladder_mut(head.side);
+            ensure(self.levels.find(ladder, level_key).is_none(), "a price has two queues")?;
+            ensure(!self.levels.is_full(ladder), "a book has more prices than the limit")?;
+            let mut slot = first as u32;
+            while slot != NONE {
+                let next = self.orders.get(slot).next;
+                self.levels.append(ladder, level_key, &mut self.orders, slot);
+                slot = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the accounts' lists and the index.
+    fn list_orders(&mut self) -> Result<(), LoadError> {
+        for first in 0..self.orders.slots.len() {
+            let head = self.orders.slots[first];
+            if head.account == 0 || head.account_previous != NONE {
+                continue;
+            }
+            ensure(self.accounts[head.account as usize].orders == 0, "an account has two lists")?;
+            let mut slot = first as u32;
+            while slot != NONE {
+                let order = *self.orders.get(slot);
+                let duplicate = self.find_client_order(order.account, order.client_order_id).is_some();
+                ensure(order.account == head.account && !duplicate, "an account's list is broken")?;
+                self.list(slot);
+                slot = order.account_next;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn slot_item(order: &Order) -> SlotItem {
+    if order.account == 0 {
+        return SlotItem {
+            generation: order.generation.into(),
+            previous: order.next.into(),
+            ..SlotItem::new_zeroed()
+        };
+    }
+    SlotItem {
+        generation: order.generation.into(),
+        account: order.account.into(),
+        previous: order.previous.into(),
+        account_previous: order.account_previous.into(),
+        client_order_id: order.client_order_id.into(),
+        price: order.price.into(),
+        remaining: order.remaining.into(),
+        cumulative: order.cumulative.into(),
+        instrument: order.instrument.into(),
+        side: order.side as u8,
+        post_only: order.post_only.into(),
+        reserved: U32::ZERO,
+    }
+}

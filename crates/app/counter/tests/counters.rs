@@ -5,7 +5,8 @@ use ordain_api::{ClassKind, RequestDecoder, Stream};
 use ordain_apply::Querier;
 use ordain_apply::testkit::{CLIENT, Heard, OTHER, Testkit, facts};
 use ordain_counter::{
-    BURST_MAX, COUNTERS, CounterDecoder, CounterEncoder, CounterFactory, Query, REMINDERS_MAX, Request, SCHEMA,
+    BURST_MAX, COUNTERS, CounterDecoder, CounterEncoder, CounterFactory, Query, REMINDERS_MAX, Request,
+    SCHEMA,
 };
 use ordain_types::SessionId;
 use proptest::prelude::*;
@@ -113,8 +114,13 @@ fn hostile_bytes_are_refused_where_they_arrive() {
     let refused = |schema, payload: &[u8]| decoder.classify(schema, payload).is_err();
     let good = Request::Add { counter: 0, by: 1 }.to_wire();
     assert_eq!(decoder.classify(SCHEMA, &good).unwrap().kind, ClassKind::Command);
-    assert_eq!(decoder.classify(SCHEMA, &Query::Read { counter: 0 }.to_wire()).unwrap().kind, ClassKind::Query);
-    assert!(refused(0, &good) && refused(SCHEMA, &good[..15]) && refused(SCHEMA, &[&good[..], &[0]].concat()));
+    assert_eq!(
+        decoder.classify(SCHEMA, &Query::Read { counter: 0 }.to_wire()).unwrap().kind,
+        ClassKind::Query
+    );
+    assert!(
+        refused(0, &good) && refused(SCHEMA, &good[..15]) && refused(SCHEMA, &[&good[..], &[0]].concat())
+    );
     assert!(refused(SCHEMA, &Request::Add { counter: COUNTERS, by: 1 }.to_wire()));
     assert!(refused(SCHEMA, &Request::Burst { counter: 0, count: BURST_MAX + 1 }.to_wire()));
     for place in 0..4 {

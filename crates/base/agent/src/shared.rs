@@ -32,21 +32,23 @@ pub enum Holder {
     Apply = 1,
 }
 
-/// Cutting an uncommitted suffix off the log: the log's writer asks, every holder answers, and only then
-/// is the range written anew.
+/// Cutting an uncommitted suffix off the log: the log's writer asks, every holder answers, the writer takes
+/// the ring back and finishes, and only then is the range written and read anew. Until then the suffix is
+/// still in the ring: a holder that read on after its answer would take it up again.
 #[derive(Debug, Default)]
 pub struct Cut {
     generation: Cursor,
     keep: Cursor,
     position: Cursor,
     answers: [Cursor; 2],
+    finished: Cursor,
 }
 
 impl Cut {
     /// Asks for everything behind batch `keep`, which ends at `position`, to be let go. The writer
-    /// publishes nothing until [`Cut::is_done`].
+    /// publishes nothing until [`Cut::is_done`], and then calls [`Cut::finish`].
     pub fn ask(&self, keep: BatchIndex, position: Position) {
-        assert!(self.is_done(), "one cut at a time");
+        assert!(!self.is_on(), "one cut at a time");
         self.keep.store(keep.0);
         self.position.store(position.0);
         self.generation.store(self.generation.load() + 1);
@@ -69,6 +71,18 @@ impl Cut {
     pub fn is_done(&self) -> bool {
         let generation = self.generation.load();
         self.answers.iter().all(|answer| answer.load() == generation)
+    }
+
+    /// The writer has taken the ring back: what holders find behind the cut from now on is new.
+    pub fn finish(&self) {
+        assert!(self.is_done(), "every holder answers first");
+        self.finished.store(self.generation.load());
+    }
+
+    /// Whether a cut was asked for and is not finished: holders read nothing new from the ring.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.finished.load() != self.generation.load()
     }
 }
 
@@ -168,7 +182,9 @@ mod tests {
         assert_eq!(cut.asked(Holder::Apply), None);
         assert!(!cut.is_done());
         cut.answer(Holder::Journal);
-        assert!(cut.is_done());
+        assert!(cut.is_done() && cut.is_on());
+        cut.finish();
+        assert!(!cut.is_on());
     }
 
     #[test]

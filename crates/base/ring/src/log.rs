@@ -301,12 +301,6 @@ impl Producer {
         Position(self.published)
     }
 
-    /// The oldest position whose bytes this producer can still read: nothing was claimed over them.
-    #[must_use]
-    pub const fn oldest(&self) -> Position {
-        Position(self.floor)
-    }
-
     /// Bytes from the end of what is published to the end of the ring, the bound of a claim. Never 0.
     #[must_use]
     pub fn until_end(&self) -> usize {

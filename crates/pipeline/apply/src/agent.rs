@@ -2,6 +2,7 @@
 
 use crate::deliver::{Emit, MESSAGE_MAX, message_len, write_frame};
 use crate::replica::{Querier, Replica, step_messages};
+use crate::source::BatchSource;
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::shared::{Holder, Shared};
 use ordain_agent::wire::{DELIVERY, Delivery, Question, delivery, submission};
@@ -10,30 +11,8 @@ use ordain_api::{AppFactory, Buf, RequestDecoder, ResponseEncoder, Step};
 use ordain_ring::spsc::{Receiver, Sender};
 use ordain_types::codes::Code;
 use ordain_types::frame::{REPLY_MAX, ServerFrame, ServerHeader, SubscribeBody, body};
-use ordain_types::{
-    BatchIndex, BatchView, ClusterFacts, Now, Position, RecordHeader, RecordView, Seq, Stint, Stream,
-};
+use ordain_types::{BatchIndex, ClusterFacts, Now, RecordHeader, RecordView, Seq, Stint, Stream};
 use zerocopy::{FromBytes, IntoBytes};
-
-/// The log as apply reads it: from the first batch, in order, wherever the bytes lie.
-pub trait BatchSource: Send {
-    /// The next batch if it is at hand and its index is at most `limit`. Gives the same batch until
-    /// [`BatchSource::advance`].
-    ///
-    /// # Errors
-    /// [`Fatal`] if the log cannot be read.
-    fn peek(&mut self, limit: BatchIndex) -> Result<Option<BatchView<'_>>, Fatal>;
-
-    /// Goes on to the batch behind the one that [`BatchSource::peek`] gave, whose bytes may be overwritten.
-    fn advance(&mut self);
-
-    /// Starts over with the first batch of the log.
-    fn restart(&mut self);
-
-    /// The log is about to be cut at `end`, which the next batch is not behind: lets go of everything that
-    /// was looked at from there on.
-    fn cut(&mut self, end: Position);
-}
 
 /// What an [`Apply`] stage is put together from.
 #[derive(Debug)]
@@ -104,7 +83,8 @@ where
     /// If the delivery ring is too small for the most that one step can emit ([`Apply::ring_min`]).
     #[must_use]
     pub fn new(parts: Parts<'_, F, D, E, S>) -> Self {
-        let Parts { facts, factory, decoder, encoder, source, shared, questions, deliveries, registry } = parts;
+        let Parts { facts, factory, decoder, encoder, source, shared, questions, deliveries, registry } =
+            parts;
         let replica = Replica::new(facts, &factory, decoder.clone(), encoder.clone());
         assert!(
             deliveries.max_len() * 4 >= Self::ring_min(facts),
@@ -140,11 +120,11 @@ where
 
     /// Lets go of what is behind batch `keep`. Says whether it has: a rebuild is announced first, and that
     /// needs room.
-    fn let_go(&mut self, keep: BatchIndex, end: Position) -> bool {
+    fn let_go(&mut self, keep: BatchIndex) -> bool {
         let at = self.replica.applied();
         let touched = if self.replica.in_batch() { at.next() } else { at };
         if touched <= keep {
-            self.source.cut(end);
+            self.source.let_go();
             return true;
         }
         if !self.out.has_room(self.step_room) {
@@ -154,8 +134,7 @@ where
         self.out.claim(DELIVERY).copy_from_slice(restart.as_bytes());
         self.out.commit(DELIVERY);
         self.metrics.forget(self.replica.counts());
-        self.replica =
-            Replica::new(&self.facts, &self.factory, self.decoder.clone(), self.encoder.clone());
+        self.replica = Replica::new(&self.facts, &self.factory, self.decoder.clone(), self.encoder.clone());
         self.source.restart();
         self.shared.applied.store(0);
         self.shared.tick_due.store(0);
@@ -228,8 +207,8 @@ where
     }
 
     fn do_work(&mut self, _now: Now, limit: usize) -> Result<usize, Fatal> {
-        if let Some((keep, end)) = self.shared.cut.asked(Holder::Apply) {
-            if !self.let_go(keep, end) {
+        if let Some((keep, _)) = self.shared.cut.asked(Holder::Apply) {
+            if !self.let_go(keep) {
                 return Ok(0);
             }
             self.shared.cut.answer(Holder::Apply);
@@ -381,15 +360,23 @@ impl Metrics {
     fn new(registry: &Registry) -> Self {
         Self {
             records: registry.counter("ordain_apply_records_total", "Records executed."),
-            duplicates: registry
-                .counter("ordain_apply_duplicates_total", "Requests in the log answered with an earlier reply."),
+            duplicates: registry.counter(
+                "ordain_apply_duplicates_total",
+                "Requests in the log answered with an earlier reply.",
+            ),
             sessions: registry.gauge("ordain_apply_sessions", "Sessions open."),
-            questions: registry
-                .counter("ordain_apply_questions_total", "Queries, resumes, repeats and subscriptions answered."),
-            rebuilds: registry
-                .counter("ordain_apply_rebuilds_total", "Times the state was built anew because a suffix was cut."),
-            hash: registry
-                .gauge("ordain_apply_output_hash", "Hash of all replies and outputs up to the applied batch."),
+            questions: registry.counter(
+                "ordain_apply_questions_total",
+                "Queries, resumes, repeats and subscriptions answered.",
+            ),
+            rebuilds: registry.counter(
+                "ordain_apply_rebuilds_total",
+                "Times the state was built anew because a suffix was cut.",
+            ),
+            hash: registry.gauge(
+                "ordain_apply_output_hash",
+                "Hash of all replies and outputs up to the applied batch.",
+            ),
             records_before: 0,
             duplicates_before: 0,
         }

@@ -14,10 +14,12 @@ mod replica;
 mod replies;
 mod sessions;
 pub mod snapshot;
+mod source;
 mod state;
 pub mod testkit;
 
-pub use agent::{Apply, BatchSource, Parts};
+pub use agent::{Apply, Parts};
 pub use deliver::{Collect, Discard, Emit, MESSAGE_MAX};
 pub use keys::KEYS_MAX;
 pub use replica::{Counts, Querier, Replica};
+pub use source::BatchSource;

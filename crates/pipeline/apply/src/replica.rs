@@ -146,10 +146,13 @@ where
         assert!(batch.header.index() == self.state.index(), "the batch that was begun");
         if let Some(event) = self.event.take() {
             self.run(event, out, |app, context, sink| app.resume(context, sink))?;
-        } else if progress.timers {
-            progress.timers = self.timer(batch.header.first_seq(), out)?;
-        } else if progress.left > 0 {
-            self.record(batch, &mut progress, out)?;
+        } else {
+            if progress.timers {
+                progress.timers = self.timer(batch.header.first_seq(), out)?;
+            }
+            if !progress.timers && progress.left > 0 {
+                self.record(batch, &mut progress, out)?;
+            }
         }
         if progress.timers || progress.left > 0 || self.event.is_some() {
             self.batch = Some(progress);
@@ -258,9 +261,10 @@ where
         record: &RecordView<'_>,
         out: &mut O,
     ) -> Result<(), Fatal> {
-        let request = self.decoder.decode(record.header.schema, record.payload).map_err(|Malformed(why)| {
-            broken(format!("record {} is no request of this application: {why}", context.seq))
-        })?;
+        let request =
+            self.decoder.decode(record.header.schema, record.payload).map_err(|Malformed(why)| {
+                broken(format!("record {} is no request of this application: {why}", context.seq))
+            })?;
         self.run(Event::new(context, cause), out, |app, context, sink| app.apply(request, context, sink))
     }
 
@@ -374,7 +378,13 @@ where
     ///
     /// # Errors
     /// [`Malformed`] if the payload is no query of the application.
-    pub fn query(&self, asker: &Querier, schema: u8, payload: &[u8], out: &mut Buf<'_>) -> Result<(), Malformed> {
+    pub fn query(
+        &self,
+        asker: &Querier,
+        schema: u8,
+        payload: &[u8],
+        out: &mut Buf<'_>,
+    ) -> Result<(), Malformed> {
         let query = self.decoder.decode_query(schema, payload)?;
         let context = Context {
             seq: self.last_seq(),
@@ -467,8 +477,7 @@ impl<A: Application, E: ResponseEncoder<A>, O: Emit> Sink<A> for EventSink<'_, E
             return;
         }
         let seq = self.event.context.seq;
-        self.state
-            .reply(self.out, &asker, (Code::Executed, seq), keep, |buf| self.encoder.reply(reply, buf));
+        self.state.reply(self.out, &asker, (Code::Executed, seq), keep, |buf| self.encoder.reply(reply, buf));
     }
 
     fn output(&mut self, stream: Stream, output: &A::Output) {

@@ -284,7 +284,11 @@ where
     ///
     /// # Errors
     /// [`SnapshotError`]; the loader must then be dropped.
-    pub fn take<F: AppFactory<App = A>>(&mut self, factory: &F, bytes: &[u8]) -> Result<usize, SnapshotError> {
+    pub fn take<F: AppFactory<App = A>>(
+        &mut self,
+        factory: &F,
+        bytes: &[u8],
+    ) -> Result<usize, SnapshotError> {
         if self.app.is_none() { self.header(factory, bytes) } else { self.chunk(bytes) }
     }
 
@@ -350,7 +354,9 @@ where
 
     fn chunk(&mut self, bytes: &[u8]) -> Result<usize, SnapshotError> {
         let mut fields = Fields(bytes);
-        let (Some([kind, ..]), Some([length])) = (fields.take::<4>(), fields.numbers32()) else { return Ok(0) };
+        let (Some([kind, ..]), Some([length])) = (fields.take::<4>(), fields.numbers32()) else {
+            return Ok(0);
+        };
         let length = length as usize;
         if length > CHUNK_MAX {
             return Err(SnapshotError::Invalid("length"));
@@ -417,7 +423,9 @@ where
                     self.reading = read_session(&mut fields);
                     self.reading.is_some()
                 }
-                REPLY_ITEM => self.reading.as_mut().and_then(|session| read_reply(&mut fields, session)).is_some(),
+                REPLY_ITEM => {
+                    self.reading.as_mut().and_then(|session| read_reply(&mut fields, session)).is_some()
+                }
                 _ => false,
             };
             if !read {

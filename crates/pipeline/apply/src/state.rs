@@ -139,13 +139,7 @@ impl State {
     }
 
     /// Answers a request that is not executed.
-    pub fn decline<O: Emit>(
-        &mut self,
-        out: &mut O,
-        verdict: Verdict,
-        seq: Seq,
-        record: &RecordView<'_>,
-    ) {
+    pub fn decline<O: Emit>(&mut self, out: &mut O, verdict: Verdict, seq: Seq, record: &RecordView<'_>) {
         let asker = Asker::of(record);
         match verdict {
             Verdict::Execute(_) => unreachable!("only for what is not executed"),
@@ -299,7 +293,8 @@ impl State {
             return;
         }
         let operator = record.header.permissions.get() & permission::OPERATOR != 0;
-        let key = (kind == RecordKind::KeySet && operator).then(|| self.set_key(out, record.payload)).flatten();
+        let key =
+            (kind == RecordKind::KeySet && operator).then(|| self.set_key(out, record.payload)).flatten();
         match key {
             Some(id) => self.reply(out, &asker, (Code::Executed, seq), Some(keep), |buf| {
                 buf.put(&id.0.to_le_bytes());

@@ -19,9 +19,7 @@ use crate::snapshot::{Loader, Writer};
 use crate::{Collect, Replica};
 use ordain_agent::wire::{Delivery, delivery};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, Step};
-use ordain_types::batch::{
-    BATCH_ALIGN, BATCH_HEADER, SEGMENT_START_LEN, Seal, SegmentStart, chain, seal,
-};
+use ordain_types::batch::{BATCH_ALIGN, BATCH_HEADER, SEGMENT_START_LEN, Seal, SegmentStart, chain, seal};
 use ordain_types::codes::Code;
 use ordain_types::frame::{KeyBody, OpenBody, ServerHeader};
 use ordain_types::record::{permission, record_len};
@@ -84,8 +82,7 @@ impl Log {
         for (key, permissions) in
             [(OPERATOR, permission::ALL & !permission::PEER), (CLIENT, application), (OTHER, application)]
         {
-            let body =
-                KeyBody { key: [key.0 as u8; 32], permissions: permissions.into(), reserved: [0; 4] };
+            let body = KeyBody { key: [key.0 as u8; 32], permissions: permissions.into(), reserved: [0; 4] };
             log.push(Self::header(RecordKind::KeySet), body.as_bytes());
         }
         for seed in factory.seeds() {
@@ -326,7 +323,11 @@ where
         );
         let hash = self.live.hash_after_batch();
         assert_eq!(hash, self.replayed.hash_after_batch(), "output hash of a replay after batch {index}");
-        assert_eq!(hash, self.restored.hash_after_batch(), "output hash of a restored copy after batch {index}");
+        assert_eq!(
+            hash,
+            self.restored.hash_after_batch(),
+            "output hash of a restored copy after batch {index}"
+        );
         let snapshot = snapshot_of(&self.live);
         assert!(snapshot == snapshot_of(&self.replayed), "snapshot of a replay after batch {index}");
         assert!(snapshot == snapshot_of(&self.restored), "snapshot of a restored copy after batch {index}");
@@ -336,8 +337,7 @@ where
     }
 
     fn restore(&self, mut bytes: &[u8]) -> Replica<F::App, D, E> {
-        let mut loader =
-            Loader::new(&self.facts, &self.factory, self.decoder.clone(), self.encoder.clone());
+        let mut loader = Loader::new(&self.facts, &self.factory, self.decoder.clone(), self.encoder.clone());
         while !bytes.is_empty() {
             let taken = loader.take(&self.factory, bytes).expect("a snapshot just written");
             assert!(taken > 0, "a snapshot ends with a part");

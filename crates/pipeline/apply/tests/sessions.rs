@@ -20,13 +20,7 @@ fn kit(facts: &ClusterFacts) -> Kit {
 
 /// Small bounds, so that they are met.
 fn tight() -> ClusterFacts {
-    ClusterFacts {
-        window: 4,
-        sessions_max: 3,
-        sessions_per_key: 2,
-        session_timeout: Nanos(1000),
-        ..facts()
-    }
+    ClusterFacts { window: 4, sessions_max: 3, sessions_per_key: 2, session_timeout: Nanos(1000), ..facts() }
 }
 
 fn header(kind: RecordKind, session: SessionId, number: u64, span: u16) -> RecordHeader {
@@ -60,8 +54,11 @@ fn reply(heard: &[Heard]) -> Option<(Code, u64, Option<i64>)> {
 }
 
 fn open(kit: &mut Kit, key: KeyId, body: &[u8]) -> (Code, Heard) {
-    let mut heard =
-        send(kit, RecordHeader { key: key.0.into(), number: 55.into(), ..Log::header(RecordKind::SessionOpen) }, body);
+    let mut heard = send(
+        kit,
+        RecordHeader { key: key.0.into(), number: 55.into(), ..Log::header(RecordKind::SessionOpen) },
+        body,
+    );
     let opened = heard.pop().unwrap();
     assert!(opened.is(delivery::OPENED));
     assert_eq!((opened.header.number.get(), opened.delivery.conn.get()), (55, 55));
@@ -152,7 +149,8 @@ fn every_session_rule() {
     check(&full, (request(1, 0), one), (Executed, Original(1), Some(1)));
 
     // Sessions that do not exist, and those of others.
-    let elsewhere = |session, key: KeyId| RecordHeader { key: key.0.into(), ..header(Request, session, 1, 0) };
+    let elsewhere =
+        |session, key: KeyId| RecordHeader { key: key.0.into(), ..header(Request, session, 1, 0) };
     check(&[], (elsewhere(SessionId(999), CLIENT), one), (UnknownSession, Own, None));
     check(&[], (elsewhere(SessionId(1), CLIENT), one), (UnknownSession, Own, None));
     check(&[(1, 0)], (elsewhere(NONE, OTHER), one), (WrongKey, Own, None));

@@ -160,6 +160,7 @@ impl<D: Disk> Journal<D> {
         let consumer = ring.join_at(end.position).expect("the ring starts at the recovered end");
         cursors.written.store(end.index.0);
         cursors.durable.store(end.index.0);
+        cursors.watermark.store(end.index.0);
         cursors.room.store(recovered.room.0);
         metrics.watermark.set(end.index.0);
         Self {
@@ -196,34 +197,7 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Stops in good order, once nothing is published any more: call it instead of `do_work` until it is
-    /// `true`. Then everything is synced, the watermark is at the log's end and the clean mark is set.
-    ///
-    /// # Errors
-    /// As `do_work`.
-    ///
-    /// # Panics
-    /// If something is published after the clean mark was set.
-    pub fn close(&mut self, now: Now) -> Result<bool, Fatal> {
-        self.closing = true;
-        self.work(now)?;
-        let at_rest = self.in_flight.is_empty()
-            && self.consumer.is_some()
-            && self.synced == self.submitted
-            && self.cut.is_none()
-            && self.storing.is_none()
-            && !self.preparing
-            && !self.mirror_due
-            && !self.state_dirty;
-        if at_rest && !self.state.clean {
-            self.state.clean = true;
-            self.state_dirty = true;
-            return Ok(false);
-        }
-        Ok(at_rest)
-    }
-
-    /// What the node state says now. It is on disk once `vote_stored` or a closed journal says so.
+    /// What the node state says now. It is on disk once `vote_stored` or `journal_closed` says so.
     #[must_use]
     pub const fn state(&self) -> &NodeState {
         &self.state
@@ -235,17 +209,44 @@ impl<D: Disk> Journal<D> {
         self.state_dirty = true;
     }
 
+    /// Goes on with stopping in good order: everything synced, the watermark at the log's end, and then the
+    /// clean mark, in both slots.
+    fn close(&mut self) {
+        let at_rest = self.in_flight.is_empty()
+            && self.consumer.as_ref().is_some_and(|consumer| consumer.position() == self.ring.published())
+            && self.synced == self.submitted
+            && self.storing.is_none()
+            && !self.cursors.cut.is_on()
+            && !self.preparing
+            && !self.mirror_due
+            && !self.state_dirty;
+        match at_rest {
+            true if self.state.clean => self.cursors.journal_closed.store(1),
+            true => (self.state.clean, self.state_dirty) = (true, true),
+            false => {}
+        }
+    }
+
     fn work(&mut self, now: Now) -> Result<usize, Fatal> {
+        self.closing = self.cursors.log_closed.load() == 1;
         let mut work = self.poll_log(now)? + self.poll_state()? + self.poll_prepare(now)?;
         match self.cursors.cut.asked(Holder::Journal) {
             Some((index, position)) => work += self.cut_to(Mark { index, position }),
+            None if self.cursors.cut.is_on() => {}
             None => work += self.write(),
         }
         work += self.take_votes();
         work += usize::from(self.store_state(now));
         work += usize::from(self.prepare(now));
-        let durable = min(self.synced.index.0, self.stored.index.0.saturating_add(self.unsynced_max));
-        self.cursors.durable.store(durable);
+        if self.cut.is_none() {
+            let durable = min(self.synced.index.0, self.stored.index.0.saturating_add(self.unsynced_max));
+            // In this order, so that whoever loads them in the other one never sees the watermark ahead.
+            self.cursors.durable.store(durable);
+            self.cursors.watermark.store(self.stored.index.0);
+        }
+        if self.closing {
+            self.close();
+        }
         Ok(work)
     }
 
@@ -486,8 +487,9 @@ impl<D: Disk> Journal<D> {
                     Err(JoinError::Gone { .. } | JoinError::Full) => self.consumer = None,
                     Err(JoinError::Beyond { .. }) => return 0,
                 }
-                self.cursors.written.store(self.written.index.0);
+                self.cursors.watermark.store(self.stored.index.0);
                 self.cursors.durable.store(min(self.cursors.durable.load(), self.synced.index.0));
+                self.cursors.written.store(self.written.index.0);
                 self.cut = None;
                 self.cursors.cut.answer(Holder::Journal);
                 return 1;

@@ -157,14 +157,14 @@ impl<D: Disk> LogReader<D> {
         self.consumer.is_some()
     }
 
-    /// The next batch, if its number is at most `limit`. Never blocks. What comes from segments was checked
+    /// The next batch, if its number is at most `limit` and the log is not being cut. Never blocks. What comes from segments was checked
     /// against its checksums, position and number.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn peek(&mut self, limit: BatchIndex) -> Result<Peek<'_>, ReadError> {
         self.collect()?;
-        if self.next > limit {
+        if self.next > limit || self.cursors.cut.is_on() {
             return Ok(Peek::End);
         }
         if self.consumer.is_none() && !self.join() && !self.load()? {
@@ -200,8 +200,20 @@ impl<D: Disk> LogReader<D> {
         self.len = 0;
     }
 
-    /// Goes on from another place: for a cut of the log, or to begin again. Leaves the ring; it joins again
-    /// when it can. What was read ahead is forgotten.
+    /// Lets go of everything behind `end`, where the log is about to be cut.
+    ///
+    /// # Panics
+    /// If the reader is behind `end` itself: then it must [`seek`](Self::seek).
+    pub fn cut(&mut self, end: Position) {
+        assert!(self.at <= end, "the reader is at {}, behind a cut at {end}", self.at);
+        match &mut self.consumer {
+            Some(consumer) => consumer.rewind(end).expect("it only forgets having looked further"),
+            None => self.seek(self.at, self.next),
+        }
+    }
+
+    /// Goes on from another place, to begin again, say. Leaves the ring; it joins again when it can. What
+    /// was read ahead is forgotten.
     pub fn seek(&mut self, at: Position, next: BatchIndex) {
         (self.at, self.next, self.len) = (at, next, 0);
         self.consumer = None;

@@ -15,7 +15,7 @@ use core::fmt;
 use core::task::Poll;
 use std::collections::VecDeque;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
-use ordain_types::batch::{BATCH_ALIGN, BatchError, BatchHeader};
+use ordain_types::batch::{BATCH_ALIGN, BatchError, BatchHeader, BatchKind};
 use ordain_types::{BatchIndex, Boot, ClusterFacts, ClusterId, Position};
 
 /// Bytes read at once: many times the longest batch, so that little is read twice, and little enough for
@@ -42,6 +42,8 @@ pub struct Recovered {
     pub watermark_before: Mark,
     /// Where each term begins, ascending.
     pub terms: Vec<TermStart>,
+    /// The end of the log just before each segment's first batch, in the order of segments.
+    pub segments: Vec<LogEnd>,
     /// Batches in the log.
     pub batches: u64,
     /// Records in the log.
@@ -251,6 +253,7 @@ pub struct Recovery<D> {
     slots: Slots,
     verifier: Verifier,
     terms: Vec<TermStart>,
+    segment_ends: Vec<LogEnd>,
     /// Why the log ended where it did, if not because segments ended.
     fault: Option<Fault>,
     /// Behind the last byte of the tail that is not zero.
@@ -287,6 +290,7 @@ impl<D: Disk> Recovery<D> {
             slots: Slots::default(),
             verifier: Verifier::new(facts, LogEnd::EMPTY),
             terms: Vec::new(),
+            segment_ends: Vec::new(),
             fault: None,
             tail_end: Position(0),
             proof_from: Position(0),
@@ -345,6 +349,7 @@ impl<D: Disk> Recovery<D> {
             cut_bytes: self.tail_end.0.saturating_sub(end.position.0),
             watermark_before: self.outcome.watermark_before,
             terms: core::mem::take(&mut self.terms),
+            segments: core::mem::take(&mut self.segment_ends),
             batches: end.index.0,
             records: end.next_seq.0 - 1,
             slots: self.slots,
@@ -489,9 +494,13 @@ impl<D: Disk> Recovery<D> {
         }
         let mut rest = if whole > 0 { &bytes[..whole] } else { bytes };
         while !rest.is_empty() && !self.is_cut() {
+            let before = *self.verifier.end();
             match self.verifier.check(rest) {
                 Ok(batch) => {
                     let (header, len) = (batch.header, batch.bytes().len());
+                    if header.kind() == BatchKind::SegmentStart {
+                        self.segment_ends.push(before);
+                    }
                     if self.terms.last().is_none_or(|last| last.term != header.term()) {
                         self.terms.push(TermStart { term: header.term(), first: header.index() });
                     }
@@ -632,9 +641,9 @@ impl<D: Disk> Recovery<D> {
                 true => watermark.index.0.saturating_add(2 * w),
                 false => end.index.0.saturating_add(w),
             };
-            let owed = Floor { term: self.state.ack_term, index: BatchIndex(reach.max(end.index.0)) };
-            let log_end = Floor { term: end.term, index: end.index };
-            self.state.floor = self.state.floor.max(Some(owed.max(log_end)));
+            let term = self.state.ack_term.max(end.term);
+            let owed = Floor { term, index: BatchIndex(reach.max(end.index.0)) };
+            self.state.floor = self.state.floor.max(Some(owed));
         }
         self.state.boot = self.state.boot.next();
         self.state.os_boot = self.os_boot;

@@ -312,6 +312,7 @@ impl<P: Peers> Log<P> {
     fn end_cut(&mut self) -> Result<(), Fatal> {
         let Some(keep) = self.cutting else { return Ok(()) };
         if self.shared.cut.is_done() && self.writer.cut(keep) {
+            self.shared.cut.finish();
             self.cutting = None;
             self.told = keep.index;
             for progress in &mut self.progress {

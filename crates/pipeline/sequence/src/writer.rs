@@ -396,7 +396,7 @@ impl Writer {
         bytes_max: usize,
     ) -> Result<Option<(&[u8], BatchIndex)>, NotInRing> {
         let start = self.ends.get(BatchIndex(first.0 - 1)).ok_or(NotInRing)?.position;
-        if start < self.ring.oldest() {
+        if !self.ring.still_has(start) {
             return Err(NotInRing);
         }
         // The end of a segment may be the end of the ring, which no slice crosses.

@@ -1,0 +1,95 @@
+//! Batches that left the ring, read from segments for peers that lag.
+
+use ordain_agent::Fatal;
+use ordain_agent::disk::Disk;
+use ordain_agent::shared::Shared;
+use ordain_journal::{LogEnd, LogReader, Peek};
+use ordain_sequence::stage::Archive;
+use ordain_types::{BatchIndex, NodeId, Position};
+
+/// Reads for one peer at a time: two laggards take turns, each for as long as it keeps asking for the next.
+pub struct Segments<D> {
+    reader: LogReader<D>,
+    shared: Shared,
+    segment_size: u64,
+    /// Number of the last batch before each segment's first.
+    starts: Vec<BatchIndex>,
+    serving: Option<NodeId>,
+    /// Whole batches found and not yet handed out.
+    found: Vec<u8>,
+    /// The first and last of them.
+    range: Option<(BatchIndex, BatchIndex)>,
+}
+
+impl<D: Disk> Segments<D> {
+    /// An archive over the segments that recovery found.
+    pub fn new(segment_size: u64, segments: &[LogEnd], shared: Shared, disk: D) -> Self {
+        let reader =
+            LogReader::segments_only(segment_size, Position(0), BatchIndex(1), shared.clone(), disk);
+        let starts = segments.iter().map(|end| end.index).collect();
+        Self { reader, shared, segment_size, starts, serving: None, found: Vec::new(), range: None }
+    }
+
+    /// Goes to the segment that holds `first`, as far as the starts of segments are known.
+    fn seek(&mut self, first: BatchIndex) {
+        let segment = self.starts.partition_point(|before| *before < first).saturating_sub(1);
+        let before = self.starts.get(segment).copied().unwrap_or_default();
+        self.reader.seek(Position(segment as u64 * self.segment_size), before.next());
+        self.range = None;
+        self.found.clear();
+    }
+
+    /// Remembers where segments start as they are passed.
+    fn note(&mut self) {
+        let position = self.reader.position().0;
+        if position.is_multiple_of(self.segment_size) && position / self.segment_size == self.starts.len() as u64 {
+            self.starts.push(BatchIndex(self.reader.next_index().0 - 1));
+        }
+    }
+}
+
+impl<D: Disk> Archive for Segments<D> {
+    fn read(
+        &mut self,
+        peer: NodeId,
+        first: BatchIndex,
+        bytes_max: usize,
+    ) -> Result<Option<(&[u8], BatchIndex)>, Fatal> {
+        let goes_on = self.serving == Some(peer)
+            && (self.reader.next_index() == first || self.range.is_some_and(|range| range.0 == first));
+        if !goes_on {
+            self.seek(first);
+            self.serving = Some(peer);
+        }
+        if self.range.is_some_and(|range| range.0 != first) {
+            self.range = None;
+            self.found.clear();
+        }
+        let limit = BatchIndex(self.shared.written.load());
+        loop {
+            self.note();
+            let peek = self.reader.peek(limit).map_err(|error| {
+                Fatal::new(
+                    format!("a peer cannot be served from the journal: {error}"),
+                    "Verify the journal with `ordain journal verify`.",
+                )
+            })?;
+            let Peek::Batch(batch) = peek else { break };
+            let index = batch.header.index();
+            if index >= first {
+                if self.found.len() + batch.bytes().len() > bytes_max {
+                    break;
+                }
+                self.found.extend_from_slice(batch.bytes());
+                self.range = Some((self.range.map_or(index, |range| range.0), index));
+            }
+            self.reader.advance();
+        }
+        Ok(self.range.map(|(_, last)| (&self.found[..], last)))
+    }
+
+    fn cut(&mut self, keep: BatchIndex) {
+        self.serving = None;
+        self.starts.retain(|before| *before <= keep);
+    }
+}

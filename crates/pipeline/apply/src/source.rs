@@ -1,0 +1,48 @@
+//! Where batches come from.
+
+use ordain_agent::Fatal;
+use ordain_agent::disk::Disk;
+use ordain_journal::{LogReader, Peek};
+use ordain_types::{BatchIndex, BatchView, Position};
+
+/// The log as apply reads it: from the first batch, in order, wherever the bytes lie.
+pub trait BatchSource: Send {
+    /// The next batch if it is at hand and its index is at most `limit`. Gives the same batch until
+    /// [`BatchSource::advance`].
+    ///
+    /// # Errors
+    /// [`Fatal`] if the log cannot be read.
+    fn peek(&mut self, limit: BatchIndex) -> Result<Option<BatchView<'_>>, Fatal>;
+
+    /// Goes on to the batch behind the one that [`BatchSource::peek`] gave, whose bytes may be overwritten.
+    fn advance(&mut self);
+
+    /// Starts over with the first batch of the log.
+    fn restart(&mut self);
+
+    /// The log is about to be cut somewhere behind what was advanced over: lets go of everything that was
+    /// looked at beyond that.
+    fn let_go(&mut self);
+}
+
+impl<D: Disk> BatchSource for LogReader<D> {
+    fn peek(&mut self, limit: BatchIndex) -> Result<Option<BatchView<'_>>, Fatal> {
+        match LogReader::peek(self, limit) {
+            Ok(Peek::Batch(batch)) => Ok(Some(batch)),
+            Ok(Peek::Pending | Peek::End) => Ok(None),
+            Err(error) => Err(Fatal::new("apply cannot read the log any further", error.to_string())),
+        }
+    }
+
+    fn advance(&mut self) {
+        LogReader::advance(self);
+    }
+
+    fn restart(&mut self) {
+        self.seek(Position::ZERO, BatchIndex(1));
+    }
+
+    fn let_go(&mut self) {
+        self.seek(self.position(), self.next_index());
+    }
+}

@@ -1,0 +1,372 @@
+//! What recovery makes of journals that are whole, torn, damaged or not what they should be.
+
+mod common;
+
+use common::*;
+use ordain_agent::disk::FileId;
+use ordain_journal::{Fault, RecoveryError, read_state};
+use ordain_types::batch::{BATCH_HEADER, BatchError};
+use ordain_types::{BatchHeader, BatchIndex, ClusterFacts, ClusterId};
+
+/// A journal of three segments: everything synced, the watermark at batch `marked`, 15 batches in all.
+fn journal(facts: &ClusterFacts) -> (World, Maker, usize) {
+    let world = World::default();
+    let mut node = Node::start(&world, facts);
+    for units in [2, 1, 2, 3, 1] {
+        node.data(units);
+    }
+    node.rest();
+    let marked = node.maker.ends.len() - 1;
+    for units in [1, 2, 3, 1, 2] {
+        node.maker.durable = BatchIndex(node.cursors.durable.load());
+        node.data(units);
+        node.settle();
+    }
+    assert_eq!(node.cursors.durable.load(), node.maker.end.index.0);
+    assert_eq!(node.journal.state().watermark.index.0 as usize, marked);
+    (world.copy(), node.maker.clone(), marked)
+}
+
+/// The last of the ends up to which `log` is `original`.
+fn whole(ends: &[ordain_journal::LogEnd], log: &[u8], original: &[u8]) -> ordain_journal::LogEnd {
+    let is_whole = |end: &&ordain_journal::LogEnd| {
+        let at = end.position.0 as usize;
+        log[..at] == original[..at]
+    };
+    *ends.iter().take_while(is_whole).last().unwrap()
+}
+
+#[test]
+fn a_node_starts_stops_and_starts_again() {
+    let (world, facts) = (World::default(), facts(3));
+    let mut node = Node::start(&world, &facts);
+    assert_eq!((node.recovered.state.boot.0, node.recovered.was_clean), (1, true));
+    for units in [1, 2, 3, 2, 1, 3] {
+        node.data(units);
+    }
+    node.close();
+    let end = node.maker.end;
+
+    // Even after a power loss: nothing was unsynced.
+    let recovered = recover(&world.after_power_loss(|_| false), &facts, 2).unwrap();
+    assert_eq!(recovered.end, end);
+    assert!(recovered.was_clean && !recovered.tail_cut);
+    assert_eq!((recovered.state.boot.0, recovered.state.floor), (2, None));
+    assert_eq!(recovered.records, 6);
+    assert!(!recovered.state.clean, "a running node is not clean");
+}
+
+#[test]
+fn a_killed_node_is_clean_and_a_node_without_power_is_dirty() {
+    let (world, facts) = (World::default(), facts(3));
+    let mut node = Node::start(&world, &facts);
+    node.data(2);
+    node.rest();
+    // Written, and never synced.
+    node.world.lock().budget = Some(1);
+    node.data(1);
+    node.settle();
+    assert_eq!(node.cursors.written.load(), 3);
+    assert_eq!(node.cursors.durable.load(), 2);
+
+    let killed = recover(&world.copy(), &facts, 1).unwrap();
+    assert!(killed.was_clean);
+    assert_eq!((killed.end, killed.state.floor), (node.maker.end, None));
+
+    let lost = recover(&world.after_power_loss(|_| false), &facts, 2).unwrap();
+    assert!(!lost.was_clean && !lost.tail_cut);
+    assert_eq!(lost.end.index.0, 2);
+    assert_eq!(lost.state.floor.unwrap().index.0, 2 + facts.unsynced_max);
+    // What was in the page cache of a killed node is durable after recovery.
+    let world = world.copy();
+    recover(&world, &facts, 1).unwrap();
+    assert_eq!(recover(&world.after_power_loss(|_| false), &facts, 3).unwrap().end, node.maker.end);
+}
+
+#[test]
+fn a_journal_cut_at_every_byte() {
+    let facts = facts(3);
+    let (world, maker, marked) = journal(&facts);
+    let original = world.log();
+    let watermark = maker.ends[marked];
+    for cut in 0..=maker.end.position.0 as usize {
+        let world = world.copy();
+        for at in cut..original.len() {
+            world.poke(at, |byte| *byte = 0);
+        }
+        let log = world.log();
+        let expected = whole(&maker.ends, &log, &original);
+        match recover(&world, &facts, 2) {
+            Err(RecoveryError::Corrupt(damage)) => {
+                assert!(expected.index < watermark.index, "cut at {cut}: {damage}");
+                assert_eq!(damage.index.0, expected.index.0 + 1);
+            }
+            Err(other) => panic!("cut at {cut}: {other}"),
+            Ok(recovered) => {
+                assert!(expected.index >= watermark.index, "cut at {cut}: synced batches are gone");
+                assert_eq!(recovered.end, expected, "cut at {cut}");
+                let left = log[expected.position.0 as usize..].iter().any(|byte| *byte != 0);
+                assert_eq!(recovered.tail_cut, left, "cut at {cut}");
+                assert!(!recovered.was_clean);
+                let w = facts.unsynced_max;
+                let reach = if left { watermark.index.0 + 2 * w } else { expected.index.0 + w };
+                assert_eq!(recovered.state.floor.unwrap().index.0, reach, "cut at {cut}");
+                let behind = &world.log()[expected.position.0 as usize..];
+                assert!(behind.iter().all(|byte| *byte == 0), "cut at {cut}: the tail is not zero");
+                assert_eq!(world.unsynced_sectors(), 0, "cut at {cut}");
+                // And so it stays, with the floor.
+                let again = recover(&world, &facts, 3).unwrap();
+                assert_eq!(again.end, expected);
+                assert!(again.state.floor >= recovered.state.floor);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_flipped_bit_loses_what_was_synced_below_the_watermark() {
+    for voters in [1, 3] {
+        let facts = facts(voters);
+        let (world, maker, marked) = journal(&facts);
+        let original = world.log();
+        let (mut corrupt, mut torn, mut harmless) = (0, 0, 0);
+        for bit in 0..original.len() * 8 {
+            // Headers and bodies alike, and all bits of every seventh byte are enough for the debug build.
+            let at = bit / 8;
+            if at % 7 != 0 && at % 128 >= BATCH_HEADER {
+                continue;
+            }
+            let world = world.copy();
+            world.poke(at, |byte| *byte ^= 1 << (bit % 8));
+            let expected = whole(&maker.ends, &world.log(), &original);
+            match recover(&world, &facts, 2) {
+                Err(RecoveryError::Corrupt(damage)) => {
+                    corrupt += 1;
+                    assert_eq!(damage.index.0, expected.index.0 + 1, "bit {bit}");
+                    let below = damage.index.0 as usize <= marked;
+                    assert!(below || damage.proof.is_some() && voters == 1, "bit {bit}");
+                }
+                Err(other) => panic!("bit {bit}: {other}"),
+                Ok(recovered) => {
+                    assert_eq!(recovered.end, expected, "bit {bit}");
+                    assert!(recovered.end.index.0 as usize >= marked, "bit {bit}: silently lost");
+                    match expected == maker.end {
+                        true => harmless += 1,
+                        // A lone node cuts only what no later batch calls synced: here, the last one.
+                        false => {
+                            torn += 1;
+                            assert!(recovered.tail_cut && !recovered.was_clean);
+                            assert!(voters > 1 || expected.index.0 + 1 == maker.end.index.0, "bit {bit}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(corrupt > 0 && torn > 0 && harmless > 0, "{corrupt} {torn} {harmless}");
+    }
+}
+
+#[test]
+fn no_flipped_bit_of_the_node_state_loses_anything() {
+    let facts = facts(3);
+    let (world, maker, _) = journal(&facts);
+    let state = world.lock().files[&FileId::NodeState].durable.clone();
+    for bit in (0..state.len() * 8).filter(|bit| bit / 8 % 4096 < 170 || bit / 8 % 4096 > 4080) {
+        let world = world.copy();
+        world.lock().files.get_mut(&FileId::NodeState).unwrap().durable[bit / 8] ^= 1 << (bit % 8);
+        let recovered = recover(&world, &facts, 1).unwrap();
+        assert_eq!(recovered.end, maker.end, "bit {bit}");
+        assert_eq!(recovered.state.boot.0, 2, "bit {bit}");
+    }
+}
+
+#[test]
+fn an_unsynced_tail_may_be_lost_in_any_order() {
+    for voters in [1, 3] {
+        let facts = facts(voters);
+        let world = World::default();
+        let mut node = Node::start(&world, &facts);
+        for units in [2, 1, 3] {
+            node.data(units);
+        }
+        node.rest();
+        let synced = node.maker.end;
+        node.maker.durable = synced.index;
+        // From here on nothing is synced: the second half of a segment, a pad, and a next segment.
+        for batch in [1, 2, 1, 2].into_iter().flat_map(|units| node.maker.units(units)).collect::<Vec<_>>() {
+            let at = BatchHeader::parse(&batch).unwrap().position().0;
+            let file = FileId::Segment(at / SEGMENT);
+            let mut state = node.world.lock();
+            state.files.get_mut(&file).unwrap().unsynced.push(((at % SEGMENT) as usize, batch));
+        }
+        let sectors = node.world.unsynced_sectors();
+        assert!((7..=10).contains(&sectors), "{sectors}");
+        let original = world.log();
+        for kept in 0..1_u32 << sectors {
+            let world = world.after_power_loss(|sector| kept >> sector & 1 == 1);
+            let expected = whole(&node.maker.ends, &world.log(), &original);
+            let recovered = recover(&world, &facts, 2).unwrap_or_else(|error| panic!("kept {kept:b}: {error}"));
+            assert_eq!(recovered.end, expected, "kept {kept:b}");
+            assert!(recovered.end.index >= synced.index);
+            let behind = &world.log()[expected.position.0 as usize..];
+            assert!(behind.iter().all(|byte| *byte == 0), "kept {kept:b}");
+        }
+    }
+}
+
+#[test]
+fn recovery_may_itself_be_cut_off_anywhere() {
+    let facts = facts(3);
+    let (world, maker, marked) = journal(&facts);
+    // Batch `marked + 2` is bad, so three segments have a tail to be cut.
+    let bad = maker.ends[marked + 1].position.0 as usize;
+    world.poke(bad + 100, |byte| *byte ^= 1);
+    let expected = maker.ends[marked + 1];
+    for budget in 0.. {
+        let world = world.copy();
+        world.lock().budget = Some(budget);
+        let first = try_recover(&world, &facts, 2);
+        world.lock().budget = None;
+        for loss in [0, 0x5555_5555_u32, 0xFFFF_FFFF] {
+            let world = world.after_power_loss(|sector| loss >> (sector % 32) & 1 == 1);
+            let second = recover(&world, &facts, 3).unwrap();
+            assert_eq!(second.end, expected, "budget {budget}");
+            let floor = second.state.floor.expect("it was dirty, once at least");
+            assert!(floor.index.0 >= marked as u64 + 2 * facts.unsynced_max, "budget {budget}: {floor:?}");
+        }
+        if first.is_some() {
+            assert!(budget > 10);
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_lone_node_knows_what_was_synced() {
+    let facts = facts(1);
+    let (world, maker, marked) = journal(&facts);
+    let bad = marked + 1;
+    world.poke(maker.ends[bad - 1].position.0 as usize + 100, |byte| *byte ^= 1);
+    let error = recover(&world, &facts, 2).unwrap_err();
+    let RecoveryError::Corrupt(damage) = &error else { panic!("{error}") };
+    assert_eq!(damage.index.0 as usize, bad);
+    assert!(damage.proof.is_some());
+    assert_eq!(damage.fault, Fault::Bytes(BatchError::Body));
+    assert!(error.to_string().contains("ordain journal verify"), "{error}");
+}
+
+#[test]
+fn what_a_client_writes_is_no_proof() {
+    let facts = facts(1);
+    let world = World::default();
+    let mut node = Node::start(&world, &facts);
+    node.data(1);
+    node.rest();
+    // A payload that holds, at its proper place in the log, the header of a later batch.
+    let mut later = node.maker.clone();
+    later.units(2);
+    later.durable = later.end.index;
+    let forged = later.units(1).pop().unwrap();
+    let batches = node.maker.data(&[&forged]);
+    assert_eq!(batches.len(), 1);
+    node.publish(&batches);
+    node.world.lock().budget = Some(1);
+    node.settle();
+    // The header of the batch survived, a sector of its body did not.
+    let sectors = world.unsynced_sectors();
+    for kept in 0..1_u32 << sectors {
+        let world = world.after_power_loss(|sector| kept >> sector & 1 == 1);
+        let recovered = recover(&world, &facts, 2);
+        let has_header = kept & 1 == 1;
+        assert!(recovered.is_ok() || !has_header, "kept {kept:b}");
+    }
+}
+
+#[test]
+fn directories_that_are_not_whole_are_refused_each_with_its_reason() {
+    let facts = facts(3);
+    let (world, maker, _) = journal(&facts);
+    let check = |spoil: &dyn Fn(&World), expected: &dyn Fn(&RecoveryError) -> bool| {
+        let world = world.copy();
+        spoil(&world);
+        let before = world.log();
+        let error = recover(&world, &facts, 1).unwrap_err();
+        assert!(expected(&error), "{error:?}");
+        let text = error.to_string();
+        assert!(text.matches(". ").count() >= 1 || text.contains("; "), "cause and action: {text}");
+        assert_eq!(world.log(), before, "evidence is kept");
+    };
+    let remove = |file: FileId| {
+        move |world: &World| {
+            world.lock().files.remove(&file);
+        }
+    };
+    check(&remove(FileId::NodeState), &|e| matches!(e, RecoveryError::StateMissing { segments: 4.. }));
+    check(&remove(FileId::Segment(0)), &|e| *e == RecoveryError::MissingSegment { number: 0 });
+    check(&remove(FileId::Segment(1)), &|e| *e == RecoveryError::MissingSegment { number: 1 });
+    check(
+        &|world| world.lock().files.retain(|file, _| *file <= FileId::Segment(0) || *file == FileId::NodeState),
+        &|e| *e == RecoveryError::MissingSegment { number: 1 },
+    );
+    check(
+        &|world| world.lock().files.get_mut(&FileId::Segment(1)).unwrap().durable.truncate(1000),
+        &|e| *e == RecoveryError::FileSize { number: 1, found: 1000, expected: SEGMENT },
+    );
+    check(
+        &|world| world.lock().files.get_mut(&FileId::NodeState).unwrap().durable.fill(1),
+        &|e| matches!(e, RecoveryError::State(_)),
+    );
+    check(
+        &|world| world.lock().files.get_mut(&FileId::NodeState).unwrap().durable.fill(0),
+        &|e| matches!(e, RecoveryError::State(_)),
+    );
+    // A segment of another cluster in place of the second one.
+    let other = ClusterFacts { cluster: ClusterId([8; 16]), ..facts.clone() };
+    let (foreign, ..) = journal(&other);
+    let bytes = foreign.lock().files[&FileId::Segment(1)].clone();
+    check(
+        &|world| {
+            world.lock().files.insert(FileId::Segment(1), bytes.clone());
+        },
+        &|e| *e == RecoveryError::ForeignSegment { number: 1, found: other.cluster },
+    );
+    // A batch of a later format where the log goes on.
+    check(
+        &|world| {
+            let at = maker.end.position.0 as usize;
+            let mut header = maker.clone().units(1).remove(0);
+            header[4] = 2;
+            let crc = crc32c::crc32c(&header[..92]).to_le_bytes();
+            header[92..96].copy_from_slice(&crc);
+            for (offset, value) in header.iter().enumerate() {
+                world.poke(at + offset, |byte| *byte = *value);
+            }
+        },
+        &|e| matches!(e, RecoveryError::Version { version: 2, .. }),
+    );
+    let error = recover(&world.copy(), &other, 1).unwrap_err();
+    assert!(matches!(error, RecoveryError::OtherCluster { .. }));
+    let error = recover(&world.copy(), &ClusterFacts { window: 7, ..facts.clone() }, 1).unwrap_err();
+    assert_eq!(error, RecoveryError::OtherFacts);
+}
+
+#[test]
+fn a_first_start_may_be_cut_off_anywhere() {
+    let facts = facts(3);
+    for budget in 0.. {
+        let world = World::default();
+        world.lock().budget = Some(budget);
+        let first = try_recover(&world, &facts, 1);
+        world.lock().budget = None;
+        for loss in [0, 0x5555_5555_u32, 0xFFFF_FFFF] {
+            let world = world.after_power_loss(|sector| loss >> (sector % 32) & 1 == 1);
+            let second = recover(&world, &facts, 2).unwrap();
+            assert_eq!(second.end, ordain_journal::LogEnd::EMPTY);
+            let file = world.lock().files[&FileId::NodeState].durable.clone();
+            assert_eq!(read_state(&file).unwrap(), second.state);
+        }
+        if first.is_some() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Every reject code, with what brings it about. A refusal changes nothing.
+
+mod common;
+
+use common::*;
+use ordain_exchange_protocol::*;
+use zerocopy::Immutable;
+
+type Setup = fn(&mut Exchange);
+
+struct Rows {
+    seen: Vec<Reject>,
+}
+
+impl Rows {
+    fn row(&mut self, setup: Setup, message: &(impl IntoBytes + Immutable), expected: Reject) {
+        let permissions = Request::decode(message.as_bytes()).expect("decodes").required_permission();
+        self.row_as(setup, KEY, permissions, message, expected);
+    }
+
+    fn row_as(
+        &mut self,
+        setup: Setup,
+        key: u32,
+        permissions: u32,
+        message: &(impl IntoBytes + Immutable),
+        expected: Reject,
+    ) {
+        let mut exchange = Exchange::open();
+        setup(&mut exchange);
+        let before = exchange.engine.snapshot();
+        let said = exchange.send_as(key, permissions, message.as_bytes());
+        assert_eq!(said.code(), Some(expected), "{:?}", Request::decode(message.as_bytes()));
+        assert!(said.outputs.is_empty(), "{expected:?} made outputs");
+        assert!(exchange.engine.snapshot() == before, "{expected:?} changed something");
+        self.seen.push(expected);
+    }
+}
+
+fn nothing(_: &mut Exchange) {}
+
+/// An ask of account 2: 10 lots at 100.
+fn ask(exchange: &mut Exchange) {
+    exchange.must(&NewOrder::limit(2, 1, 1, Side::Sell, 100, 10));
+}
+
+fn buy(price: i64, quantity: u64) -> NewOrder {
+    NewOrder::limit(1, 1, 9, Side::Buy, price, quantity)
+}
+
+#[test]
+fn every_refusal_has_its_code_and_changes_nothing() {
+    use Reject::*;
+    let mut rows = Rows { seen: Vec::new() };
+
+    // Who may.
+    rows.row_as(nothing, KEY, permission::VIEW | permission::ADMIN, &buy(100, 10), NotPermitted);
+    rows.row_as(nothing, KEY, permission::ADMIN, &Transfer::deposit(1, BASE, 50, 1), NotPermitted);
+    rows.row_as(nothing, KEY, TRADER, &CreateAccount::new(5), NotPermitted);
+    rows.row_as(nothing, KEY, TRADER, &CreateInstrument::new(named(3, b"X")), NotPermitted);
+    rows.row_as(nothing, KEY, TRADER, &Grant::new(GrantAction::Grant, 1, 1), NotPermitted);
+    rows.row_as(nothing, KEY, 0, &Cancel::new(1, OrderRef::Client(1)), NotPermitted);
+    rows.row_as(nothing, KEY, 0, &MassCancel::new(1, 0, Sides::Any), NotPermitted);
+    rows.row_as(nothing, KEY + 1, TRADER, &buy(100, 10), NotGranted);
+    rows.row_as(ask, KEY + 1, TRADER, &Cancel::new(2, OrderRef::Client(1)), NotGranted);
+    rows.row_as(nothing, 0, TRADER, &MassCancel::new(1, 0, Sides::Any), NotGranted);
+    rows.row(nothing, &NewOrder::limit(4, 1, 9, Side::Buy, 100, 10), NotGranted);
+    for account in [0, 5, 6, 7, u32::MAX] {
+        rows.row_as(nothing, KEY, ALL, &NewOrder::limit(account, 1, 9, Side::Buy, 100, 10), UnknownAccount);
+        rows.row_as(nothing, KEY, ALL, &Cancel::new(account, OrderRef::Client(1)), UnknownAccount);
+        rows.row_as(nothing, KEY, ALL, &MassCancel::new(account, 0, Sides::Any), UnknownAccount);
+        rows.row_as(nothing, KEY, ALL, &Grant::new(GrantAction::Grant, account, 1), UnknownAccount);
+    }
+    rows.row(nothing, &Transfer::deposit(5, BASE, 50, 1), UnknownAccount);
+
+    // Orders.
+    for instrument in [0, 3, 4, 5, u32::MAX] {
+        rows.row(nothing, &NewOrder::limit(1, instrument, 9, Side::Buy, 100, 10), UnknownInstrument);
+    }
+    rows.row(nothing, &MassCancel::new(1, 3, Sides::Any), UnknownInstrument);
+    rows.row(nothing, &NewOrder::market(1, 1, 9, Side::Buy, 10).lasting(TimeInForce::Gtc), MarketMustNotRest);
+    rows.row(ask, &NewOrder::market(1, 1, 9, Side::Buy, 10).post_only(), PostOnlyConflict);
+    rows.row(nothing, &buy(90, 10).lasting(TimeInForce::Ioc).post_only(), PostOnlyConflict);
+    rows.row(nothing, &buy(90, 10).lasting(TimeInForce::Fok).post_only(), PostOnlyConflict);
+    rows.row(
+        ask,
+        &NewOrder { price: 100.into(), ..NewOrder::market(1, 1, 9, Side::Buy, 10) },
+        MarketPriceSet,
+    );
+    rows.row(nothing, &buy(100, 1), QuantityTooSmall);
+    rows.row(nothing, &buy(100, 0), QuantityTooSmall);
+    rows.row(nothing, &buy(100, 1_001), QuantityTooLarge);
+    rows.row(nothing, &buy(100, u64::MAX), QuantityTooLarge);
+    for price in [i64::MIN, -1, 0, 1_001, i64::MAX] {
+        rows.row(nothing, &buy(price, 10), PriceOutOfRange);
+    }
+    rows.row(ask, &NewOrder::market(1, 1, 9, Side::Sell, 10), NoLiquidity);
+    rows.row(nothing, &buy(4, 2), NotionalTooSmall);
+    rows.row(ask, &NewOrder::limit(2, 2, 1, Side::Buy, 1, 1), DuplicateClientOrderId);
+    rows.row(
+        |exchange| {
+            for account in [1, 2] {
+                for id in 0..4 {
+                    exchange.must(&NewOrder::limit(account, 1, id, Side::Buy, 100, 2));
+                }
+            }
+        },
+        &NewOrder::limit(3, 1, 1, Side::Buy, 100, 2).lasting(TimeInForce::Ioc),
+        OrdersFull,
+    );
+    rows.row(
+        |exchange| (0..6).for_each(|id| drop(exchange.must(&NewOrder::limit(1, 1, id, Side::Buy, 100, 2)))),
+        &buy(100, 10),
+        AccountOrdersFull,
+    );
+    rows.row(ask, &buy(100, 10).post_only(), PostOnlyWouldCross);
+    rows.row(ask, &buy(200, 10).post_only(), PostOnlyWouldCross);
+    let three_bids: Setup = |exchange| {
+        (0..3).for_each(|id| drop(exchange.must(&NewOrder::limit(3, 1, id, Side::Buy, 90 + id as i64, 2))))
+    };
+    rows.row(three_bids, &buy(80, 10), LevelsFull);
+    rows.row(
+        |exchange| {
+            (0..3)
+                .for_each(|id| drop(exchange.must(&NewOrder::limit(3, 1, id, Side::Buy, 90 + id as i64, 2))));
+            exchange.must(&NewOrder::limit(1, 1, 9, Side::Buy, 92, 2));
+        },
+        &Amend::new(1, OrderRef::Client(9), 80, 10),
+        LevelsFull,
+    );
+    rows.row(ask, &buy(100, 11).lasting(TimeInForce::Fok), NotFillable);
+    rows.row(ask, &buy(99, 10).lasting(TimeInForce::Fok), NotFillable);
+    rows.row(ask, &NewOrder::market(1, 1, 9, Side::Buy, 11).lasting(TimeInForce::Fok), NotFillable);
+    // A lot at 1,000 holds 10,000 and a fee of 300.
+    rows.row(nothing, &buy(1_000, 98), InsufficientFunds);
+    rows.row(
+        |exchange| drop(exchange.must(&Transfer::withdraw(1, BASE, 50, 999_951))),
+        &NewOrder::limit(1, 1, 9, Side::Sell, 100, 10),
+        InsufficientFunds,
+    );
+    // A lot at 100 costs 1,030 at worst.
+    rows.row(
+        |exchange| {
+            ask(exchange);
+            exchange.must(&Transfer::withdraw(1, QUOTE, 50, 1_000_000 - 1_029));
+        },
+        &NewOrder::market(1, 1, 9, Side::Buy, 10),
+        InsufficientFunds,
+    );
+    rows.row(
+        |exchange| {
+            ask(exchange);
+            exchange.must(&Transfer::withdraw(1, QUOTE, 50, 1_000_000 - 10_299));
+        },
+        &NewOrder::market(1, 1, 9, Side::Buy, 10).lasting(TimeInForce::Fok),
+        InsufficientFunds,
+    );
+
+    // Cancel and amend.
+    rows.row(ask, &Cancel::new(1, OrderRef::Client(1)), UnknownOrder);
+    rows.row(ask, &Cancel::new(1, OrderRef::Id(1 << 32)), UnknownOrder);
+    rows.row(ask, &Cancel::new(2, OrderRef::Id(2 << 32)), UnknownOrder);
+    rows.row(ask, &Cancel::new(2, OrderRef::Id(u64::MAX)), UnknownOrder);
+    rows.row(ask, &Amend::new(2, OrderRef::Client(2), 100, 10), UnknownOrder);
+    let amend = |price, quantity| Amend::new(2, OrderRef::Client(1), price, quantity);
+    rows.row(ask, &amend(100, 1), QuantityTooSmall);
+    rows.row(ask, &amend(100, 1_001), QuantityTooLarge);
+    rows.row(ask, &amend(0, 10), PriceOutOfRange);
+    rows.row(ask, &amend(4, 2), NotionalTooSmall);
+    rows.row(
+        |exchange| {
+            exchange.must(&Transfer::withdraw(2, BASE, 50, 999_950));
+            ask(exchange);
+        },
+        &amend(100, 11),
+        InsufficientFunds,
+    );
+    rows.row(
+        |exchange| {
+            exchange.must(&NewOrder::limit(3, 1, 1, Side::Buy, 90, 10));
+            exchange.must(&NewOrder::limit(2, 1, 1, Side::Sell, 100, 10).post_only());
+        },
+        &amend(90, 10),
+        PostOnlyWouldCross,
+    );
+
+    // Administration.
+    let create = |change: fn(&mut Definition)| {
+        let mut definition = named(3, b"NEW");
+        change(&mut definition);
+        CreateInstrument::new(definition)
+    };
+    rows.row(nothing, &create(|new| new.instrument = 0.into()), InstrumentOutOfRange);
+    rows.row(nothing, &create(|new| new.instrument = 5.into()), InstrumentOutOfRange);
+    rows.row(nothing, &create(|new| new.instrument = 1.into()), InstrumentExists);
+    rows.row(nothing, &create(|new| new.symbol = definition().symbol), SymbolTaken);
+    rows.row(nothing, &create(|new| new.base = 0.into()), CurrencyOutOfRange);
+    rows.row(nothing, &create(|new| new.quote = 5.into()), CurrencyOutOfRange);
+    rows.row(nothing, &create(|new| new.base = new.quote), SameCurrency);
+    rows.row(nothing, &create(|new| new.quote_per_tick_lot = 0.into()), ScaleInvalid);
+    rows.row(nothing, &create(|new| new.base_per_lot = 0.into()), ScaleInvalid);
+    rows.row(nothing, &create(|new| new.tick = 0.into()), ScaleInvalid);
+    rows.row(nothing, &create(|new| new.lot = 0.into()), ScaleInvalid);
+    rows.row(nothing, &create(|new| new.price_decimals = 19), ScaleInvalid);
+    rows.row(nothing, &create(|new| new.min_quantity = 0.into()), QuantityLimitsInvalid);
+    rows.row(nothing, &create(|new| new.max_quantity = 1.into()), QuantityLimitsInvalid);
+    rows.row(nothing, &create(|new| new.max_price = 0.into()), PriceLimitsInvalid);
+    rows.row(nothing, &create(|new| new.max_price = i64::MIN.into()), PriceLimitsInvalid);
+    rows.row(nothing, &create(|new| new.collar = (-1).into()), PriceLimitsInvalid);
+    rows.row(nothing, &create(|new| new.collar = 1_001.into()), PriceLimitsInvalid);
+    rows.row(nothing, &create(|new| new.taker_ppm = 1_000_001.into()), FeeInvalid);
+    rows.row(nothing, &create(|new| new.maker_ppm = i32::MIN.into()), FeeInvalid);
+    rows.row(nothing, &create(|new| new.maker_ppm = (-30_001).into()), FeeInvalid);
+    rows.row(nothing, &create(|new| new.max_quantity = u64::MAX.into()), LimitsTooLarge);
+    rows.row(nothing, &create(|new| new.max_price = i64::MAX.into()), LimitsTooLarge);
+    rows.row(nothing, &create(|new| new.quote_per_tick_lot = u64::MAX.into()), LimitsTooLarge);
+    rows.row(nothing, &create(|new| new.base_per_lot = (1 << 60).into()), LimitsTooLarge);
+    for id in [0, 7, u32::MAX] {
+        rows.row(nothing, &CreateAccount::new(id), AccountOutOfRange);
+    }
+    rows.row(nothing, &CreateAccount::new(1), AccountExists);
+    rows.row(
+        |exchange| (10..17).for_each(|key| drop(exchange.must(&Grant::new(GrantAction::Grant, 1, key)))),
+        &Grant::new(GrantAction::Grant, 1, 9),
+        GrantsFull,
+    );
+
+    // Custody.
+    rows.row(nothing, &Transfer::deposit(1, 0, 50, 1), CurrencyOutOfRange);
+    rows.row(nothing, &Transfer::withdraw(1, 5, 50, 1), CurrencyOutOfRange);
+    rows.row(nothing, &Transfer::deposit(1, BASE, 50, 0), AmountInvalid);
+    rows.row(nothing, &Transfer::deposit(1, BASE, 50, 1 << 63), AmountInvalid);
+    rows.row(nothing, &Transfer::deposit(1, BASE, u64::from(BASE), 999_999), TransactionConflict);
+    rows.row(nothing, &Transfer::withdraw(1, BASE, u64::from(BASE), 1_000_000), TransactionConflict);
+    rows.row(nothing, &Transfer::deposit(1, BASE, 50, i64::MAX as u64 - 2_999_999), SupplyExceeded);
+    rows.row(nothing, &Transfer::withdraw(1, BASE, 50, 1_000_001), InsufficientFunds);
+    rows.row(ask, &Transfer::withdraw(2, BASE, 50, 999_951), InsufficientFunds);
+
+    for code in Reject::ALL {
+        assert!(rows.seen.contains(code), "no row brings about {code:?}");
+    }
+}
