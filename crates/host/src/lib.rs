@@ -3,7 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod config;
 pub mod disk;
 pub mod doorbell;
+pub mod facts;
+pub mod floors;
 pub mod net;
+pub mod ops;
 pub mod runner;
+pub mod server;

@@ -23,12 +23,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a server uses. Reserves about 260 MiB of address space; pages become resident when first used.
+    /// What a server uses. Reserves about 160 MiB of address space; pages become resident when first used.
     pub const DEFAULT: Self = Self {
         instruments: 1_024,
         currencies: 64,
         accounts: 65_536,
-        orders: 1 << 20,
+        orders: 1 << 18,
         orders_per_account: 1 << 16,
         levels_per_side: 2_048,
         transfers: 1 << 18,

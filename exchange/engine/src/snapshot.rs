@@ -239,7 +239,7 @@ impl Engine {
             }
             Section::Slots => chunk.put(&slot_item(self.orders.get(at as u32))),
             Section::Transfers => {
-                let transfer = self.transfers.from_oldest(at);
+                let transfer = self.transfers.nth_oldest(at);
                 chunk.put(&TransferItem {
                     account: transfer.account.into(),
                     currency: transfer.currency.into(),
