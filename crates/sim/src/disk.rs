@@ -108,10 +108,10 @@ impl File {
         }
     }
 
+    /// A sector may be dirty for what follows these bytes: either version of it holds them.
     fn is_durable(&self, offset: usize, length: usize) -> bool {
-        length == 0
-            || (offset / SECTOR..(offset + length).div_ceil(SECTOR))
-                .all(|sector| self.dirty.get(sector) == Some(&false) && !self.lost[sector])
+        let range = offset..offset + length;
+        self.written.get(range.clone()).is_some_and(|written| self.durable.get(range) == Some(written))
     }
 }
 

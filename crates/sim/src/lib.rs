@@ -6,11 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod client;
 pub mod disk;
+pub mod life;
 pub mod net;
 pub mod peers;
 pub mod plan;
 pub mod rng;
+pub mod run;
 pub mod shadow;
 pub mod trace;
 pub mod workload;
+pub mod world;

@@ -1,11 +1,17 @@
 //! What a seed decides before the first step: limits, speeds, which faults and how often. Each run leaves
 //! most faults out and overdoes the others, so that thousands of runs cover what no average run would.
 
+use crate::client::key_pair;
 use crate::disk::Speed;
 use crate::net::Weather;
 use crate::peers::Roads;
 use crate::rng::Rng;
+use crate::workload::Workload;
+use ordain_keys::KeyPair;
+use ordain_node::gateway::GatewayConfig;
 use ordain_types::facts::AckPolicy;
+use ordain_types::frame::KeyBody;
+use ordain_types::record::permission;
 use ordain_types::{ClusterFacts, ClusterId, Nanos};
 
 const MICRO: u64 = Nanos::MICRO;
@@ -80,6 +86,9 @@ pub struct Plan {
     pub silence: u64,
     /// Bits at rest are flipped while a node is down; such a run has one node and no power loss.
     pub corrupt: bool,
+    /// The mistake that consensus makes.
+    #[cfg(feature = "planted")]
+    pub mutation: ordain_consensus::Mutation,
 }
 
 impl Plan {
@@ -156,7 +165,42 @@ impl Plan {
             think: (MICRO, rng.pick(&[20, 200, 2_000]) * MICRO),
             silence: if expiry { 1 } else { 0 },
             corrupt,
+            #[cfg(feature = "planted")]
+            mutation: ordain_consensus::Mutation::None,
             facts,
+        }
+    }
+}
+
+impl Plan {
+    /// Bytes of the delivery ring: no more than the largest step needs.
+    #[must_use]
+    pub fn delivery_ring<W: Workload>(&self) -> usize {
+        const SLOT: usize = ordain_apply::MESSAGE_MAX + 8;
+        (2 * (self.facts.step_outputs_max as usize + 4) * SLOT).next_power_of_two()
+    }
+
+    /// The clients' keys.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyBody> {
+        let body = |client| KeyBody {
+            key: key_pair(client).public().0,
+            permissions: permission::APPLICATION.into(),
+            reserved: [0; 4],
+        };
+        (0..self.clients).map(body).collect()
+    }
+
+    /// Bounds of a node's gateway.
+    #[must_use]
+    pub fn gateway(&self, node: usize) -> GatewayConfig {
+        let byte = 0x80 + node as u8;
+        GatewayConfig {
+            connections_max: 24,
+            operator_reserve: 2,
+            strangers_max: 12,
+            outputs_bytes: 64 * 1024,
+            ..GatewayConfig::new(KeyPair::from_seed(&[byte; 32]), [byte; 32])
         }
     }
 }

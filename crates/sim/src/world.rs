@@ -3,7 +3,7 @@
 use crate::audit::{Ack, audit};
 use crate::client::Client;
 use crate::disk::{Crash, StoreHandle};
-use crate::life::{self, Life, Site};
+use crate::life::{Life, STAGES, Site};
 use crate::net::NetHandle;
 use crate::peers::PeersHandle;
 use crate::plan::{EPOCH, Plan};
@@ -24,6 +24,8 @@ const MILLI: u64 = Nanos::MILLI;
 const SAFETY_MAX: u64 = 120 * Nanos::SECOND;
 /// Simulated time within which a healed cluster must answer everything that is outstanding.
 const LIVENESS_MAX: u64 = 60 * Nanos::SECOND;
+/// Another fault comes after this long though nothing was finished since the last.
+const STALL: u64 = 2 * Nanos::SECOND;
 /// Longest jump of idle time: stages may wait for the wall clock without saying until when.
 const JUMP_MAX: u64 = 2 * MILLI;
 
@@ -95,11 +97,12 @@ pub struct World<W: Workload> {
     partial: BTreeMap<u64, Vec<u8>>,
     faults: u64,
     next_fault: u64,
+    last_fault: u64,
     heal_at: Option<u64>,
 }
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Operations that came to an end.
     pub operations: u64,
@@ -161,6 +164,7 @@ impl<W: Workload> World<W> {
             logs,
             partial: BTreeMap::new(),
             faults: 0,
+            last_fault: 0,
             heal_at: None,
         }
     }
@@ -248,16 +252,16 @@ impl<W: Workload> World<W> {
     /// One of those that may have something to do.
     fn choose(&mut self) -> Option<Actor> {
         let (nodes, clients) = (self.nodes.len(), self.clients.len());
-        let total = nodes * life::STAGES + clients;
+        let total = nodes * STAGES + clients;
         let first = self.rng.below(total as u64) as usize;
         (first..first + total).map(|at| at % total).find_map(|at| {
-            if at >= nodes * life::STAGES {
-                let client = at - nodes * life::STAGES;
+            if at >= nodes * STAGES {
+                let client = at - nodes * STAGES;
                 return (self.client_idle & (1 << client) == 0).then_some(Actor::Client(client));
             }
-            let (node, stage) = (at / life::STAGES, at % life::STAGES);
+            let (node, stage) = (at / STAGES, at % STAGES);
             let state = &self.nodes[node];
-            let runs = state.life.as_ref().is_some_and(|life| stage < life.stages.len())
+            let runs = state.life.is_some()
                 && state.paused_until <= self.now
                 && state.idle & (1 << stage) == 0;
             runs.then_some(Actor::Stage(node, stage))
@@ -282,9 +286,8 @@ impl<W: Workload> World<W> {
             consider(node.restart_at);
             consider(Some(node.paused_until).filter(|until| *until > now));
             let mono = node.clock.read(now).mono;
-            for stage in node.life.iter().flat_map(|life| &life.stages) {
-                consider(stage.next_deadline().map(|deadline| now + deadline.since(mono)));
-            }
+            let deadline = node.life.as_ref().and_then(Life::next_deadline);
+            consider(deadline.map(|deadline| now + deadline.since(mono)));
         }
         for client in &self.clients {
             consider(client.next_deadline());
@@ -301,8 +304,8 @@ impl<W: Workload> World<W> {
         if let Some((keep, _)) = life.shared.cut.asked(Holder::Journal) {
             state.cutting = Some(keep.0);
         }
-        let result = catch_unwind(AssertUnwindSafe(|| life.stages[stage].do_work(now, limit)));
-        let name = life.stages[stage].name();
+        let result = catch_unwind(AssertUnwindSafe(|| life.do_work(stage, now, limit)));
+        let name = life.name(stage);
         match result {
             Ok(Ok(0)) => state.idle |= 1 << stage,
             Ok(Ok(work)) => {
@@ -445,7 +448,13 @@ impl<W: Workload> World<W> {
         }
         if trouble && self.next_fault <= now {
             self.next_fault = now + self.rng.spread(self.plan.calm.0, self.plan.calm.1);
-            self.strike();
+            // Faults keep pace with the work, so that a run is neither all trouble nor all calm.
+            if self.history.finished * self.plan.faults >= self.faults * self.plan.operations
+                || now > self.last_fault + STALL
+            {
+                self.last_fault = now;
+                self.strike();
+            }
         } else if !trouble {
             self.next_fault = u64::MAX;
         }
@@ -465,10 +474,9 @@ impl<W: Workload> World<W> {
             net: &self.net,
             peers: &self.peers,
             os_boot: state.os_boot,
-            now: state.clock.read(self.now),
             seed: self.rng.bits(),
         };
-        state.life = Some(life::start::<W>(&site));
+        state.life = Some(Life::new::<W>(&site));
     }
 
     fn bring_down(&mut self, node: usize, how: Crash) {

@@ -246,6 +246,7 @@ enum Phase {
     },
     Sync,
     Store,
+    Mirror,
     Done,
 }
 
@@ -432,7 +433,8 @@ impl<D: Disk> Recovery<D> {
                 self.remove();
             }
             Phase::Sync => self.store(),
-            Phase::Store => self.phase = Phase::Done,
+            Phase::Store => self.mirror(),
+            Phase::Mirror => self.phase = Phase::Done,
             other => unreachable!("nothing to do after {other:?}"),
         }
         Ok(())
@@ -724,6 +726,11 @@ impl<D: Disk> Recovery<D> {
         self.state.cut = None;
         self.phase = Phase::Store;
         self.submit_state(false);
+    }
+
+    /// The other slot is overwritten only once this one is known to be on disk.
+    fn mirror(&mut self) {
+        self.phase = Phase::Mirror;
         self.submit_state(true);
     }
 

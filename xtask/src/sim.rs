@@ -1,0 +1,122 @@
+//! `cargo xtask sim`: many runs, what they reached, and how to repeat the one that failed.
+
+use ordain_sim::run::{Options, Outcome, run as simulate_run};
+use ordain_sim::workload::counter::Counter;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Instant;
+
+const HELP: &str = "\
+cargo xtask sim [OPTIONS]
+
+  --seed S     first seed (default 1)
+  --runs N     runs, with seeds S, S+1, ... (default 100)
+  --nodes N    nodes: 1 or 3 (default 3)
+  --app NAME   application: counter (default counter)
+  --trace      print every event
+";
+
+struct Args {
+    seed: u64,
+    runs: u64,
+    nodes: usize,
+    app: String,
+    trace: bool,
+}
+
+fn parse(args: &[String]) -> Result<Args, String> {
+    let mut parsed = Args { seed: 1, runs: 100, nodes: 3, app: "counter".to_owned(), trace: false };
+    let mut args = args.iter();
+    while let Some(flag) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{flag} needs a value"));
+        let number = |text: &String| text.parse::<u64>().map_err(|error| format!("{flag} {text}: {error}"));
+        match flag.as_str() {
+            "--seed" => parsed.seed = number(value()?)?,
+            "--runs" => parsed.runs = number(value()?)?,
+            "--nodes" => parsed.nodes = number(value()?)? as usize,
+            "--app" => parsed.app.clone_from(value()?),
+            "--trace" => parsed.trace = true,
+            other => return Err(format!("unknown option {other}")),
+        }
+    }
+    if !matches!(parsed.nodes, 1 | 3) {
+        return Err("--nodes is 1 or 3".to_owned());
+    }
+    Ok(parsed)
+}
+
+pub fn run_command(args: &[String]) -> Result<bool, String> {
+    let args = parse(args)?;
+    // A stage that panics is a finding, reported with its seed; the default hook would only repeat it.
+    if !args.trace {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    let simulate = match args.app.as_str() {
+        "counter" => |options| simulate_run::<Counter>(options, |_| {}),
+        other => return Err(format!("no application `{other}`")),
+    };
+    let began = Instant::now();
+    let mut marks = BTreeMap::new();
+    let mut outcomes = Vec::new();
+    for seed in args.seed..args.seed + args.runs {
+        let outcome = simulate(Options { seed, nodes: args.nodes, print: args.trace });
+        for (mark, count) in &outcome.marks {
+            let (runs, sum) = marks.entry(*mark).or_insert((0_u64, 0_u64));
+            *runs += 1;
+            *sum += count;
+        }
+        let failed = report(&outcome, &args);
+        outcomes.push(outcome);
+        if failed {
+            break;
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    summary(&outcomes, &marks, seconds);
+    Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
+}
+
+fn report(outcome: &Outcome, args: &Args) -> bool {
+    let Some(failure) = &outcome.failure else { return false };
+    println!("seed {} FAILED {failure}", outcome.seed);
+    println!(
+        "repeat: cargo xtask sim --seed {} --runs 1 --nodes {} --app {} --trace",
+        outcome.seed, args.nodes, args.app
+    );
+    true
+}
+
+fn summary(outcomes: &[Outcome], marks: &BTreeMap<&'static str, (u64, u64)>, seconds: f64) {
+    let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
+    println!(
+        "{} runs in {seconds:.1} s ({:.0} ms each): {} operations, {} acknowledged, {} faults, {} batches, {} steps, \
+         {:.0} s simulated",
+        outcomes.len(),
+        seconds * 1e3 / outcomes.len().max(1) as f64,
+        sum(|o| o.totals.operations),
+        sum(|o| o.totals.acknowledged),
+        sum(|o| o.totals.faults),
+        sum(|o| o.totals.batches),
+        sum(|o| o.totals.steps),
+        sum(|o| o.totals.nanos) as f64 / 1e9,
+    );
+    println!("{:<40} {:>8} {:>12}", "reached", "runs", "times");
+    for (mark, (runs, times)) in marks {
+        println!("{mark:<40} {runs:>8} {times:>12}");
+    }
+}
+
+pub fn run(args: &[String]) -> ExitCode {
+    if args.iter().any(|arg| arg == "--help") {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    match run_command(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(what) => {
+            eprintln!("{what}\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
