@@ -93,6 +93,18 @@ pub fn open(config: &Validated, drawn: ClusterId, now: Nanos) -> Result<ClusterF
     }
 }
 
+/// The facts of an existing data directory, for tools that only read it.
+///
+/// # Errors
+/// [`FactsError`].
+pub fn read(data: &Path) -> Result<ClusterFacts, FactsError> {
+    let path = data.join("facts");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => decode(&text).map_err(|what| FactsError::Damaged { path, what }),
+        Err(error) => Err(FactsError::Io { path, error }),
+    }
+}
+
 fn store(path: &Path, text: &str) -> std::io::Result<()> {
     let unfinished = path.with_file_name(".new-facts");
     let mut file = File::create(&unfinished)?;

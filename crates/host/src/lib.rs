@@ -8,7 +8,11 @@ pub mod disk;
 pub mod doorbell;
 pub mod facts;
 pub mod floors;
+pub mod keys;
 pub mod net;
 pub mod ops;
+mod run;
 pub mod runner;
 pub mod server;
+
+pub use run::run;

@@ -14,7 +14,7 @@ use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::net::Net;
 use ordain_agent::peer::Peers;
-use ordain_agent::shared::{Cursors, Shared};
+use ordain_agent::shared::Shared;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
 use ordain_apply::{Apply, Parts};
@@ -108,6 +108,7 @@ pub struct Node {
 pub struct Boot<N, D, P, F, Q, E> {
     config: NodeConfig,
     registry: Registry,
+    shared: Shared,
     app: App<F, Q, E>,
     state: State<N, D, P>,
 }
@@ -144,12 +145,18 @@ where
     Q: RequestDecoder<F::App>,
     E: ResponseEncoder<F::App>,
 {
-    /// A node that has not started.
+    /// A node that has not started; `shared` are fresh.
     ///
     /// # Panics
     /// If the configuration contradicts itself; the host validates it before.
     #[must_use]
-    pub fn new(config: NodeConfig, ports: Ports<N, D, P>, app: App<F, Q, E>, registry: Registry) -> Self {
+    pub fn new(
+        config: NodeConfig,
+        ports: Ports<N, D, P>,
+        app: App<F, Q, E>,
+        registry: Registry,
+        shared: Shared,
+    ) -> Self {
         let segment = config.facts.segment_size as usize;
         assert!(config.ring_size.is_multiple_of(segment), "the ring is a whole number of segments");
         assert!(
@@ -158,7 +165,7 @@ where
         );
         let recovery = Recovery::new(&config.facts, config.os_boot, ports.recovery);
         let rest = Rest { net: ports.net, peers: ports.peers, journal: ports.journal, replay: ports.replay };
-        Self { config, registry, app, state: State::Recover(Box::new(recovery), rest) }
+        Self { config, registry, shared, app, state: State::Recover(Box::new(recovery), rest) }
     }
 
     /// Bytes of log checked so far, and to check.
@@ -215,7 +222,7 @@ where
             let segment = (reach / facts.segment_size) as usize;
             recovered.segments.get(segment).copied().unwrap_or(end)
         };
-        let shared: Shared = Arc::new(Cursors::default());
+        let shared = self.shared.clone();
         shared.written.store(end.index.0);
         let (producer, ring) = LogRing::new(self.config.ring_size, start.position);
         let writer = Writer::new(producer, facts, recovered.state.lineage, tail(&start), None);

@@ -96,7 +96,12 @@ pub fn read_acks(path: &Path) -> Result<Acks> {
         };
         if acks.insert(key, ack).is_some_and(|before| before != ack) {
             return Err(CliError::new(
-                format!("{} line {at}: request {} of session {} was answered twice, differently", path.display(), key.1, key.0),
+                format!(
+                    "{} line {at}: request {} of session {} was answered twice, differently",
+                    path.display(),
+                    key.1,
+                    key.0
+                ),
                 "This is a defect of Ordain: keep the file and the data directory, and report it.",
             ));
         }

@@ -127,8 +127,10 @@ pub fn read(
     receipts: &[Receipt],
     visit: &mut dyn FnMut(&BatchView<'_>),
 ) -> Result<Report> {
-    audit::verify(files, watermark, receipts, &mut |batch, _| visit(batch))
-        .or_next("the journal cannot be read", "Check the directory; restore what is missing from a peer or a backup.")
+    audit::verify(files, watermark, receipts, &mut |batch, _| visit(batch)).or_next(
+        "the journal cannot be read",
+        "Check the directory; restore what is missing from a peer or a backup.",
+    )
 }
 
 pub fn run(command: &JournalCommand) -> Result<ExitCode> {
@@ -226,7 +228,9 @@ fn run_dump(dump: &Dump) -> Result<ExitCode> {
             header.time(),
             header.unsynced.get(),
         );
-        for (seq, record) in batch.records().flatten().filter(|(seq, _)| (dump.from..=dump.to).contains(&seq.0)) {
+        for (seq, record) in
+            batch.records().flatten().filter(|(seq, _)| (dump.from..=dump.to).contains(&seq.0))
+        {
             let kind = record.header.kind().expect("a whole record has a kind");
             let payload: String = record.payload.iter().map(|byte| format!("{byte:02x}")).collect();
             println!(

@@ -1,4 +1,4 @@
-//! The state as bytes and back.
+//! The state as bytes and back. Layout: `docs/format/exchange-snapshot.md`.
 //!
 //! A snapshot is a run of chunks. A chunk is a head ([`Head`]) and items of one kind, all little-endian.
 //! Sections come in the order of [`Section`]. Only what is state is in it: levels, indexes and totals are
@@ -132,6 +132,12 @@ impl core::error::Error for LoadError {}
 fn ensure(holds: bool, what: &'static str) -> Result<(), LoadError> {
     if holds { Ok(()) } else { Err(LoadError(what)) }
 }
+
+const _: () = assert!(size_of::<Summary>() == 72);
+const _: () = assert!(size_of::<AccountItem>() == 40);
+const _: () = assert!(size_of::<BalanceItem>() == 24);
+const _: () = assert!(size_of::<SlotItem>() == 56);
+const _: () = assert!(size_of::<TransferItem>() == 56);
 
 /// What is known of a snapshot while its chunks come in.
 #[derive(Clone, Copy)]

@@ -147,7 +147,7 @@ impl<D: Disk> Journal<D> {
     /// A journal that goes on where recovery ended. Joins the ring and publishes its cursors.
     ///
     /// # Panics
-    /// If the ring does not start at the recovered end.
+    /// If the ring does not hold the recovered end.
     #[must_use]
     pub fn new(
         facts: &ClusterFacts,
@@ -159,7 +159,7 @@ impl<D: Disk> Journal<D> {
         metrics: Metrics,
     ) -> Self {
         let end = Mark { index: recovered.end.index, position: recovered.end.position };
-        let consumer = ring.join_at(end.position).expect("the ring starts at the recovered end");
+        let consumer = ring.join_at(end.position).expect("the ring holds the recovered end");
         cursors.written.store(end.index.0);
         cursors.durable.store(end.index.0);
         cursors.watermark.store(end.index.0);
