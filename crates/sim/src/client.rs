@@ -142,7 +142,16 @@ impl<W: Workload> Client<W> {
             return None;
         }
         let patience = if self.owes() { self.heard_at + PATIENCE } else { u64::MAX };
-        Some(self.silent_until.max(self.next_at).min(patience))
+        let speaks = self.conn.is_none()
+            || self.phase == Phase::Ready
+                && (self.may_begin() || self.open.values().any(|open| !open.sent));
+        let next = if speaks { self.next_at } else { u64::MAX };
+        Some(self.silent_until.max(next.min(patience)))
+    }
+
+    fn may_begin(&self) -> bool {
+        let lowest = self.open.keys().next().copied().unwrap_or(self.next);
+        !self.finishing && self.next - lowest < self.window
     }
 
     fn owes(&self) -> bool {
@@ -427,7 +436,9 @@ impl<W: Workload> Client<W> {
                 self.phase = Phase::Session(sent);
                 sent
             }
-            Phase::Ready if now >= self.next_at => self.resend(net) || (!self.finishing && self.begin(now, net, history)),
+            Phase::Ready if now >= self.next_at => {
+                self.resend(net) || (self.may_begin() && self.begin(now, net, history))
+            }
             _ => false,
         }
     }
@@ -504,7 +515,7 @@ impl<W: Workload> Client<W> {
                 self.trace.mark("client goes silent");
                 self.silent_until = now + self.timeout + self.timeout / 4;
             }
-            choice if self.next - lowest < self.window => {
+            choice => {
                 let closes = choice == 17;
                 let payload =
                     if closes { Payload { schema: 0, bytes: Vec::new() } } else { W::command(&mut self.rng) };
@@ -512,7 +523,6 @@ impl<W: Workload> Client<W> {
                 self.open.insert(self.next, open);
                 self.next += 1;
             }
-            _ => return false,
         }
         true
     }

@@ -81,11 +81,12 @@ impl Life {
             replay: site.store.lane(2),
         };
         let app = App { factory: std::sync::Arc::new(factory), decoder, encoder };
-        let mut boot = Boot::new(config, ports, app, registry.clone());
+        let shared = Shared::new(Cursors::default());
+        let mut boot = Boot::new(config, ports, app, registry.clone(), shared.clone());
         Self {
             start: Some(Box::new(move |now| boot.step(now))),
             agents: Vec::new(),
-            shared: Shared::new(Cursors::default()),
+            shared,
             registry,
         }
     }

@@ -264,7 +264,9 @@ impl<D: Disk> Journal<D> {
         while self.writes < WRITES_MAX && self.lanes.log.free() >= 2 {
             let from = self.submitted;
             let segment_end = (from.position.0 / self.segment_size + 1) * self.segment_size;
-            let limit = Position(segment_end.min(from.position.0 + WRITE_MAX));
+            // The first batches of a new log are published before their segment is prepared.
+            let limit = segment_end.min(from.position.0 + WRITE_MAX).min(self.room.0.max(from.position.0));
+            let limit = Position(limit);
             let bytes = consumer.peek(from.position, limit);
             let end = walk(bytes, from);
             if end == from {
@@ -272,7 +274,6 @@ impl<D: Disk> Journal<D> {
                 break;
             }
             assert!(!self.state.clean, "batch {} was published after the journal was closed", end.index);
-            assert!(end.position <= self.room, "batch {} was sealed where no segment is", end.index);
             let len = (end.position.0 - from.position.0) as usize;
             let pinned =
                 consumer.pin(from.position, len).expect("fewer writes are in flight than pins exist");
