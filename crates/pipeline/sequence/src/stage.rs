@@ -184,6 +184,7 @@ impl<P: Peers> Log<P> {
     }
 
     fn hear_peers(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
+        let closed = self.is_closed();
         for done in 0..limit {
             let (from, message) = match self.peers.poll() {
                 None => return Ok(done),
@@ -198,6 +199,8 @@ impl<P: Peers> Log<P> {
                     continue;
                 }
                 Some(PeerEvent::Frame(from, bytes)) => match Message::decode(bytes) {
+                    // What is closed stays as it is: a leader would make it grow, or be cut.
+                    Ok((Message { body: Body::Append(_), .. }, _)) if closed => continue,
                     Ok((message, used)) => {
                         self.core.receive(from, message, now.mono);
                         let batches = &bytes[used..];
@@ -221,6 +224,11 @@ impl<P: Peers> Log<P> {
             self.effects()?;
         }
         Ok(limit)
+    }
+
+    /// A graceful stop: nothing is published any more.
+    fn is_closed(&self) -> bool {
+        self.shared.log_closed.load() == 1
     }
 
     fn note_leader(&self, from: NodeId, message: &Message) {
@@ -510,11 +518,13 @@ impl<P: Peers> Agent for Log<P> {
         self.core.tick(now.mono);
         self.effects()?;
         if self.cutting.is_none() {
-            work += self.take_requests(now, limit)?;
+            if !self.is_closed() {
+                work += self.take_requests(now, limit)?;
+            }
             work += self.stream()?;
-        }
-        if self.shared.is_stopping() && self.requests.peek().is_none() {
-            self.shared.log_closed.store(1);
+            if self.shared.is_stopping() && self.requests.peek().is_none() {
+                self.shared.log_closed.store(1);
+            }
         }
         Ok(work)
     }
