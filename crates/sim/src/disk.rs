@@ -326,12 +326,10 @@ impl Store {
         self.failed = false;
     }
 
-    /// Flips a bit of a segment, on the device and in every cache; which, if there is a segment.
-    pub fn corrupt(&mut self) -> Option<(FileId, u64, u8)> {
-        let segments: Vec<_> =
-            self.files.keys().copied().filter(|id| matches!(id, FileId::Segment(_))).collect();
-        let id = *segments.get(self.rng.below(segments.len().max(1) as u64) as usize)?;
-        let at = self.rng.below(self.size(id)?.max(1) as u64);
+    /// Flips a bit of a segment before log position `end`, on the device and in every cache; which.
+    pub fn corrupt(&mut self, segment_size: u64, end: u64) -> Option<(FileId, u64, u8)> {
+        let at = if end > 0 { self.rng.below(end) } else { return None };
+        let (id, at) = (FileId::Segment(at / segment_size), at % segment_size);
         let bit = 1 << self.rng.below(8);
         self.flip(id, at, bit);
         Some((id, at, bit))

@@ -174,6 +174,13 @@ impl Logs {
         (self.nodes[node].entries.len() as u64, self.nodes[node].durable as u64)
     }
 
+    /// Where batch `index` of `node` ends in the log.
+    #[must_use]
+    pub fn end_of(&self, node: usize, index: u64) -> u64 {
+        let entry = index.checked_sub(1).and_then(|at| self.nodes[node].entries.get(at as usize));
+        entry.map_or(0, |entry| entry.position + entry.len as u64)
+    }
+
     /// Compares what `node` calls committed, as far as it has written it itself, with what anybody ever did.
     pub fn commit(&mut self, node: usize, store: &Store, committed: u64) {
         loop {

@@ -344,6 +344,10 @@ impl<W: Workload> World<W> {
         let seen = (cursors.written.load(), cursors.committed.load());
         if core::mem::take(&mut state.fresh) {
             self.logs.recovered(node, seen.0);
+            if let Some((file, at, _)) = state.damage.take() {
+                let what = format!("node {node} started although {file:?} is damaged at offset {at}");
+                self.trace.fail("damage at rest is reported", what);
+            }
             self.trace.event("recovered", &[node as u64, seen.0]);
         }
         if seen != state.seen {
@@ -483,6 +487,7 @@ impl<W: Workload> World<W> {
         let state = &mut self.nodes[node];
         let Some(life) = state.life.take() else { return };
         let power = matches!(how, Crash::Power(_));
+        let watermark = life.shared.watermark.load();
         self.trace.event("down", &[node as u64, u64::from(power)]);
         let silent = power && self.rng.one_in(2);
         {
@@ -507,9 +512,11 @@ impl<W: Workload> World<W> {
         self.peers.lock().node_down(node, silent);
         let (low, high) = self.plan.trouble;
         state.restart_at = Some(self.now + self.rng.spread(low, high));
-        if self.plan.corrupt && self.rng.one_in(2) {
+        if self.plan.corrupt && state.damage.is_none() && self.rng.one_in(2) {
             let mut store = state.store.lock();
-            state.damage = store.corrupt();
+            // What was synced after the stored watermark cannot always be told from a torn tail (ADR 3).
+            let end = self.logs.end_of(node, watermark);
+            state.damage = store.corrupt(self.plan.facts.segment_size, end);
             if let Some((_, at, _)) = state.damage {
                 self.trace.event("corrupt", &[node as u64, at]);
             }
