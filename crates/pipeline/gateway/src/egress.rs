@@ -22,12 +22,14 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
         let committed = self.shared.committed.load();
         let rounds = self.shared.read_rounds.load();
         let stint = self.shared.stint();
+        let restarts = self.shared.restarts.load();
         for delivered in 0..limit {
             let Some(message) = self.deliveries.peek() else { return delivered };
             let (head, _) = Delivery::ref_from_prefix(message).expect("apply wrote a delivery");
             let head = *head;
             let is_bound = head.stint.get() != 0;
-            if is_bound && head.stint() != stint {
+            let is_void = self.restarts < restarts && head.kind.get() != delivery::RESTART;
+            if is_void || is_bound && head.stint() != stint {
                 self.deliveries.release();
                 continue;
             }
@@ -144,6 +146,7 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
     }
 
     fn restart(&mut self) {
+        self.restarts += 1;
         self.outputs.clear();
         self.tables.keys.clear();
     }

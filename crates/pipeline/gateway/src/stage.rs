@@ -65,6 +65,10 @@ pub struct Gateway<N, A, D> {
     pub(crate) shared: Shared,
     pub(crate) tables: Tables,
     pub(crate) outputs: OutputLog,
+    /// RESTARTs of apply that were reached in the ring, see [`Cursors::restarts`].
+    ///
+    /// [`Cursors::restarts`]: ordain_agent::shared::Cursors::restarts
+    pub(crate) restarts: u64,
     pub(crate) metrics: Metrics,
     /// Slots of connections with bytes to look at, in the order of their turns.
     pub(crate) turns: VecDeque<usize>,
@@ -127,6 +131,7 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
             shared,
             tables: Tables::default(),
             outputs,
+            restarts: 0,
             metrics,
             turns: VecDeque::new(),
             stint: Stint(0),
