@@ -14,6 +14,7 @@ cargo xtask sim [OPTIONS]
   --nodes N    nodes: 1 or 3 (default 3)
   --app NAME   application: counter (default counter)
   --trace      print every event
+  --planted    plant mistakes one by one; each must be caught
 ";
 
 struct Args {
@@ -22,10 +23,11 @@ struct Args {
     nodes: usize,
     app: String,
     trace: bool,
+    planted: bool,
 }
 
 fn parse(args: &[String]) -> Result<Args, String> {
-    let mut parsed = Args { seed: 1, runs: 100, nodes: 3, app: "counter".to_owned(), trace: false };
+    let mut parsed = Args { seed: 1, runs: 100, nodes: 3, app: "counter".to_owned(), trace: false, planted: false };
     let mut args = args.iter();
     while let Some(flag) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{flag} needs a value"));
@@ -36,6 +38,7 @@ fn parse(args: &[String]) -> Result<Args, String> {
             "--nodes" => parsed.nodes = number(value()?)? as usize,
             "--app" => parsed.app.clone_from(value()?),
             "--trace" => parsed.trace = true,
+            "--planted" => parsed.planted = true,
             other => return Err(format!("unknown option {other}")),
         }
     }
@@ -47,6 +50,9 @@ fn parse(args: &[String]) -> Result<Args, String> {
 
 pub fn run_command(args: &[String]) -> Result<bool, String> {
     let args = parse(args)?;
+    if args.planted {
+        return planted(args.seed);
+    }
     // A stage that panics is a finding, reported with its seed; the default hook would only repeat it.
     if !args.trace {
         std::panic::set_hook(Box::new(|_| {}));
@@ -66,6 +72,9 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
             *sum += count;
         }
         let failed = report(&outcome, &args);
+        if (outcomes.len() + 1).is_multiple_of(100) {
+            println!("{} runs, {:.0} s", outcomes.len() + 1, began.elapsed().as_secs_f64());
+        }
         outcomes.push(outcome);
         if failed {
             break;
@@ -74,6 +83,39 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
     let seconds = began.elapsed().as_secs_f64();
     summary(&outcomes, &marks, seconds);
     Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
+}
+
+/// Runs each planted mistake until a checker finds it.
+#[cfg(feature = "planted")]
+fn planted(first: u64) -> Result<bool, String> {
+    std::panic::set_hook(Box::new(|_| {}));
+    println!("{:<20} {:>5} {:>6}  caught by", "mistake", "nodes", "seeds");
+    let mut missed = 0;
+    for (plant, nodes, most) in ordain_sim::planted::ALL {
+        let found = (0..most).find_map(|run| {
+            let options = Options { seed: first + run, nodes, print: false };
+            plant.run::<Counter>(options).failure.map(|failure| (run + 1, failure.checker))
+        });
+        match found {
+            Some((seeds, checker)) => println!("{:<20} {nodes:>5} {seeds:>6}  {checker}", plant.name()),
+            None => {
+                missed += 1;
+                println!("{:<20} {nodes:>5} {most:>6}  NOBODY", plant.name());
+            }
+        }
+    }
+    Ok(missed == 0)
+}
+
+/// Builds anew with the mistakes compiled in.
+#[cfg(not(feature = "planted"))]
+fn planted(first: u64) -> Result<bool, String> {
+    std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--features", "planted", "--"])
+        .args(["sim", "--planted", "--seed", &first.to_string()])
+        .status()
+        .map(|status| status.success())
+        .map_err(|error| format!("cargo does not start: {error}"))
 }
 
 fn report(outcome: &Outcome, args: &Args) -> bool {

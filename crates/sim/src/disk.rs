@@ -3,7 +3,7 @@
 
 use crate::rng::Rng;
 use crate::trace::Trace;
-use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
+use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -128,6 +128,17 @@ struct Lane {
     done: VecDeque<DiskDone>,
 }
 
+/// What a disk says and does not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Calls segments synced that are not.
+    SyncsNothing,
+    /// Calls segments written before they are.
+    WritesLater,
+    /// Keeps the node state for a kill but not for a power loss.
+    ForgetsNodeState,
+}
+
 /// Faults to come, counted in operations.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
@@ -153,6 +164,10 @@ pub struct Store {
     lanes: Vec<Lane>,
     /// Faults to come.
     pub faults: Faults,
+    /// What is wrong with it.
+    pub lie: Option<Lie>,
+    /// Writes that were called done.
+    late: Option<DiskOp>,
     /// An operation that stops a node has failed in this life of the process.
     pub failed: bool,
     /// Operations finished since somebody last looked: a reason to run the node's stages.
@@ -176,6 +191,8 @@ impl StoreHandle {
             files: BTreeMap::new(),
             lanes: Vec::new(),
             faults: Faults::default(),
+            lie: None,
+            late: None,
             failed: false,
             woke: false,
         })))
@@ -242,6 +259,19 @@ impl Store {
 
     fn effect(&mut self, op: &mut DiskOp) -> Result<usize, DiskError> {
         match op {
+            DiskOp::Sync { file: FileId::Segment(_), .. } if self.lie == Some(Lie::SyncsNothing) => Ok(0),
+            DiskOp::Sync { file: FileId::NodeState, .. } if self.lie == Some(Lie::ForgetsNodeState) => Ok(0),
+            DiskOp::Write { file: file @ FileId::Segment(_), offset, bytes, .. }
+                if self.lie == Some(Lie::WritesLater) =>
+            {
+                let length = bytes.len();
+                let bytes = IoBytes::Owned(bytes.to_vec());
+                let later = DiskOp::Write { tag: 0, file: *file, offset: *offset, bytes };
+                if let Some(DiskOp::Write { file, offset, bytes, .. }) = self.late.replace(later) {
+                    self.file(file)?.write(offset as usize, &bytes);
+                }
+                Ok(length)
+            }
             DiskOp::Write { file, offset, bytes, .. } => {
                 if take(&mut self.faults.writes) {
                     self.failed = true;
@@ -408,7 +438,6 @@ impl Disk for SimDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ordain_agent::disk::IoBytes;
 
     fn store(seed: u64) -> StoreHandle {
         let speed = Speed { quick: (10, 100), sync: (100, 1_000), meta: (100, 1_000) };

@@ -12,6 +12,8 @@ pub mod life;
 pub mod net;
 pub mod peers;
 pub mod plan;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod rng;
 pub mod run;
 pub mod shadow;

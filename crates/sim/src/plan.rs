@@ -2,7 +2,7 @@
 //! most faults out and overdoes the others, so that thousands of runs cover what no average run would.
 
 use crate::client::key_pair;
-use crate::disk::Speed;
+use crate::disk::{Lie, Speed};
 use crate::net::Weather;
 use crate::peers::Roads;
 use crate::rng::Rng;
@@ -86,6 +86,8 @@ pub struct Plan {
     pub silence: u64,
     /// Bits at rest are flipped while a node is down; such a run has one node and no power loss.
     pub corrupt: bool,
+    /// What the disks do wrong without saying so; never drawn.
+    pub lie: Option<Lie>,
     /// The mistake that consensus makes.
     #[cfg(feature = "planted")]
     pub mutation: ordain_consensus::Mutation,
@@ -165,6 +167,7 @@ impl Plan {
             think: (MICRO, rng.pick(&[20, 200, 2_000]) * MICRO),
             silence: if expiry { 1 } else { 0 },
             corrupt,
+            lie: None,
             #[cfg(feature = "planted")]
             mutation: ordain_consensus::Mutation::None,
             facts,

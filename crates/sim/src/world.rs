@@ -122,7 +122,7 @@ impl<W: Workload> World<W> {
     /// The cluster of `plan`, all nodes about to start.
     #[must_use]
     pub fn new(plan: Plan, mut rng: Rng, trace: Trace) -> Self {
-        let nodes = (0..plan.nodes)
+        let nodes: Vec<Node> = (0..plan.nodes)
             .map(|node| Node {
                 store: StoreHandle::new(node as u64, plan.disks[node], rng.fork(), trace.clone()),
                 life: None,
@@ -144,6 +144,7 @@ impl<W: Workload> World<W> {
                 damage: None,
             })
             .collect();
+        nodes.iter().for_each(|node| node.store.lock().lie = plan.lie);
         let net = NetHandle::new(plan.nodes, plan.weather, rng.fork(), trace.clone());
         let peers = PeersHandle::new(plan.nodes, plan.roads, rng.fork(), trace.clone());
         let clients = (0..plan.clients).map(|id| Client::new(id, &plan, rng.fork(), trace.clone())).collect();

@@ -1,5 +1,6 @@
 //! Answers and outputs out, once the copies that they wait for exist.
 
+use ordain_agent::planted::{self, Mistake};
 use crate::connection::{Key, Subscription};
 use crate::stage::Gateway;
 use ordain_agent::net::{ConnId, Net};
@@ -27,13 +28,16 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
             let Some(message) = self.deliveries.peek() else { return delivered };
             let (head, _) = Delivery::ref_from_prefix(message).expect("apply wrote a delivery");
             let head = *head;
-            let is_bound = head.stint.get() != 0;
-            let is_void = self.restarts < restarts && head.kind.get() != delivery::RESTART;
+            let is_bound = head.stint.get() != 0 && !planted::is(Mistake::StaleStint);
+            let is_void = self.restarts < restarts
+                && head.kind.get() != delivery::RESTART
+                && !planted::is(Mistake::VoidDelivered);
             if is_void || is_bound && head.stint() != stint {
                 self.deliveries.release();
                 continue;
             }
-            if head.index.get() > committed || head.round.get() > rounds {
+            let is_early = head.index.get() > committed && !planted::is(Mistake::ReplyBeforeCommit);
+            if is_early || head.round.get() > rounds {
                 return delivered;
             }
             match head.kind.get() {
