@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod bench;
+mod child;
 mod error;
 mod journal;
 mod keys;
@@ -37,6 +39,8 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Check that every acknowledgement a client wrote down is in the journal, with that reply
     Audit(audit::AuditArgs),
+    /// Measure the engine, whole round trips, or the floors of this machine
+    Bench(bench::BenchArgs),
     /// Read the journal of a node that is stopped
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Command::Node { config, server } => node(*server, config),
         Command::Keys(command) => keys::run(&command),
         Command::Audit(args) => audit::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Journal(command) => journal::run(&command),
     };
     result.unwrap_or_else(|error| {

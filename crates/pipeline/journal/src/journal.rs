@@ -258,6 +258,10 @@ impl<D: Disk> Journal<D> {
 
     /// Submits what is published, and a sync behind it.
     fn write(&mut self) -> usize {
+        if self.room == Position(0) {
+            // The batches that open a log stand in the ring before the first segment exists.
+            return 0;
+        }
         if self.consumer.is_none() {
             self.consumer = self.ring.join_at(self.submitted.position).ok();
         }

@@ -108,6 +108,8 @@ pub struct Log<P> {
     cutting: Option<Tail>,
     /// Local progress that consensus was told of: written, durable, watermark.
     progress: [u64; 3],
+    /// What this cycle did that others may be waiting for.
+    worked: usize,
     metrics: Metrics,
 }
 
@@ -150,6 +152,7 @@ impl<P: Peers> Log<P> {
             persists: 0,
             cutting: None,
             progress: config.progress.map(BatchIndex::get),
+            worked: 0,
             metrics,
         }
     }
@@ -241,6 +244,7 @@ impl<P: Peers> Log<P> {
     /// Carries out what consensus decided.
     fn effects(&mut self) -> Result<(), Fatal> {
         while let Some(effect) = self.core.pop() {
+            self.worked += 1;
             match effect {
                 Effect::Persist(state) => self.persist(state)?,
                 Effect::Send { to, message } => self.send(to, &message, &[]),
@@ -512,6 +516,7 @@ impl<P: Peers> Agent for Log<P> {
     }
 
     fn do_work(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
+        self.worked = 0;
         self.end_cut()?;
         self.hear_journal();
         self.effects()?;
@@ -523,11 +528,12 @@ impl<P: Peers> Agent for Log<P> {
                 work += self.take_requests(now, limit)?;
             }
             work += self.stream()?;
-            if self.shared.is_stopping() && self.requests.peek().is_none() {
+            // In this order: behind the gateway's last word there is no request that this does not see.
+            if self.shared.requests_closed.load() == 1 && self.requests.peek().is_none() {
                 self.shared.log_closed.store(1);
             }
         }
-        Ok(work)
+        Ok(work + self.worked)
     }
 
     fn next_deadline(&self) -> Option<Nanos> {
