@@ -4,6 +4,7 @@ use crate::stage::{Core, goodbye};
 use crate::subscriptions::Subscription;
 use crate::table::Attached;
 use ordain_agent::net::{ConnId, Net};
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::wire::{Delivery, delivery};
 use ordain_api::{Application, RequestDecoder};
 use ordain_keys::PublicKey;
@@ -36,16 +37,21 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             return 0;
         }
         let stint = self.stint;
+        let restarts = self.shared.restarts.load();
         for taken in 0..limit {
             let Some(message) = deliveries.peek() else {
                 self.note_ready(applied);
                 return taken;
             };
             let (head, frame) = Delivery::ref_from_prefix(message).expect("apply wrote a delivery");
-            let is_bound = head.stint.get() != 0;
-            if is_bound && head.stint() < stint {
+            let is_bound = head.stint.get() != 0 && !planted::is(Mistake::StaleStint);
+            let is_void = self.restarts < restarts
+                && head.kind.get() != delivery::RESTART
+                && !planted::is(Mistake::VoidDelivered);
+            let is_early = head.index.get() > committed && !planted::is(Mistake::ReplyBeforeCommit);
+            if is_void || is_bound && head.stint() < stint {
                 self.metrics.stale.add(1);
-            } else if head.index.get() > committed
+            } else if is_early
                 || head.round.get() > rounds
                 || (is_bound && head.stint() != stint)
             {
@@ -82,6 +88,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             }
             delivery::CLOSED => self.session_ended(SessionId(head.conn.get())),
             delivery::RESTART => {
+                self.restarts += 1;
                 self.keys.clear();
                 self.outputs.clear();
             }
