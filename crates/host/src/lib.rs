@@ -3,7 +3,16 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod config;
 pub mod disk;
 pub mod doorbell;
+pub mod facts;
+pub mod floors;
+pub mod keys;
 pub mod net;
+pub mod ops;
+mod run;
 pub mod runner;
+pub mod server;
+
+pub use run::run;

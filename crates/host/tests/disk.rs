@@ -100,7 +100,7 @@ fn a_file_lives_from_creation_to_removal() {
     lane.run(DiskOp::Sync { tag: 5, file: FileId::NodeState }).unwrap();
     assert_eq!(lane.read(SEGMENT, 99, 5).unwrap(), b"\0abc\0");
     assert_eq!(lane.read(SEGMENT, size - 2, 5).unwrap(), [0, 0], "a read ends with the file");
-    assert_eq!(lane.read(SEGMENT, size + 2, 5).unwrap(), []);
+    assert_eq!(lane.read(SEGMENT, size + 2, 5).unwrap(), b"");
 
     lane.run(DiskOp::Remove { tag: 6, file: SEGMENT }).unwrap();
     lane.run(DiskOp::Remove { tag: 6, file: SEGMENT }).unwrap();

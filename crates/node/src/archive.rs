@@ -24,8 +24,7 @@ pub struct Segments<D> {
 impl<D: Disk> Segments<D> {
     /// An archive over the segments that recovery found.
     pub fn new(segment_size: u64, segments: &[LogEnd], shared: Shared, disk: D) -> Self {
-        let reader =
-            LogReader::segments_only(segment_size, Position(0), BatchIndex(1), shared.clone(), disk);
+        let reader = LogReader::segments_only(segment_size, Position(0), BatchIndex(1), shared.clone(), disk);
         let starts = segments.iter().map(|end| end.index).collect();
         Self { reader, shared, segment_size, starts, serving: None, found: Vec::new(), range: None }
     }
@@ -42,7 +41,9 @@ impl<D: Disk> Segments<D> {
     /// Remembers where segments start as they are passed.
     fn note(&mut self) {
         let position = self.reader.position().0;
-        if position.is_multiple_of(self.segment_size) && position / self.segment_size == self.starts.len() as u64 {
+        if position.is_multiple_of(self.segment_size)
+            && position / self.segment_size == self.starts.len() as u64
+        {
             self.starts.push(BatchIndex(self.reader.next_index().0 - 1));
         }
     }

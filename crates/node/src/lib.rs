@@ -14,7 +14,7 @@ use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::net::Net;
 use ordain_agent::peer::Peers;
-use ordain_agent::shared::{Cursors, Shared};
+use ordain_agent::shared::Shared;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
 use ordain_apply::{Apply, Parts};
@@ -87,7 +87,7 @@ pub struct Ports<N, D, P> {
 /// How the application reads and writes.
 pub struct App<F, D, E> {
     /// Makes it.
-    pub factory: F,
+    pub factory: Arc<F>,
     /// Reads requests.
     pub decoder: D,
     /// Writes answers.
@@ -108,6 +108,7 @@ pub struct Node {
 pub struct Boot<N, D, P, F, Q, E> {
     config: NodeConfig,
     registry: Registry,
+    shared: Shared,
     app: App<F, Q, E>,
     state: State<N, D, P>,
 }
@@ -121,7 +122,7 @@ struct Rest<N, D, P> {
 }
 
 enum State<N, D, P> {
-    Recover(Recovery<D>, Rest<N, D, P>),
+    Recover(Box<Recovery<D>>, Rest<N, D, P>),
     Refill(Box<Refill<D>>, Rest<N, D, P>),
     Done,
 }
@@ -144,18 +145,27 @@ where
     Q: RequestDecoder<F::App>,
     E: ResponseEncoder<F::App>,
 {
-    /// A node that has not started.
+    /// A node that has not started; `shared` are fresh.
     ///
     /// # Panics
     /// If the configuration contradicts itself; the host validates it before.
     #[must_use]
-    pub fn new(config: NodeConfig, ports: Ports<N, D, P>, app: App<F, Q, E>, registry: Registry) -> Self {
+    pub fn new(
+        config: NodeConfig,
+        ports: Ports<N, D, P>,
+        app: App<F, Q, E>,
+        registry: Registry,
+        shared: Shared,
+    ) -> Self {
         let segment = config.facts.segment_size as usize;
         assert!(config.ring_size.is_multiple_of(segment), "the ring is a whole number of segments");
-        assert!(config.voters.len() == 1 || config.ring_size >= 2 * segment, "with peers, at least two segments");
+        assert!(
+            config.voters.len() == 1 || config.ring_size >= 2 * segment,
+            "with peers, at least two segments"
+        );
         let recovery = Recovery::new(&config.facts, config.os_boot, ports.recovery);
         let rest = Rest { net: ports.net, peers: ports.peers, journal: ports.journal, replay: ports.replay };
-        Self { config, registry, app, state: State::Recover(recovery, rest) }
+        Self { config, registry, shared, app, state: State::Recover(Box::new(recovery), rest) }
     }
 
     /// Bytes of log checked so far, and to check.
@@ -184,7 +194,10 @@ where
                     self.state = State::Refill(Box::new(refill), rest);
                 }
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(Fatal::new("the node cannot start from its journal", error.to_string())));
+                    return Poll::Ready(Err(Fatal::new(
+                        "the node cannot start from its journal",
+                        error.to_string(),
+                    )));
                 }
             },
             State::Refill(mut refill, rest) => match refill.step() {
@@ -209,7 +222,7 @@ where
             let segment = (reach / facts.segment_size) as usize;
             recovered.segments.get(segment).copied().unwrap_or(end)
         };
-        let shared: Shared = Arc::new(Cursors::default());
+        let shared = self.shared.clone();
         shared.written.store(end.index.0);
         let (producer, ring) = LogRing::new(self.config.ring_size, start.position);
         let writer = Writer::new(producer, facts, recovered.state.lineage, tail(&start), None);
@@ -233,7 +246,7 @@ where
         let (delivery_sender, delivery_receiver) = spsc::channel(config.delivery_ring);
         let apply = Apply::new(Parts {
             facts,
-            factory: self.app.factory_handle(),
+            factory: self.app.factory.clone(),
             decoder: self.app.decoder.clone(),
             encoder: self.app.encoder.clone(),
             source: Source::new(LogReader::new(
@@ -253,7 +266,7 @@ where
             facts,
             &recovered,
             rest.journal,
-            ring,
+            ring.clone(),
             vote_receiver,
             shared.clone(),
             ordain_journal::Metrics::register(&self.registry),
@@ -295,6 +308,7 @@ where
                 decoder: self.app.decoder.clone(),
                 requests: request_sender,
                 deliveries: delivery_receiver,
+                ring,
                 shared: shared.clone(),
             },
             &self.registry,
@@ -343,7 +357,9 @@ impl<D: Disk> Refill<D> {
             }
             Ok(Peek::Pending) => Ok(false),
             Ok(Peek::End) => Ok(self.writer.tail().index == end),
-            Err(error) => Err(Fatal::new("the journal changed while the node was starting", error.to_string())),
+            Err(error) => {
+                Err(Fatal::new("the journal changed while the node was starting", error.to_string()))
+            }
         }
     }
 }
@@ -394,10 +410,12 @@ fn consensus_recovered(recovered: &Recovered, log: Terms) -> ordain_consensus::R
             floor: state.floor.map(|floor| ConsensusEnd { term: floor.term, index: floor.index }),
         },
         boot: state.boot,
-        clean: recovered.was_clean,
-        torn: recovered.tail_cut,
+        // Recovery found out what a dirty stop cost and has stored the floor with the new boot number:
+        // everything that is left is synced.
+        clean: true,
+        torn: false,
         log,
         durable: recovered.end.index,
-        watermark: recovered.watermark_before.index,
+        watermark: state.watermark.index,
     }
 }

@@ -32,7 +32,7 @@ impl<D: Disk> BatchSource for Source<D> {
         self.0.seek(Position(0), BatchIndex(1));
     }
 
-    fn cut(&mut self, _end: Position) {
+    fn let_go(&mut self) {
         let (at, next) = (self.0.position(), self.0.next_index());
         self.0.seek(at, next);
     }

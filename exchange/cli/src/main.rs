@@ -1,6 +1,69 @@
-//! `ordain`: run a node, drive it, measure it, audit it.
+//! `ordain`: run a node of the exchange, drive it, measure it, audit it.
 #![forbid(unsafe_code)]
 
+mod audit;
+mod error;
+mod journal;
+mod keys;
 mod replay;
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use error::{CliError, Result};
+use ordain_exchange_server::{ExchangeDecoder, ExchangeEncoder, ExchangeFactory};
+use ordain_host::config::ServerConfig;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A deterministic, replicated sequencer, and an exchange that runs on it.
+#[derive(Debug, Parser)]
+#[command(name = "ordain", version, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node of the exchange; needs no configuration
+    Node {
+        /// TOML file with settings; flags win over it
+        #[arg(long)]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        server: Box<ServerConfig>,
+    },
+    /// Make and show keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Check that every acknowledgement a client wrote down is in the journal, with that reply
+    Audit(audit::AuditArgs),
+    /// Read the journal of a node that is stopped
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Node { config, server } => node(*server, config),
+        Command::Keys(command) => keys::run(&command),
+        Command::Audit(args) => audit::run(&args),
+        Command::Journal(command) => journal::run(&command),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(1)
+    })
+}
+
+fn node(server: ServerConfig, config: Option<PathBuf>) -> Result<ExitCode> {
+    let server = server.with_file(config.as_deref()).map_err(|error| {
+        CliError::new(error, "Mend the configuration; `ordain node --help` explains each setting.")
+    })?;
+    match ordain_host::run(server, ExchangeFactory::default(), ExchangeDecoder, ExchangeEncoder, None) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("error: {error}");
+            Ok(ExitCode::from(error.exit_code()))
+        }
+    }
+}

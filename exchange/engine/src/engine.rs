@@ -262,6 +262,12 @@ impl Engine {
         &self.limits
     }
 
+    /// Orders that are live now.
+    #[must_use]
+    pub const fn live_orders(&self) -> u32 {
+        self.orders.live
+    }
+
     /// Executes a request, or its first step.
     ///
     /// # Panics

@@ -2,7 +2,8 @@
 //!
 //! [`Engine::apply`] takes a decoded request and what the log says about it, and gives a reply and outputs
 //! to a [`Sink`]. The rules are those of `docs/format/exchange.md`. There is no I/O, clock, randomness or
-//! floating point, no hash map is iterated, and commands allocate nothing after [`Engine::new`], so equal states given equal requests stay equal.
+//! floating point, no hash table is iterated, and commands allocate nothing once [`Engine::new`] has
+//! reserved what [`Limits`] allow. So equal states given equal requests stay equal.
 //!
 //! * [`limits`](Limits): every bound, and what happens at it.
 //! * `orders`: a slab of 64-byte orders; an order id is a slot and how often the slot was used.

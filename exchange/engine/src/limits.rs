@@ -8,7 +8,7 @@ pub const KEYS_PER_ACCOUNT: usize = 8;
 pub struct Limits {
     /// Highest instrument id, at most 65,535.
     pub instruments: u32,
-    /// Highest currency id.
+    /// Highest currency id, at most 4,096.
     pub currencies: u32,
     /// Highest account id.
     pub accounts: u32,
@@ -23,12 +23,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a server uses. Reserves about 260 MiB of address space; pages become resident when first used.
+    /// What a server uses. Reserves about 160 MiB of address space; pages become resident when first used.
     pub const DEFAULT: Self = Self {
         instruments: 1_024,
         currencies: 64,
         accounts: 65_536,
-        orders: 1 << 20,
+        orders: 1 << 18,
         orders_per_account: 1 << 16,
         levels_per_side: 2_048,
         transfers: 1 << 18,
@@ -36,6 +36,8 @@ impl Limits {
 
     pub(crate) fn are_valid(&self) -> bool {
         const HANDLES: u32 = 1 << 30;
+        // Their supplies fit one chunk of a snapshot.
+        const CURRENCIES: u32 = 4_096;
         (1..=u32::from(u16::MAX)).contains(&self.instruments)
             && [
                 self.currencies,
@@ -47,6 +49,7 @@ impl Limits {
             ]
             .iter()
             .all(|limit| (1..=HANDLES).contains(limit))
+            && self.currencies <= CURRENCIES
             && u64::from(self.accounts) * u64::from(self.currencies) <= u64::from(HANDLES)
             && u64::from(self.instruments) * u64::from(self.levels_per_side) <= u64::from(HANDLES)
     }

@@ -1,4 +1,4 @@
-//! The state as bytes and back.
+//! The state as bytes and back. Layout: `docs/format/exchange-snapshot.md`.
 //!
 //! A snapshot is a run of chunks. A chunk is a head ([`Head`]) and items of one kind, all little-endian.
 //! Sections come in the order of [`Section`]. Only what is state is in it: levels, indexes and totals are
@@ -133,6 +133,12 @@ fn ensure(holds: bool, what: &'static str) -> Result<(), LoadError> {
     if holds { Ok(()) } else { Err(LoadError(what)) }
 }
 
+const _: () = assert!(size_of::<Summary>() == 72);
+const _: () = assert!(size_of::<AccountItem>() == 40);
+const _: () = assert!(size_of::<BalanceItem>() == 24);
+const _: () = assert!(size_of::<SlotItem>() == 56);
+const _: () = assert!(size_of::<TransferItem>() == 56);
+
 /// What is known of a snapshot while its chunks come in.
 #[derive(Clone, Copy)]
 pub(crate) struct Loading {
@@ -239,7 +245,7 @@ impl Engine {
             }
             Section::Slots => chunk.put(&slot_item(self.orders.get(at as u32))),
             Section::Transfers => {
-                let transfer = self.transfers.from_oldest(at);
+                let transfer = self.transfers.nth_oldest(at);
                 chunk.put(&TransferItem {
                     account: transfer.account.into(),
                     currency: transfer.currency.into(),

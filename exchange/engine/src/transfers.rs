@@ -64,7 +64,7 @@ impl Transfers {
     }
 
     /// The transfers in order of execution, counted from 0.
-    pub fn from_oldest(&self, nth: usize) -> &Executed {
+    pub fn nth_oldest(&self, nth: usize) -> &Executed {
         &self.ring[(self.oldest + nth) % self.ring.len()]
     }
 }

@@ -174,6 +174,26 @@ pub trait AppFactory: Send + Sync + 'static {
     }
 }
 
+impl<F: AppFactory> AppFactory for std::sync::Arc<F> {
+    type App = F::App;
+
+    fn identity(&self) -> (&'static str, u32) {
+        (**self).identity()
+    }
+
+    fn create(&self) -> F::App {
+        (**self).create()
+    }
+
+    fn seeds(&self) -> Vec<Seed> {
+        (**self).seeds()
+    }
+
+    fn restore(&self, version: u32) -> Result<F::App, RestoreError> {
+        (**self).restore(version)
+    }
+}
+
 /// Why a snapshot cannot be restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreError(pub String);

@@ -97,6 +97,8 @@ pub struct Cursors {
     pub watermark: Cursor,
     /// Journal: log [`Position`] up to which segments are prepared. Nothing may be sealed behind it.
     pub room: Cursor,
+    /// Journal: 1 while the disk is too full for another segment.
+    pub disk_full: Cursor,
     /// Log: committed under the ack policy. Never goes back.
     pub committed: Cursor,
     /// Apply: applied. Goes back only through a cut.

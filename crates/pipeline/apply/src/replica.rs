@@ -230,7 +230,10 @@ where
                 }
             }
             RecordKind::SessionOpen => self.state.open_session(out, seq, &record),
-            RecordKind::SessionKeepAlive => self.state.sessions.touch(&record, self.state.time),
+            RecordKind::SessionKeepAlive => {
+                // Nobody waits for an answer.
+                let _ = self.state.sessions.touch(&record, self.state.time);
+            }
             RecordKind::Tick => {}
             RecordKind::Genesis => {
                 return Err(broken(format!("record {seq} is a seed request outside the genesis batch")));
@@ -243,8 +246,7 @@ where
     /// otherwise it has been answered.
     fn admit<O: Emit>(&mut self, seq: Seq, record: &RecordView<'_>, out: &mut O) -> Option<Keep> {
         let state = &mut self.state;
-        state.sessions.touch(record, state.time);
-        match state.sessions.judge(record) {
+        match state.sessions.admit(record, state.time) {
             Verdict::Execute(slot) => Some((slot, Fingerprint::of(record))),
             verdict => {
                 self.counts.duplicates += u64::from(matches!(verdict, Verdict::Repeat(..)));

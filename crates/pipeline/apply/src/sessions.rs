@@ -133,21 +133,32 @@ impl Sessions {
     }
 
     /// A record of a session is in the log: the session lives on, and replies that the client has
-    /// confirmed are dropped.
-    pub fn touch(&mut self, record: &RecordView<'_>, time: Nanos) {
-        if let Ok(slot) = self.owned(record) {
-            let session = self.at_mut(slot);
-            session.last = time;
-            session.replies.confirm(record.header.lowest_open());
+    /// confirmed are dropped. Gives its slot.
+    pub fn touch(&mut self, record: &RecordView<'_>, time: Nanos) -> Result<u32, Code> {
+        let slot = self.owned(record)?;
+        let session = self.at_mut(slot);
+        session.last = time;
+        session.replies.confirm(record.header.lowest_open());
+        Ok(slot)
+    }
+
+    /// Judges a numbered request that is in the log.
+    pub fn admit(&mut self, record: &RecordView<'_>, time: Nanos) -> Verdict {
+        match self.touch(record, time) {
+            Ok(slot) => self.verdict(slot, record),
+            Err(code) => Verdict::Refuse(code, None),
         }
     }
 
     /// Judges a numbered request without changing anything.
     pub fn judge(&self, record: &RecordView<'_>) -> Verdict {
-        let slot = match self.owned(record) {
-            Ok(slot) => slot,
-            Err(code) => return Verdict::Refuse(code, None),
-        };
+        match self.owned(record) {
+            Ok(slot) => self.verdict(slot, record),
+            Err(code) => Verdict::Refuse(code, None),
+        }
+    }
+
+    fn verdict(&self, slot: u32, record: &RecordView<'_>) -> Verdict {
         let replies = &self.at(slot).replies;
         let (number, next) = (record.header.number(), replies.next());
         let expected = Verdict::Refuse(Code::Expected, Some(next.0));

@@ -453,7 +453,7 @@ fn read_session(fields: &mut Fields<'_>) -> Option<Session> {
     let [key] = fields.numbers32()?;
     let [id, last, outputs, floor] = fields.numbers()?;
     // Numbers count up from here one by one; half the space can never be used up.
-    let sane = floor >= 1 && floor < u64::MAX / 2;
+    let sane = (1..u64::MAX / 2).contains(&floor);
     sane.then(|| Session {
         id: SessionId(id),
         key: KeyId(key),

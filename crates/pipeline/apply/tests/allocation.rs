@@ -1,4 +1,4 @@
-//! In its stride the stage allocates nothing. One test to the file: the count is the whole process's.
+//! In its stride the stage allocates nothing.
 
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
@@ -10,17 +10,24 @@ use ordain_ring::spsc::channel;
 use ordain_types::frame::OpenBody;
 use ordain_types::{BatchIndex, BatchKind, BatchView, Now, RecordHeader, RecordKind};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 use zerocopy::IntoBytes;
 
 struct Counting;
 
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    /// Of this thread: the test's harness has its own.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+}
 
 // SAFETY: everything is passed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
@@ -31,7 +38,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -69,7 +76,8 @@ fn a_stage_in_its_stride_allocates_nothing() {
     let facts = facts();
     let (mut log, mut batches) = Log::new(&facts, &CounterFactory);
     let open = RecordHeader { key: CLIENT.0.into(), ..Log::header(RecordKind::SessionOpen) };
-    let first = (0..SESSIONS).map(|_| log.push(open, OpenBody { reserved: [0; 8] }.as_bytes())).min().unwrap();
+    let first =
+        (0..SESSIONS).map(|_| log.push(open, OpenBody { reserved: [0; 8] }.as_bytes())).min().unwrap();
     batches.push(log.seal(BatchKind::Data));
     // Additions and bursts of several steps, with sixteen replies open, repetitions among them.
     for number in 1..=200_u64 {
@@ -118,9 +126,9 @@ fn a_stage_in_its_stride_allocates_nothing() {
             deliveries.release();
         }
         if shared.applied.load() <= WARM {
-            before = ALLOCATIONS.load(Ordering::Relaxed);
+            before = ALLOCATIONS.get();
         }
     }
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    assert_eq!(ALLOCATIONS.get() - before, 0);
     assert_eq!(stage.replica().counts().duplicates, 200 * SESSIONS);
 }

@@ -34,7 +34,7 @@ struct Reader {
 impl BatchSource for Reader {
     fn peek(&mut self, limit: BatchIndex) -> Result<Option<BatchView<'_>>, Fatal> {
         match self.log.batches.lock().unwrap().get(self.next) {
-            Some(batch) if self.next as u64 + 1 <= limit.0 => self.held.clone_from(batch),
+            Some(batch) if (self.next as u64) < limit.0 => self.held.clone_from(batch),
             _ => return Ok(None),
         }
         Ok(Some(BatchView::trusted(&self.held).unwrap()))
@@ -553,12 +553,13 @@ fn a_log_that_cannot_be_executed_is_fatal() {
         };
         bench.log.push(header, b"no request");
     };
-    let seed = |bench: &mut Bench, _| {
+    let seed = |bench: &mut Bench, _: SessionId| {
         bench.log.push(Log::header(RecordKind::Genesis), &Request::Add { counter: 0, by: 1 }.to_wire());
     };
-    let spoil: [(&str, &dyn Fn(&mut Bench, SessionId)); 2] =
-        [("record 5 is no request", &undecodable), ("record 5 is a seed request", &seed)];
-    for (expected, spoil) in spoil {
+    for (expected, spoil) in [
+        ("record 5 is no request", undecodable as fn(&mut Bench, SessionId)),
+        ("record 5 is a seed request", seed),
+    ] {
         let (mut bench, session) = Bench::leading();
         spoil(&mut bench, session);
         bench.seal();

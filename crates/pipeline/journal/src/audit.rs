@@ -132,11 +132,17 @@ impl fmt::Display for AuditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { segment, cause } => {
-                write!(f, "reading segment {segment} failed: {cause}. Check the path, the disk and permissions")
+                write!(
+                    f,
+                    "reading segment {segment} failed: {cause}. Check the path, the disk and permissions"
+                )
             }
             Self::List(cause) => write!(f, "listing the segments failed: {cause}. Check the path"),
             Self::Missing(segment) => {
-                write!(f, "segment {segment} is missing. Audit a whole data directory, or restore the segment")
+                write!(
+                    f,
+                    "segment {segment} is missing. Audit a whole data directory, or restore the segment"
+                )
             }
             Self::NoStart(fault) => write!(
                 f,

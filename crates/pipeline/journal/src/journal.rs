@@ -66,8 +66,10 @@ impl Metrics {
             bytes: registry.counter("ordain_journal_bytes_total", "Bytes of log written."),
             writes: registry.counter("ordain_journal_writes_total", "Writes of log finished."),
             syncs: registry.counter("ordain_journal_syncs_total", "Syncs of log finished."),
-            watermark: registry.gauge("ordain_journal_watermark", "Batch up to which the node state says synced."),
-            no_room: registry.gauge("ordain_journal_no_room", "1 while the disk is too full for a new segment."),
+            watermark: registry
+                .gauge("ordain_journal_watermark", "Batch up to which the node state says synced."),
+            no_room: registry
+                .gauge("ordain_journal_no_room", "1 while the disk is too full for a new segment."),
         }
     }
 }
@@ -145,7 +147,7 @@ impl<D: Disk> Journal<D> {
     /// A journal that goes on where recovery ended. Joins the ring and publishes its cursors.
     ///
     /// # Panics
-    /// If the ring does not start at the recovered end.
+    /// If the ring does not hold the recovered end.
     #[must_use]
     pub fn new(
         facts: &ClusterFacts,
@@ -157,7 +159,7 @@ impl<D: Disk> Journal<D> {
         metrics: Metrics,
     ) -> Self {
         let end = Mark { index: recovered.end.index, position: recovered.end.position };
-        let consumer = ring.join_at(end.position).expect("the ring starts at the recovered end");
+        let consumer = ring.join_at(end.position).expect("the ring holds the recovered end");
         cursors.written.store(end.index.0);
         cursors.durable.store(end.index.0);
         cursors.watermark.store(end.index.0);
@@ -272,7 +274,8 @@ impl<D: Disk> Journal<D> {
             assert!(!self.state.clean, "batch {} was published after the journal was closed", end.index);
             assert!(end.position <= self.room, "batch {} was sealed where no segment is", end.index);
             let len = (end.position.0 - from.position.0) as usize;
-            let pinned = consumer.pin(from.position, len).expect("fewer writes are in flight than pins exist");
+            let pinned =
+                consumer.pin(from.position, len).expect("fewer writes are in flight than pins exist");
             self.lanes.log.submit(DiskOp::Write {
                 tag: end.position.0,
                 file: FileId::Segment(from.position.0 / self.segment_size),
@@ -336,21 +339,22 @@ impl<D: Disk> Journal<D> {
     fn take_votes(&mut self) -> usize {
         let mut taken = 0;
         while let Some(message) = self.votes.peek() {
-            let request = VoteRequest::read_from_bytes(message).expect("the log stage sends vote requests only");
+            let request =
+                VoteRequest::read_from_bytes(message).expect("the log stage sends vote requests only");
             let term = Term(request.term.get());
-            let voted_for = request.voted_for.get().checked_sub(1).map(|node| {
-                NodeId(u32::try_from(node).expect("the log stage names nodes"))
-            });
+            let voted_for = request
+                .voted_for
+                .get()
+                .checked_sub(1)
+                .map(|node| NodeId(u32::try_from(node).expect("the log stage names nodes")));
             assert!(request.number.get() == self.vote + 1, "vote requests are dense");
             assert!(term >= self.state.term, "terms do not go back");
             assert!(
                 term > self.state.term || self.state.voted_for.is_none() || self.state.voted_for == voted_for,
                 "one vote in a term"
             );
-            let floor = Floor {
-                term: Term(request.floor_term.get()),
-                index: BatchIndex(request.floor_index.get()),
-            };
+            let floor =
+                Floor { term: Term(request.floor_term.get()), index: BatchIndex(request.floor_index.get()) };
             self.vote = request.number.get();
             self.state.term = term;
             self.state.voted_for = voted_for;
@@ -416,7 +420,8 @@ impl<D: Disk> Journal<D> {
     fn prepare(&mut self, now: Now) -> bool {
         let wanted = (self.submitted.position.0 / self.segment_size + 1 + AHEAD) * self.segment_size;
         let waits = self.retry_at.is_some_and(|at| now.mono < at);
-        if self.preparing || waits || self.closing || self.room.0 >= wanted || self.lanes.prepare.free() == 0 {
+        if self.preparing || waits || self.closing || self.room.0 >= wanted || self.lanes.prepare.free() == 0
+        {
             return false;
         }
         let file = FileId::Segment(self.room.0 / self.segment_size);
@@ -434,12 +439,14 @@ impl<D: Disk> Journal<D> {
                 self.cursors.room.store(self.room.0);
                 if self.retry_at.take().is_some() {
                     self.metrics.no_room.set(0);
+                    self.cursors.disk_full.store(0);
                     tracing::info!(room = self.room.0, "the disk has room for segments again");
                 }
             }
             Err(DiskError::NoSpace) => {
                 if self.retry_at.replace(now.mono.plus(RETRY)).is_none() {
                     self.metrics.no_room.set(1);
+                    self.cursors.disk_full.store(1);
                     tracing::warn!(
                         bytes = self.segment_size,
                         "no space for a new segment: requests are refused once the prepared ones are full. \
@@ -480,7 +487,8 @@ impl<D: Disk> Journal<D> {
             }
             CutStep::Clear => CutStep::Rewind,
             CutStep::Rewind => {
-                let rewound = self.consumer.as_mut().map_or(Ok(()), |consumer| consumer.rewind(keep.position));
+                let rewound =
+                    self.consumer.as_mut().map_or(Ok(()), |consumer| consumer.rewind(keep.position));
                 match rewound {
                     Ok(()) => {}
                     // Joins again when the log's writer has gone back.
@@ -539,10 +547,13 @@ fn walk(bytes: &[u8], from: Mark) -> Mark {
     while let Ok((header, _)) = BatchHeader::ref_from_prefix(rest) {
         let Some(behind) = rest.get(header.len()..) else { break };
         at = Mark { index: at.index.next(), position: header.end() };
-        assert!(header.index() == at.index && header.len() > 0, "the ring holds the log in order");
+        assert!(header.index() == at.index, "the ring holds the log in order");
         rest = behind;
     }
-    assert!(at.position.0 - from.position.0 == (bytes.len() - rest.len()) as u64, "the ring holds batches in place");
+    assert!(
+        at.position.0 - from.position.0 == (bytes.len() - rest.len()) as u64,
+        "the ring holds batches in place"
+    );
     at
 }
 

@@ -20,5 +20,7 @@ mod verify;
 pub use journal::{Journal, Lanes, Metrics};
 pub use reader::{LogReader, Peek, ReadError};
 pub use recovery::{Damage, Recovered, Recovery, RecoveryError};
-pub use state::{Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, SlotFault, StateFault, read_state};
+pub use state::{
+    Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, SlotFault, StateFault, read_state,
+};
 pub use verify::{Fault, LogEnd, TermStart, Verifier};

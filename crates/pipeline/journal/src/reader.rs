@@ -71,7 +71,8 @@ impl std::error::Error for ReadError {}
 #[derive(Debug, Default)]
 struct Chunk {
     at: Position,
-    /// Bytes of `buffer` that are batches which were written when the read was submitted.
+    /// Bytes of `buffer` that are, by their headers, whole batches which were written when the read was
+    /// submitted. One at least was, so 0 means damage.
     len: usize,
     buffer: Vec<u8>,
 }
@@ -121,7 +122,13 @@ impl<D: Disk> LogReader<D> {
 
     /// A reader that never joins the ring, so that it holds nobody up.
     #[must_use]
-    pub fn segments_only(segment_size: u64, at: Position, next: BatchIndex, cursors: Shared, disk: D) -> Self {
+    pub fn segments_only(
+        segment_size: u64,
+        at: Position,
+        next: BatchIndex,
+        cursors: Shared,
+        disk: D,
+    ) -> Self {
         Self {
             segment_size,
             cursors,
@@ -137,6 +144,11 @@ impl<D: Disk> LogReader<D> {
             stale: false,
             spare: Vec::new(),
         }
+    }
+
+    /// Gives the disk back.
+    pub fn into_disk(self) -> D {
+        self.disk
     }
 
     /// Where the next batch begins.
@@ -241,7 +253,18 @@ impl<D: Disk> LogReader<D> {
     fn load(&mut self) -> Result<bool, ReadError> {
         if !(self.chunk.at..self.chunk.end()).contains(&self.at) {
             match self.ahead.take() {
-                Some(ahead) if ahead.at == self.at && ahead.len > 0 => {
+                Some(ahead) if ahead.at == self.at => {
+                    if ahead.len == 0 {
+                        let fault = match BatchView::parse(&ahead.buffer) {
+                            Err(error) => Fault::Bytes(error),
+                            Ok(batch) => Fault::Follow {
+                                field: "index",
+                                found: batch.header.index().0,
+                                expected: self.next.0,
+                            },
+                        };
+                        return Err(self.damaged(fault));
+                    }
                     self.spare = core::mem::replace(&mut self.chunk, ahead).buffer;
                     self.read(self.chunk.end(), self.after(&self.chunk));
                 }
@@ -300,23 +323,22 @@ impl<D: Disk> LogReader<D> {
         }
         let Some(done) = self.disk.poll() else { return Ok(()) };
         let (at, written) = self.reading.take().expect("a read is in flight");
-        let DiskOp::Read { buffer, .. } = done.op else { unreachable!("only reads are submitted") };
+        let DiskOp::Read { mut buffer, .. } = done.op else { unreachable!("only reads are submitted") };
         if core::mem::take(&mut self.stale) {
             self.spare = buffer;
             return Ok(());
         }
         let (segment, offset) = (at.0 / self.segment_size, at.0 % self.segment_size);
         let moved = done.result.map_err(|error| ReadError::Disk { segment, offset, error })?;
+        buffer.truncate(moved);
         let mut len = 0;
         // Behind what was written then, a batch may be half there.
-        while let Ok(header) = BatchHeader::parse(&buffer[len..moved]) {
+        while let Ok(header) = BatchHeader::parse(&buffer[len..]) {
             if header.index() > written || header.len() > moved - len {
                 break;
             }
             len += header.len();
         }
-        // The journal has written a whole batch there, so whatever stands there is judged as one.
-        let len = if len == 0 { moved } else { len };
         self.ahead = Some(Chunk { at, len, buffer });
         Ok(())
     }

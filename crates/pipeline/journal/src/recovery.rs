@@ -13,10 +13,10 @@ use crate::state::{Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, Slo
 use crate::verify::{Fault, LogEnd, TermStart, Verifier, whole_batches};
 use core::fmt;
 use core::task::Poll;
-use std::collections::VecDeque;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
 use ordain_types::batch::{BATCH_ALIGN, BatchError, BatchHeader, BatchKind};
 use ordain_types::{BatchIndex, Boot, ClusterFacts, ClusterId, Position};
+use std::collections::VecDeque;
 
 /// Bytes read at once: many times the longest batch, so that little is read twice, and little enough for
 /// a step to be short and the bytes to be in the cache when they are checked.
@@ -150,7 +150,10 @@ impl fmt::Display for RecoveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Disk { doing, error } => {
-                write!(f, "{doing} failed: {error}. Check the disk and the directory's permissions, then start again")
+                write!(
+                    f,
+                    "{doing} failed: {error}. Check the disk and the directory's permissions, then start again"
+                )
             }
             Self::StateMissing { segments } => write!(
                 f,
@@ -220,17 +223,27 @@ enum Phase {
     /// The log ends; a read ahead is still to come back.
     Drain,
     /// Looking at what stands behind the end.
-    Tail { at: Position },
+    Tail {
+        at: Position,
+    },
     /// Storing the end, that is, what is going to be cut.
     Decide,
     /// Reading what stands between watermark and end...
-    Copy { at: Position },
+    Copy {
+        at: Position,
+    },
     /// ... and writing it once more.
-    CopyBack { at: Position },
+    CopyBack {
+        at: Position,
+    },
     /// Zeroing what stands behind the end.
-    Zero { at: Position },
+    Zero {
+        at: Position,
+    },
     /// Removing stale segments, the last one first.
-    Remove { number: u64 },
+    Remove {
+        number: u64,
+    },
     Sync,
     Store,
     Done,
@@ -395,7 +408,8 @@ impl<D: Disk> Recovery<D> {
                 Ok(())
             }
             (phase, op) => {
-                if let DiskOp::Write { bytes: IoBytes::Owned(buffer), .. } | DiskOp::Read { buffer, .. } = op {
+                if let DiskOp::Write { bytes: IoBytes::Owned(buffer), .. } | DiskOp::Read { buffer, .. } = op
+                {
                     self.buffers.push(buffer);
                 }
                 if self.in_flight == 0 {
@@ -617,7 +631,8 @@ impl<D: Disk> Recovery<D> {
                 unsynced => (header.index().0 - 1).saturating_sub(u64::from(unsynced)),
             };
             if synced > end.index.0 {
-                let fault = self.fault.expect("a decided cut aside, only a fault ends a log before its bytes do");
+                let fault =
+                    self.fault.expect("a decided cut aside, only a fault ends a log before its bytes do");
                 return Err(self.damage(fault, Some(header.index())));
             }
         }

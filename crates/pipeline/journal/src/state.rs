@@ -176,7 +176,9 @@ impl NodeState {
         let fixed = Slot {
             magic: MAGIC.into(),
             version: VERSION,
-            flags: flag(self.clean, CLEAN) | flag(self.cut.is_some(), CUT) | flag(self.floor.is_some(), FLOOR),
+            flags: flag(self.clean, CLEAN)
+                | flag(self.cut.is_some(), CUT)
+                | flag(self.floor.is_some(), FLOOR),
             lineage: self.lineage.0.into(),
             generation: generation.into(),
             cluster: self.cluster.0,
@@ -241,8 +243,10 @@ impl NodeState {
             clean: slot.flags & CLEAN != 0,
             watermark,
             cut,
-            floor: (slot.flags & FLOOR != 0)
-                .then(|| Floor { term: Term(slot.floor_term.get()), index: BatchIndex(slot.floor_index.get()) }),
+            floor: (slot.flags & FLOOR != 0).then(|| Floor {
+                term: Term(slot.floor_term.get()),
+                index: BatchIndex(slot.floor_index.get()),
+            }),
             lineage: Lineage(slot.lineage.get()),
         };
         Ok((slot.generation.get(), state))
@@ -280,7 +284,9 @@ pub fn read_state(file: &[u8]) -> Result<NodeState, StateFault> {
 }
 
 pub(crate) fn read_slots(file: &[u8]) -> Result<(NodeState, Slots), StateFault> {
-    let slot = |number: usize| NodeState::decode(file.get(number * SLOT_LEN..).unwrap_or(&[]).get(..SLOT_LEN).unwrap_or(&[]));
+    let slot = |number: usize| {
+        NodeState::decode(file.get(number * SLOT_LEN..).unwrap_or(&[]).get(..SLOT_LEN).unwrap_or(&[]))
+    };
     let found = |newest: usize, (generation, state)| Ok((state, Slots { generation, newest }));
     match (slot(0), slot(1)) {
         (Err(SlotFault::Version(version)), other) | (other, Err(SlotFault::Version(version))) => {

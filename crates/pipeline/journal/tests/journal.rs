@@ -46,7 +46,8 @@ fn what_is_found_waiting_is_written_at_once_up_to_the_end_of_the_segment() {
     node.publish(&batches);
     node.settle();
     let history = world.lock().history.clone();
-    let log: Vec<_> = history.iter().filter(|line| !line.contains("create") && !line.contains("State")).collect();
+    let log: Vec<_> =
+        history.iter().filter(|line| !line.contains("create") && !line.contains("State")).collect();
     assert_eq!(log, ["write 0", "sync 0", "write 1", "sync 1"]);
     assert_eq!(node.cursors.written.load(), node.maker.end.index.0);
     assert_eq!(node.cursors.durable.load(), node.maker.end.index.0);
@@ -182,6 +183,18 @@ fn durability_is_reported_at_most_w_beyond_the_stored_watermark() {
     node.rest();
     assert_eq!(node.journal.state().watermark.index, end.index);
     assert_eq!(node.journal.next_deadline(), None, "nothing is left to do");
+    // The node state's disk hangs: the log is synced on, and reported up to W.
+    world.lock().stalled = true;
+    for _ in 0..2 * facts.unsynced_max {
+        node.data(1);
+        node.settle();
+    }
+    assert_eq!(node.cursors.written.load(), node.maker.end.index.0);
+    assert_eq!(node.cursors.durable.load(), end.index.0 + facts.unsynced_max);
+    world.lock().stalled = false;
+    node.rest();
+    assert_eq!(node.cursors.durable.load(), node.maker.end.index.0);
+    assert_eq!(node.cursors.watermark.load(), node.maker.end.index.0);
 }
 
 #[test]

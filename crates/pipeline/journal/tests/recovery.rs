@@ -84,6 +84,41 @@ fn a_killed_node_is_clean_and_a_node_without_power_is_dirty() {
 }
 
 #[test]
+fn a_damaged_slot_does_not_make_a_dirty_node_clean() {
+    let (world, facts) = (World::default(), facts(3));
+    let mut node = Node::start(&world, &facts);
+    node.data(2);
+    node.close();
+    let mut node = Node::start(&world, &facts);
+    node.data(1);
+    for slot in 0..2 {
+        let world = world.after_power_loss(|_| false);
+        world.lock().files.get_mut(&FileId::NodeState).unwrap().durable[slot * 4096] ^= 1;
+        let recovered = recover(&world, &facts, 2).unwrap();
+        assert_eq!((recovered.was_clean, recovered.state.boot.0), (false, 3), "slot {slot}");
+    }
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_page_cache_becomes_durable() {
+    let facts = facts(1);
+    let world = World::default();
+    let mut node = Node::start(&world, &facts);
+    node.data(2);
+    node.rest();
+    let batches: Vec<_> = [3, 2, 3].into_iter().flat_map(|units| node.maker.units(units)).collect();
+    for batch in batches {
+        let at = BatchHeader::parse(&batch).unwrap().position().0;
+        let mut state = world.lock();
+        let file = state.files.get_mut(&FileId::Segment(at / SEGMENT)).unwrap();
+        file.forgotten.push(((at % SEGMENT) as usize, batch));
+    }
+    assert_eq!(recover(&world, &facts, 1).unwrap().end, node.maker.end);
+    let recovered = recover(&world.after_power_loss(|_| false), &facts, 2).unwrap();
+    assert_eq!(recovered.end, node.maker.end, "the watermark says that it is on disk");
+}
+
+#[test]
 fn a_journal_cut_at_every_byte() {
     let facts = facts(3);
     let (world, maker, marked) = journal(&facts);
@@ -205,7 +240,8 @@ fn an_unsynced_tail_may_be_lost_in_any_order() {
         for kept in 0..1_u32 << sectors {
             let world = world.after_power_loss(|sector| kept >> sector & 1 == 1);
             let expected = whole(&node.maker.ends, &world.log(), &original);
-            let recovered = recover(&world, &facts, 2).unwrap_or_else(|error| panic!("kept {kept:b}: {error}"));
+            let recovered =
+                recover(&world, &facts, 2).unwrap_or_else(|error| panic!("kept {kept:b}: {error}"));
             assert_eq!(recovered.end, expected, "kept {kept:b}");
             assert!(recovered.end.index >= synced.index);
             let behind = &world.log()[expected.position.0 as usize..];
@@ -264,17 +300,17 @@ fn what_a_client_writes_is_no_proof() {
     node.rest();
     // A payload that holds, at its proper place in the log, the header of a later batch.
     let mut later = node.maker.clone();
-    later.units(2);
+    later.units(1);
     later.durable = later.end.index;
     let forged = later.units(1).pop().unwrap();
-    let batches = node.maker.data(&[&forged]);
+    let batches = node.maker.data(&[&[&forged[..], &[1; 100]].concat()]);
     assert_eq!(batches.len(), 1);
     node.publish(&batches);
     node.world.lock().budget = Some(1);
     node.settle();
     // The header of the batch survived, a sector of its body did not.
-    let sectors = world.unsynced_sectors();
-    for kept in 0..1_u32 << sectors {
+    assert_eq!(world.unsynced_sectors(), 3);
+    for kept in 0..1_u32 << 3 {
         let world = world.after_power_loss(|sector| kept >> sector & 1 == 1);
         let recovered = recover(&world, &facts, 2);
         let has_header = kept & 1 == 1;
@@ -305,21 +341,20 @@ fn directories_that_are_not_whole_are_refused_each_with_its_reason() {
     check(&remove(FileId::Segment(0)), &|e| *e == RecoveryError::MissingSegment { number: 0 });
     check(&remove(FileId::Segment(1)), &|e| *e == RecoveryError::MissingSegment { number: 1 });
     check(
-        &|world| world.lock().files.retain(|file, _| *file <= FileId::Segment(0) || *file == FileId::NodeState),
+        &|world| {
+            world.lock().files.retain(|file, _| *file <= FileId::Segment(0) || *file == FileId::NodeState)
+        },
         &|e| *e == RecoveryError::MissingSegment { number: 1 },
     );
-    check(
-        &|world| world.lock().files.get_mut(&FileId::Segment(1)).unwrap().durable.truncate(1000),
-        &|e| *e == RecoveryError::FileSize { number: 1, found: 1000, expected: SEGMENT },
-    );
-    check(
-        &|world| world.lock().files.get_mut(&FileId::NodeState).unwrap().durable.fill(1),
-        &|e| matches!(e, RecoveryError::State(_)),
-    );
-    check(
-        &|world| world.lock().files.get_mut(&FileId::NodeState).unwrap().durable.fill(0),
-        &|e| matches!(e, RecoveryError::State(_)),
-    );
+    check(&|world| world.lock().files.get_mut(&FileId::Segment(1)).unwrap().durable.truncate(1000), &|e| {
+        *e == RecoveryError::FileSize { number: 1, found: 1000, expected: SEGMENT }
+    });
+    check(&|world| world.lock().files.get_mut(&FileId::NodeState).unwrap().durable.fill(1), &|e| {
+        matches!(e, RecoveryError::State(_))
+    });
+    check(&|world| world.lock().files.get_mut(&FileId::NodeState).unwrap().durable.fill(0), &|e| {
+        matches!(e, RecoveryError::State(_))
+    });
     // A segment of another cluster in place of the second one.
     let other = ClusterFacts { cluster: ClusterId([8; 16]), ..facts.clone() };
     let (foreign, ..) = journal(&other);

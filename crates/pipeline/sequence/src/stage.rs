@@ -62,6 +62,9 @@ pub trait Archive: Send {
         first: BatchIndex,
         bytes_max: usize,
     ) -> Result<Option<(&[u8], BatchIndex)>, Fatal>;
+
+    /// Everything behind batch `keep` was cut off the log.
+    fn cut(&mut self, keep: BatchIndex);
 }
 
 #[derive(Debug)]
@@ -314,6 +317,7 @@ impl<P: Peers> Log<P> {
         if self.shared.cut.is_done() && self.writer.cut(keep) {
             self.shared.cut.finish();
             self.cutting = None;
+            self.archive.cut(keep.index);
             self.told = keep.index;
             for progress in &mut self.progress {
                 *progress = (*progress).min(keep.index.0);

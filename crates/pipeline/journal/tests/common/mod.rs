@@ -36,6 +36,8 @@ pub fn facts(voters: u32) -> ClusterFacts {
 #[derive(Clone, Debug, Default)]
 pub struct File {
     pub durable: Vec<u8>,
+    /// What a failed sync left in the page cache, counted as clean: read, and never written to the disk.
+    pub forgotten: Vec<(usize, Vec<u8>)>,
     /// Written and not synced, in order.
     pub unsynced: Vec<(usize, Vec<u8>)>,
 }
@@ -43,7 +45,7 @@ pub struct File {
 impl File {
     pub fn view(&self) -> Vec<u8> {
         let mut bytes = self.durable.clone();
-        for (at, piece) in &self.unsynced {
+        for (at, piece) in self.forgotten.iter().chain(&self.unsynced) {
             let end = at + piece.len();
             if bytes.len() < end {
                 bytes.resize(end, 0);
@@ -75,6 +77,8 @@ pub struct State {
     pub files: BTreeMap<FileId, File>,
     /// Operations that will still be carried out; then everything stands still.
     pub budget: Option<usize>,
+    /// Operations on the node state wait for ever.
+    pub stalled: bool,
     /// Carried out, as text, for tests that look at the order.
     pub history: Vec<String>,
     hook: Option<Hook>,
@@ -120,6 +124,7 @@ impl World {
         let copy = self.copy();
         let mut number = 0;
         for file in copy.lock().files.values_mut() {
+            file.forgotten.clear();
             file.unsynced = file.sectors();
             file.unsynced.retain(|_| {
                 number += 1;
@@ -179,7 +184,7 @@ impl State {
             DiskOp::Read { file, offset, buffer, .. } => {
                 let entry = self.files.get(file).ok_or(DiskError::NotFound)?;
                 let view;
-                let bytes = match entry.unsynced.is_empty() {
+                let bytes = match entry.unsynced.is_empty() && entry.forgotten.is_empty() {
                     true => &entry.durable,
                     false => {
                         view = entry.view();
@@ -194,7 +199,7 @@ impl State {
             DiskOp::Create { file, size, .. } => {
                 self.history.push(format!("create {}", name(file)));
                 let durable = vec![0; *size as usize];
-                self.files.insert(*file, File { durable, unsynced: Vec::new() });
+                self.files.insert(*file, File { durable, ..File::default() });
                 Ok(0)
             }
             DiskOp::Remove { file, .. } => {
@@ -222,7 +227,8 @@ impl Disk for Lane {
 
     fn poll(&mut self) -> Option<DiskDone> {
         let mut state = self.world.lock();
-        if self.queue.is_empty() {
+        let is_state = |op: &DiskOp| matches!(op, DiskOp::Write { file, .. } | DiskOp::Sync { file, .. } if *file == FileId::NodeState);
+        if self.queue.is_empty() || state.stalled && is_state(&self.queue[0]) {
             return None;
         }
         match &mut state.budget {
@@ -274,7 +280,7 @@ impl Maker {
     fn seal(&mut self, kind: BatchKind, count: u16, mut bytes: Vec<u8>) -> Vec<u8> {
         let end = self.end;
         let (index, term) = (end.index.next(), self.term);
-        let unsynced = u16::try_from(end.index.0 - self.durable.0).unwrap();
+        let unsynced = u16::try_from(end.index.0 - self.durable.0).unwrap_or(u16::MAX);
         let time = Nanos(end.time.0 + 1);
         let (position, first_seq, previous) = (end.position, end.next_seq, end.chain);
         batch::seal(
@@ -385,19 +391,7 @@ impl Node {
         let maker = Maker::new(facts, recovered.end);
         let world = world.clone();
         let now = Now { mono: Nanos(1), wall: Nanos(1) };
-        Ok(Self {
-            world,
-            maker,
-            producer,
-            ring,
-            journal,
-            votes,
-            vote: 0,
-            cursors,
-            recovered,
-            metrics,
-            now,
-        })
+        Ok(Self { world, maker, producer, ring, journal, votes, vote: 0, cursors, recovered, metrics, now })
     }
 
     pub fn publish(&mut self, batches: &[Vec<u8>]) {

@@ -1,0 +1,123 @@
+//! A node of an application: [`run`] is what an author calls.
+
+use crate::clock;
+use crate::config::{ServerConfig, Validated};
+use crate::keys;
+use crate::server::{Hooks, Ports, ServerError, serve};
+use core::task::Poll;
+use ordain_agent::peer::NoPeers;
+use ordain_agent::{Agent, Fatal};
+use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
+use ordain_node::gateway::GatewayConfig;
+use ordain_node::journal::{Lanes, OsBoot};
+use ordain_node::{AGENTS, App, Boot, NodeConfig};
+use ordain_types::frame::KeyBody;
+use ordain_types::{Nanos, NodeId};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Operations in flight on the log's lane: a write and a sync each, and writes that arrive meanwhile.
+const LOG_LANE: usize = 32;
+/// Bytes between gateway and log: about 8,000 orders, a few milliseconds at full rate.
+const REQUEST_RING: usize = 1 << 20;
+/// Bytes between log and apply for questions.
+const QUESTION_RING: usize = 1 << 18;
+/// Bytes between apply and gateway: what may wait for its copies, half a second at full rate.
+const DELIVERY_RING: usize = 1 << 26;
+
+/// Runs a node of an application until it is stopped or fails. `hooks` tell a program around it where the
+/// node listens and let it stop the node; most pass `None`.
+///
+/// # Errors
+/// [`ServerError`], whose text says what happened and what to do. The journal is kept in every case.
+pub fn run<F, D, E>(
+    config: ServerConfig,
+    factory: F,
+    decoder: D,
+    encoder: E,
+    hooks: Option<Hooks>,
+) -> Result<(), ServerError>
+where
+    F: AppFactory,
+    D: RequestDecoder<F::App>,
+    E: ResponseEncoder<F::App>,
+{
+    let config = config.validate().map_err(ServerError::Config)?;
+    let app = App { factory: Arc::new(factory), decoder, encoder };
+    serve(&config, &AGENTS, |ports| build(&config, ports, app), hooks)
+}
+
+fn build<F, D, E>(config: &Validated, host: Ports, app: App<F, D, E>) -> Result<Vec<Box<dyn Agent>>, Fatal>
+where
+    F: AppFactory,
+    D: RequestDecoder<F::App>,
+    E: ResponseEncoder<F::App>,
+{
+    let facts = host.facts.clone();
+    if facts.voters > 1 {
+        return Err(Fatal::new(
+            format!("this data directory belongs to a cluster of {} nodes", facts.voters),
+            "This build runs one node; its consensus runs in simulation only. Create the cluster with voters = 1",
+        ));
+    }
+    let (node, operator) = keys::of_directory(host.dir().path())
+        .map_err(|error| Fatal::new("the node has no keys", error.to_string()))?;
+    let random = || keys::random().map_err(|error| Fatal::new("the node cannot start", error.to_string()));
+    let seed = u64::from_le_bytes(random()?[..8].try_into().expect("eight of 32 bytes"));
+    let gateway =
+        GatewayConfig { connections_max: config.net.connections_max, ..GatewayConfig::new(node, random()?) };
+    let node_config = NodeConfig {
+        id: host.node,
+        voters: (0..facts.voters).map(NodeId).collect(),
+        ring_size: host.ring_size as usize,
+        request_ring: REQUEST_RING,
+        question_ring: QUESTION_RING,
+        delivery_ring: DELIVERY_RING,
+        os_boot: OsBoot(host.os_boot),
+        election_timeout: Nanos::from_millis(150),
+        heartbeat: Nanos::from_millis(30),
+        seed,
+        keys: vec![KeyBody {
+            key: operator.public().0,
+            permissions: permission::ALL.into(),
+            reserved: [0; 4],
+        }],
+        gateway,
+        facts,
+    };
+    let (recovery, bell) = host.startup_lane(2)?;
+    let ports = ordain_node::Ports {
+        journal: Lanes {
+            log: host.lane("journal", "log", LOG_LANE)?,
+            state: host.lane("journal", "state", 2)?,
+            prepare: host.lane("journal", "prepare", 1)?,
+        },
+        replay: host.lane("apply", "replay", 2)?,
+        recovery,
+        peers: NoPeers,
+        net: host.net,
+    };
+    let mut boot = Boot::new(node_config, ports, app, host.registry, host.cursors);
+    loop {
+        match boot.step(clock::now()) {
+            Poll::Ready(Ok(node)) => {
+                let found = &node.recovered;
+                tracing::info!(
+                    batches = found.batches,
+                    records = found.records,
+                    clean = found.was_clean,
+                    cut_bytes = found.cut_bytes,
+                    "journal recovered"
+                );
+                return Ok(node.agents);
+            }
+            Poll::Ready(Err(fatal)) => return Err(fatal),
+            Poll::Pending if host.stop.asked() > 0 => {
+                return Err(Fatal::new("the node was stopped while it recovered", "Start it again"));
+            }
+            Poll::Pending => {
+                bell.wait(Duration::from_micros(100));
+            }
+        }
+    }
+}

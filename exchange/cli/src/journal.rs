@@ -1,0 +1,248 @@
+//! `ordain journal verify|inspect|dump`: a data directory read at rest.
+
+use crate::error::{CliError, OrNext, Result};
+use clap::{Args, Subcommand};
+use ordain_journal::audit::{self, Receipt, Report, SegmentSource, Verdict};
+use ordain_journal::{Mark, NodeState, read_state};
+use ordain_types::batch::BatchView;
+use ordain_types::{Chain, Seq};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Check every checksum and the hash chain, and receipts against it
+    Verify(Verify),
+    /// Summarise segments, node state and the end of the log
+    Inspect(Directory),
+    /// Print batches and records, one a line
+    Dump(Dump),
+}
+
+#[derive(Debug, Args)]
+pub struct Directory {
+    /// Data directory of a node
+    dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Data directory of a node
+    dir: PathBuf,
+    /// A receipt to check, SEQ:CHAIN with the chain value in hexadecimal; may be repeated
+    #[arg(long, value_parser = receipt)]
+    receipt: Vec<Receipt>,
+}
+
+#[derive(Debug, Args)]
+pub struct Dump {
+    /// Data directory of a node
+    dir: PathBuf,
+    /// First record to print
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Last record to print
+    #[arg(long, default_value_t = u64::MAX)]
+    to: u64,
+}
+
+fn receipt(text: &str) -> std::result::Result<Receipt, String> {
+    let (seq, digits) = text.split_once(':').ok_or("a receipt is SEQ:CHAIN")?;
+    let seq = seq.parse().map_err(|_| format!("`{seq}` is no record number"))?;
+    let mut chain = [0; 32];
+    if digits.len() != 64 || !digits.is_ascii() {
+        return Err("a chain value has 64 hexadecimal digits".to_owned());
+    }
+    for (byte, at) in chain.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&digits[at..at + 2], 16).map_err(|error| error.to_string())?;
+    }
+    Ok(Receipt { seq: Seq(seq), chain: Chain(chain) })
+}
+
+/// The segments of a directory on this machine.
+pub struct Files {
+    dir: PathBuf,
+}
+
+impl Files {
+    pub fn open(dir: &Path) -> Result<Self> {
+        if dir.is_dir() {
+            Ok(Self { dir: dir.to_owned() })
+        } else {
+            Err(CliError::new(
+                format!("{} is no directory", dir.display()),
+                "Give the data directory of a node: the one that `ordain node --data` names, ./ordain-data by default.",
+            ))
+        }
+    }
+
+    fn path(&self, segment: u64) -> PathBuf {
+        self.dir.join(ordain_host::disk::file_name(ordain_agent::disk::FileId::Segment(segment)))
+    }
+
+    /// The node state, if the directory has a whole one.
+    pub fn state(&self) -> Option<NodeState> {
+        let name = ordain_host::disk::file_name(ordain_agent::disk::FileId::NodeState);
+        read_state(&std::fs::read(self.dir.join(name)).ok()?).ok()
+    }
+}
+
+impl SegmentSource for Files {
+    fn segments(&self) -> std::result::Result<Vec<(u64, u64)>, String> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(|error| error.to_string())? {
+            let entry = entry.map_err(|error| error.to_string())?;
+            let name = entry.file_name();
+            if let Some(ordain_agent::disk::FileId::Segment(number)) =
+                name.to_str().and_then(ordain_host::disk::file_id)
+            {
+                found.push((number, entry.metadata().map_err(|error| error.to_string())?.len()));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn read_at(&self, segment: u64, offset: u64, buffer: &mut [u8]) -> std::result::Result<usize, String> {
+        let file = File::open(self.path(segment)).map_err(|error| error.to_string())?;
+        let mut done = 0;
+        while done < buffer.len() {
+            match file.read_at(&mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(moved) => done += moved,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Reads a whole journal, showing each batch to `visit`.
+pub fn read(
+    files: &Files,
+    watermark: Option<Mark>,
+    receipts: &[Receipt],
+    visit: &mut dyn FnMut(&BatchView<'_>),
+) -> Result<Report> {
+    audit::verify(files, watermark, receipts, &mut |batch, _| visit(batch)).or_next(
+        "the journal cannot be read",
+        "Check the directory; restore what is missing from a peer or a backup.",
+    )
+}
+
+pub fn run(command: &JournalCommand) -> Result<ExitCode> {
+    match command {
+        JournalCommand::Verify(verify) => run_verify(verify),
+        JournalCommand::Inspect(directory) => inspect(&directory.dir),
+        JournalCommand::Dump(dump) => run_dump(dump),
+    }
+}
+
+fn run_verify(verify: &Verify) -> Result<ExitCode> {
+    let files = Files::open(&verify.dir)?;
+    let watermark = files.state().map(|state| state.watermark);
+    let report = read(&files, watermark, &verify.receipt, &mut |_| {})?;
+    println!(
+        "{} batches, {} records in {} segments are whole; the chain ends with {}",
+        report.end.index,
+        report.end.next_seq.0 - 1,
+        report.segments.len(),
+        report.end.chain
+    );
+    for (receipt, verdict) in verify.receipt.iter().zip(&report.verdicts) {
+        match verdict {
+            Verdict::Holds(batch) => println!("receipt of record {}: holds, batch {batch}", receipt.seq),
+            Verdict::Differs { index, found } => {
+                println!("receipt of record {}: DIFFERS, batch {index} has {found}", receipt.seq);
+            }
+            Verdict::NotReached => println!("receipt of record {}: NOT REACHED by this journal", receipt.seq),
+        }
+    }
+    if report.is_good() {
+        println!("good");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(stop) = report.stop {
+        println!("segment {} offset {}: {}", stop.segment, stop.offset, stop.fault);
+    }
+    if let Some(watermark) = report.watermark.filter(|watermark| report.end.index < *watermark) {
+        println!("the node state says that batch {watermark} was synced, and it is not there");
+    }
+    println!("NOT GOOD");
+    Ok(ExitCode::FAILURE)
+}
+
+fn inspect(dir: &Path) -> Result<ExitCode> {
+    let files = Files::open(dir)?;
+    let state = files.state();
+    let report = read(&files, state.as_ref().map(|state| state.watermark), &[], &mut |_| {})?;
+    println!("cluster    {}", report.cluster);
+    match &state {
+        Some(state) => {
+            println!(
+                "node       term {}, acknowledged term {}, start {}, {}",
+                state.term,
+                state.ack_term,
+                state.boot,
+                if state.clean { "stopped clean" } else { "running or not stopped clean" }
+            );
+            println!("watermark  batch {}, position {}", state.watermark.index, state.watermark.position);
+        }
+        None => println!("node       no readable node state"),
+    }
+    println!(
+        "log        {} batches, {} records, {} bytes, last term {}",
+        report.end.index,
+        report.end.next_seq.0 - 1,
+        report.end.position,
+        report.end.term
+    );
+    println!("chain      {}", report.end.chain);
+    for segment in &report.segments {
+        println!(
+            "segment {:>4}  {:>9} batches {:>11} records {:>12} bytes",
+            segment.number, segment.batches, segment.records, segment.bytes
+        );
+    }
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_dump(dump: &Dump) -> Result<ExitCode> {
+    let files = Files::open(&dump.dir)?;
+    let report = read(&files, None, &[], &mut |batch| {
+        let header = batch.header;
+        if header.next_seq().0 <= dump.from || header.first_seq().0 > dump.to {
+            return;
+        }
+        println!(
+            "batch {} {:?} term {} position {} length {} records {} time {} unsynced {}",
+            header.index(),
+            header.kind(),
+            header.term(),
+            header.position(),
+            header.len(),
+            header.count.get(),
+            header.time(),
+            header.unsynced.get(),
+        );
+        for (seq, record) in
+            batch.records().flatten().filter(|(seq, _)| (dump.from..=dump.to).contains(&seq.0))
+        {
+            let kind = record.header.kind().expect("a whole record has a kind");
+            let payload: String = record.payload.iter().map(|byte| format!("{byte:02x}")).collect();
+            println!(
+                "  record {seq} {kind:?} session {} number {} open-span {} key {} permissions {:#x} schema {} {payload}",
+                record.header.session(),
+                record.header.number(),
+                record.header.open_span.get(),
+                record.header.key(),
+                record.header.permissions.get(),
+                record.header.schema,
+            );
+        }
+    })?;
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

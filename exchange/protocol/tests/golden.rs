@@ -1,0 +1,358 @@
+//! Every message's bytes, pinned. A change here is a change of `docs/format/exchange.md` and of the schema.
+
+use ordain_exchange_protocol::*;
+use proptest::prelude::*;
+use zerocopy::Immutable;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `expected` may hold spaces.
+fn check(message: &(impl IntoBytes + Immutable), expected: &str) {
+    assert_eq!(hex(message.as_bytes()), expected.replace(' ', ""));
+}
+
+fn definition() -> Definition {
+    let mut symbol = [0; 16];
+    symbol[..7].copy_from_slice(b"BTC-EUR");
+    Definition {
+        instrument: 1.into(),
+        price_decimals: 2,
+        quantity_decimals: 3,
+        reserved: [Zero::Zero; 2],
+        symbol,
+        base: 2.into(),
+        quote: 3.into(),
+        quote_per_tick_lot: 4.into(),
+        base_per_lot: 5.into(),
+        min_quantity: 6.into(),
+        max_quantity: 7.into(),
+        min_notional: 8.into(),
+        max_price: 9.into(),
+        collar: 10.into(),
+        maker_ppm: (-1).into(),
+        taker_ppm: 12.into(),
+        tick: 13.into(),
+        lot: 14.into(),
+    }
+}
+
+const DEFINITION: &str = "01000000 02 03 0000 4254432d455552000000000000000000 02000000 03000000 \
+    0400000000000000 0500000000000000 0600000000000000 0700000000000000 0800000000000000 \
+    0900000000000000 0a00000000000000 ffffffff 0c000000 0d000000 0e000000";
+
+#[test]
+fn requests() {
+    check(&CreateInstrument::new(definition()), &format!("0101 000000000000 {DEFINITION}"));
+    check(&CreateAccount::new(0x0102_0304), "0201 0000 04030201");
+    check(&Grant::new(GrantAction::Revoke, 1, 2), "0301 02 00 01000000 02000000 00000000");
+    check(
+        &Transfer::deposit(1, 2, 3, 4),
+        "0401 0000 01000000 02000000 00000000 0300000000000000 0400000000000000",
+    );
+    check(
+        &Transfer::withdraw(1, 2, 3, 4),
+        "0501 0000 01000000 02000000 00000000 0300000000000000 0400000000000000",
+    );
+    check(
+        &NewOrder::limit(1, 2, 3, Side::Sell, 4, 5).post_only(),
+        "0601 02 01 01 01 0000 01000000 02000000 0300000000000000 0400000000000000 0500000000000000",
+    );
+    check(
+        &NewOrder::market(1, 2, 3, Side::Buy, 5).lasting(TimeInForce::Fok),
+        "0601 01 02 03 00 0000 01000000 02000000 0300000000000000 0000000000000000 0500000000000000",
+    );
+    check(&Cancel::new(1, OrderRef::Id(2)), "0701 0000 01000000 0200000000000000 0000000000000000");
+    check(
+        &Amend::new(1, OrderRef::Client(2), -3, 4),
+        "0801 0000 01000000 0000000000000000 0200000000000000 fdffffffffffffff 0400000000000000",
+    );
+    check(&MassCancel::new(1, 2, Sides::Buy), "0901 01 00 01000000 02000000 00000000");
+}
+
+#[test]
+fn replies() {
+    check(
+        &OrderReply {
+            tag: OrderReply::TAG,
+            schema: Schema::V1,
+            code: Reject::to_wire(Some(Reject::InsufficientFunds)),
+            state: OrderState::Cancelled,
+            reason: Reason::Budget,
+            reserved: [Zero::Zero; 2],
+            instrument: 1.into(),
+            account: 2.into(),
+            order_id: 3.into(),
+            client_order_id: 4.into(),
+            cumulative: 5.into(),
+            remaining: 6.into(),
+            cancelled: 7.into(),
+            fills: 8.into(),
+            fee_currency: 9.into(),
+            notional: 10.into(),
+            fee: (-1).into(),
+            seq: 12.into(),
+            time: 13.into(),
+        },
+        "8101 1800 03 04 0000 01000000 02000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 0700000000000000 08000000 09000000 0a00000000000000 ffffffffffffffff \
+         0c00000000000000 0d00000000000000",
+    );
+    check(
+        &MassCancelReply {
+            tag: MassCancelReply::TAG,
+            schema: Schema::V1,
+            code: U16::ZERO,
+            account: 1.into(),
+            cancelled: 2.into(),
+            seq: 3.into(),
+            time: 4.into(),
+        },
+        "8201 0000 01000000 0200000000000000 0300000000000000 0400000000000000",
+    );
+    check(
+        &AdminReply {
+            tag: AdminReply::TAG,
+            schema: Schema::V1,
+            code: U16::ZERO,
+            subject: 1.into(),
+            seq: 2.into(),
+            time: 3.into(),
+        },
+        "8301 0000 01000000 0200000000000000 0300000000000000",
+    );
+    check(
+        &TransferReply {
+            tag: TransferReply::TAG,
+            schema: Schema::V1,
+            code: U16::ZERO,
+            account: 1.into(),
+            currency: 2.into(),
+            reserved: [Zero::Zero; 4],
+            transaction: 3.into(),
+            amount: 4.into(),
+            free: 5.into(),
+            seq: 6.into(),
+            time: 7.into(),
+        },
+        "8401 0000 01000000 02000000 00000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 0700000000000000",
+    );
+}
+
+#[test]
+fn outputs() {
+    check(
+        &FillReport {
+            tag: FillReport::TAG,
+            schema: Schema::V1,
+            reason: Reason::Fill,
+            side: Side::Sell,
+            aggressor: Flag::Yes,
+            state: OrderState::Filled,
+            reserved: [Zero::Zero; 2],
+            account: 1.into(),
+            instrument: 2.into(),
+            order_id: 3.into(),
+            client_order_id: 4.into(),
+            cumulative: 5.into(),
+            remaining: 6.into(),
+            price: 7.into(),
+            quantity: 8.into(),
+            seq: 9.into(),
+            time: 10.into(),
+            index: 11.into(),
+            fee_currency: 12.into(),
+            fee: (-1).into(),
+        },
+        "c101 01 02 01 02 0000 01000000 02000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 0700000000000000 0800000000000000 0900000000000000 0a00000000000000 \
+         0b000000 0c000000 ffffffffffffffff",
+    );
+    check(
+        &CancelReport {
+            tag: CancelReport::TAG,
+            schema: Schema::V1,
+            reason: Reason::MassCancelled,
+            side: Side::Buy,
+            reserved: [Zero::Zero; 4],
+            account: 1.into(),
+            instrument: 2.into(),
+            order_id: 3.into(),
+            client_order_id: 4.into(),
+            cumulative: 5.into(),
+            cancelled: 6.into(),
+            price: 7.into(),
+            seq: 8.into(),
+            time: 9.into(),
+        },
+        "c201 06 01 00000000 01000000 02000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 0700000000000000 0800000000000000 0900000000000000",
+    );
+    check(
+        &TradeReport {
+            tag: TradeReport::TAG,
+            schema: Schema::V1,
+            side: Side::Sell,
+            reserved: Zero::Zero,
+            instrument: 1.into(),
+            price: 2.into(),
+            quantity: 3.into(),
+            seq: 4.into(),
+            time: 5.into(),
+            index: 6.into(),
+            reserved2: [Zero::Zero; 4],
+        },
+        "c301 02 00 01000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000 \
+         06000000 00000000",
+    );
+}
+
+#[test]
+fn queries() {
+    check(&BookLevelsQuery::new(1, 20), "4101 14 00 01000000 0000000000000000 0000000000000000");
+    check(
+        &BookOrdersQuery::new(1, Side::Sell, 2, 3),
+        "4201 02 00 01000000 0200000000000000 0300000000000000",
+    );
+    check(&BalancesQuery::new(1, 2), "4301 0000 01000000 02000000 00000000");
+    check(&OrderQuery::new(1, OrderRef::Client(2)), "4401 0000 01000000 0000000000000000 0200000000000000");
+    check(&StatisticsQuery::new(), "4501 000000000000");
+    check(&InstrumentQuery::new(1), "4601 0000 01000000");
+    check(&CurrencyQuery::new(1), "4701 0000 01000000");
+}
+
+#[test]
+fn answers() {
+    check(
+        &ListHead::new(ListHead::LEVELS, Some(Reject::NotPermitted), 1, 2, 3),
+        "a101 0100 01000000 0200 0300 00000000",
+    );
+    check(
+        &LevelEntry { price: 1.into(), quantity: 2.into(), orders: 3.into(), reserved: [0; 4] },
+        "0100000000000000 0200000000000000 03000000 00000000",
+    );
+    check(
+        &OrderEntry {
+            order_id: 1.into(),
+            client_order_id: 2.into(),
+            account: 3.into(),
+            reserved: [0; 4],
+            cumulative: 4.into(),
+            remaining: 5.into(),
+        },
+        "0100000000000000 0200000000000000 03000000 00000000 0400000000000000 0500000000000000",
+    );
+    check(
+        &BalanceEntry { currency: 1.into(), reserved: [0; 4], free: 2.into(), held: 3.into() },
+        "01000000 00000000 0200000000000000 0300000000000000",
+    );
+    check(
+        &OrderAnswer {
+            tag: OrderAnswer::TAG,
+            schema: Schema::V1,
+            code: U16::ZERO,
+            instrument: 1.into(),
+            account: 2.into(),
+            side: Sides::Sell,
+            post_only: Flag::Yes,
+            reserved: [Zero::Zero; 2],
+            order_id: 3.into(),
+            client_order_id: 4.into(),
+            price: 5.into(),
+            cumulative: 6.into(),
+            remaining: 7.into(),
+        },
+        "a401 0000 01000000 02000000 02 01 0000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 0700000000000000",
+    );
+    check(
+        &StatisticsAnswer {
+            tag: StatisticsAnswer::TAG,
+            schema: Schema::V1,
+            code: U16::ZERO,
+            instruments: 1.into(),
+            accounts: 2.into(),
+            orders: 3.into(),
+            accepted: 4.into(),
+            trades: 5.into(),
+        },
+        "a501 0000 01000000 02000000 03000000 0400000000000000 0500000000000000",
+    );
+    check(
+        &InstrumentAnswer {
+            tag: InstrumentAnswer::TAG,
+            schema: Schema::V1,
+            code: U16::ZERO,
+            reserved: [Zero::Zero; 4],
+            definition: definition(),
+        },
+        &format!("a601 0000 00000000 {DEFINITION}"),
+    );
+    check(
+        &CurrencyAnswer {
+            tag: CurrencyAnswer::TAG,
+            schema: Schema::V1,
+            code: U16::ZERO,
+            currency: 1.into(),
+            supply: 2.into(),
+            fees: 3.into(),
+        },
+        "a701 0000 01000000 0200000000000000 0300000000000000",
+    );
+}
+
+#[test]
+fn what_is_not_exactly_a_message_is_refused() {
+    let order = NewOrder::limit(1, 2, 3, Side::Sell, 4, 5);
+    let good = order.as_bytes();
+    assert_eq!(Request::decode(good), Ok(Request::NewOrder(&order)));
+    for cut in 0..good.len() {
+        assert_eq!(Request::decode(&good[..cut]), Err(Malformed::Length), "cut at {cut}");
+    }
+    let spoil = |at: usize, byte: u8| {
+        let mut bytes = good.to_vec();
+        bytes[at] = byte;
+        Request::decode(&bytes).expect_err("refused")
+    };
+    assert_eq!(Request::decode(&[good, &[0]].concat()), Err(Malformed::Length));
+    assert_eq!(spoil(0, 0x41), Malformed::Tag);
+    assert_eq!(spoil(1, 2), Malformed::Schema);
+    for (at, byte) in [(2, 0), (2, 3), (3, 0), (3, 3), (4, 0), (4, 4), (5, 2), (6, 1), (7, 255)] {
+        assert_eq!(spoil(at, byte), Malformed::Value, "{byte} at {at}");
+    }
+    let both = Cancel { client_order_id: 1.into(), ..Cancel::new(1, OrderRef::Id(2)) };
+    assert_eq!(Request::decode(both.as_bytes()), Err(Malformed::Value));
+    for depth in [0, 21] {
+        assert_eq!(Query::decode(BookLevelsQuery::new(1, depth).as_bytes()), Err(Malformed::Value));
+    }
+    for symbol in
+        [*b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", *b"A\0B\0\0\0\0\0\0\0\0\0\0\0\0\0", *b"A B             "]
+    {
+        let bad = CreateInstrument::new(Definition { symbol, ..definition() });
+        assert_eq!(Request::decode(bad.as_bytes()), Err(Malformed::Value));
+    }
+    // A count that the entries do not bear out.
+    let head = ListHead::new(ListHead::BALANCES, None, 1, 1, 0);
+    assert_eq!(Answer::decode(head.as_bytes()), Err(Malformed::Length));
+}
+
+proptest! {
+    /// No bytes make a reader panic, and what is read is what was sent.
+    #[test]
+    fn hostile_bytes_are_refused(tag: u8, len in 0..130_usize, body in prop::collection::vec(0..3_u8, 130)) {
+        let mut bytes = body;
+        bytes[0] = tag;
+        bytes[1] = 1;
+        let bytes = &bytes[..len];
+        let classes = [
+            Request::decode(bytes).is_ok(),
+            Query::decode(bytes).is_ok(),
+            Reply::decode(bytes).is_ok(),
+            Answer::decode(bytes).is_ok(),
+            Output::decode(bytes).is_ok(),
+        ];
+        prop_assert!(classes.iter().filter(|ok| **ok).count() <= 1, "a tag belongs to one class");
+    }
+}
