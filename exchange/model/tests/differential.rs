@@ -1,7 +1,8 @@
 //! The engine against the naive model: after every event of random streams, replies, outputs, books, balances
 //! and counts must agree, byte by byte.
 //!
-//! `DIFFERENTIAL_ROUNDS` in the environment multiplies the number of streams (1 if not set).
+//! `DIFFERENTIAL_ROUNDS` in the environment multiplies the number of streams (1 if not set);
+//! `DIFFERENTIAL_SHRINK=no` leaves out the search for a short stream that fails.
 #![forbid(unsafe_code)]
 
 #[path = "differential/coverage.rs"]
@@ -34,6 +35,9 @@ fn check(name: &str, profile: Profile, streams: u64, events_per_stream: usize) -
             Err(panic) => Some(shrink::message(&*panic).to_owned()),
         };
         if let Some(how) = failed {
+            if std::env::var("DIFFERENTIAL_SHRINK").is_ok_and(|text| text == "no") {
+                panic!("{name}, seed {seed}, event {}: {how}", log.len());
+            }
             std::panic::set_hook(Box::new(|_| {}));
             let (events, how_short) = shrink::shrink(&profile.limits, &log);
             let _ = std::panic::take_hook();

@@ -485,7 +485,7 @@ impl Stream {
         match r.below(24) {
             0 => r.pick(&[1, 0, -1, i64::MIN]),
             1 => r.pick(&[highest, highest.saturating_add(1), i64::MAX]),
-            2..=7 if self.building => same,
+            2..=11 if self.building => same,
             _ if self.building => match side {
                 Side::Buy => r.between(1, middle.max(1)),
                 Side::Sell => r.between(middle + 1, 2 * middle + 1),
