@@ -32,7 +32,7 @@ const CHANGES: &[(&str, &str)] = &[
 ];
 
 /// How long a mutant may take. One that loops for ever is noticed too.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// One change of one line.
 struct Site {

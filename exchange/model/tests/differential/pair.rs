@@ -94,6 +94,7 @@ impl Pair {
         let mut said = match event {
             Event::Request(context, bytes) => self.request(context, bytes)?,
             Event::Query(context, bytes) => {
+                self.compare_readers(context)?;
                 Said { reply: self.query(context, bytes)?, steps: 1, ..Said::default() }
             }
             Event::Restore => {
@@ -154,6 +155,18 @@ impl Pair {
         let length = self.engine.query(context, &query, &mut answer);
         same("the answer", &expected, &answer[..length])?;
         Ok(expected)
+    }
+
+    fn compare_readers(&self, context: &Context) -> Result<(), String> {
+        for account in 0..=self.limits.accounts + 1 {
+            let expected = self.model.may_read(account, &for_model(context));
+            if self.engine.may_read(account, context.key, context.permissions) != expected {
+                return Err(format!(
+                    "whether it may read the stream of account {account} should be {expected}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn restore(&mut self) -> Result<(), String> {
