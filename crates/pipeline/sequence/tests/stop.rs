@@ -8,7 +8,8 @@ use ordain_agent::wire::{SUBMISSION, Submission, VoteRequest, submission};
 use ordain_consensus::{Config, Core, Recovered, Terms, VoteState};
 use ordain_ring::log::{Consumer, LogRing};
 use ordain_ring::spsc::{Receiver, Sender, channel};
-use ordain_sequence::{Archive, Log, LogConfig, Tail, Writer};
+use ordain_sequence::stage::Archive;
+use ordain_sequence::{Log, LogConfig, Tail, Writer};
 use ordain_types::batch::BatchView;
 use ordain_types::record::RecordKind;
 use ordain_types::{

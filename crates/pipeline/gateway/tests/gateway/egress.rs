@@ -135,7 +135,7 @@ fn outputs_that_are_gone_are_too_old() {
     rig.send(bob, &subscribe(0, 1));
     rig.subscribed(bob, 0, 1, Code::Executed);
     let got = rig.one(bob);
-    assert_eq!((got.code(), got.header.seq.get()), (Code::TooOld, 393), "8 KiB hold seven");
+    assert_eq!((got.code(), got.header.seq.get()), (Code::TooOld, 394), "8 KiB hold seven");
 }
 
 #[test]

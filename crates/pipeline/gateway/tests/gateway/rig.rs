@@ -119,10 +119,9 @@ pub struct Rig {
     pub shared: Shared,
     pub requests: Receiver,
     pub deliveries: Sender,
-    pub producer: Producer,
+    _producer: Producer,
     pub registry: Registry,
     pub now: Nanos,
-    pub facts: ClusterFacts,
     /// Bytes of each connection that are not parsed yet.
     unread: BTreeMap<u64, Vec<u8>>,
 }
@@ -177,7 +176,7 @@ impl Rig {
         let registry = Registry::default();
         shared.room.store(1 << 20);
         let parts = GatewayParts {
-            facts: facts.clone(),
+            facts,
             config,
             net: Wires { accepting: true, ..Wires::default() },
             decoder: CounterDecoder,
@@ -191,10 +190,9 @@ impl Rig {
             shared,
             requests,
             deliveries,
-            producer,
+            _producer: producer,
             registry,
             now: Nanos(1_000_000),
-            facts,
             unread: BTreeMap::new(),
         }
     }
