@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod child;
 mod error;
 mod journal;
 mod keys;
@@ -35,6 +36,8 @@ enum Command {
     /// Make and show keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Replay real order flow through a node and compare its book row by row
+    Replay(replay::ReplayArgs),
     /// Check that every acknowledgement a client wrote down is in the journal, with that reply
     Audit(audit::AuditArgs),
     /// Read the journal of a node that is stopped
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Node { config, server } => node(*server, config),
         Command::Keys(command) => keys::run(&command),
+        Command::Replay(args) => replay::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Journal(command) => journal::run(&command),
     };
