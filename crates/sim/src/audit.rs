@@ -88,7 +88,7 @@ pub fn audit<W: Workload>(
             return hashes;
         }
         hashes.push(replayed.hash_after_batch());
-        collect(&mut out, &mut outcomes, trace);
+        collect::<W>(&mut out, &mut outcomes, trace);
         if let Some(copy) = &mut restored {
             let result = execute::<W>(copy, &batch, &mut nowhere);
             if result.is_err() || copy.hash_after_batch() != replayed.hash_after_batch() {
@@ -123,16 +123,22 @@ pub fn audit<W: Workload>(
 }
 
 /// Takes the first reply to each request.
-fn collect(out: &mut Collect, outcomes: &mut Outcomes, trace: &Trace) {
+fn collect<W: Workload>(out: &mut Collect, outcomes: &mut Outcomes, trace: &Trace) {
     for message in out.messages.drain(..) {
         let Ok((head, _)) = Delivery::ref_from_prefix(&message) else { continue };
-        if head.kind.get() != delivery::REPLY {
+        if !matches!(head.kind.get(), delivery::REPLY | delivery::OUTPUT) {
             continue;
         }
         let Ok((view, _)) = ServerView::split(&message[DELIVERY..]) else {
             trace.fail("the log can be replayed", "a reply is no frame");
             continue;
         };
+        if head.kind.get() == delivery::OUTPUT {
+            if let Some(mark) = W::mark(view.payload) {
+                trace.mark(mark);
+            }
+            continue;
+        }
         if view.header.code == Code::Executed as u8 {
             let outcome = Outcome { seq: view.header.seq(), reply: view.payload.to_vec() };
             let key = (view.header.session().0, view.header.number().0);

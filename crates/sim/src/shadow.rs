@@ -48,6 +48,7 @@ struct Copies {
 #[derive(Debug)]
 pub struct Logs {
     segment_size: u64,
+    ring_size: u64,
     trace: Trace,
     nodes: Vec<Shadow>,
     committed: Vec<Entry>,
@@ -61,9 +62,10 @@ pub struct Logs {
 impl Logs {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(nodes: usize, segment_size: u64, trace: Trace) -> Self {
+    pub fn new(nodes: usize, segment_size: u64, ring_size: u64, trace: Trace) -> Self {
         Self {
             segment_size,
+            ring_size,
             trace,
             nodes: (0..nodes).map(|_| Shadow::default()).collect(),
             committed: Vec::new(),
@@ -118,6 +120,9 @@ impl Logs {
             };
             if entry.kind == BatchKind::SegmentStart && position > 0 {
                 self.trace.mark("segment wrapped");
+                if position.is_multiple_of(self.ring_size) {
+                    self.trace.mark("ring wrapped");
+                }
             }
             self.nodes[node].entries.push(entry);
             self.copies.entry((index, entry.chain.0)).or_default().written |= 1 << node;

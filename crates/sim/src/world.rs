@@ -148,7 +148,7 @@ impl<W: Workload> World<W> {
         let net = NetHandle::new(plan.nodes, plan.weather, rng.fork(), trace.clone());
         let peers = PeersHandle::new(plan.nodes, plan.roads, rng.fork(), trace.clone());
         let clients = (0..plan.clients).map(|id| Client::new(id, &plan, rng.fork(), trace.clone())).collect();
-        let logs = Logs::new(plan.nodes, plan.facts.segment_size, trace.clone());
+        let logs = Logs::new(plan.nodes, plan.facts.segment_size, plan.ring as u64, trace.clone());
         Self {
             next_fault: 50 * MILLI + rng.spread(plan.calm.0, plan.calm.1),
             plan,
@@ -475,6 +475,7 @@ impl<W: Workload> World<W> {
         let site = Site {
             node,
             plan: &self.plan,
+            trace: &self.trace,
             store: &state.store,
             net: &self.net,
             peers: &self.peers,
@@ -487,6 +488,9 @@ impl<W: Workload> World<W> {
     fn bring_down(&mut self, node: usize, how: Crash) {
         let state = &mut self.nodes[node];
         let Some(life) = state.life.take() else { return };
+        if life.registry.value("ordain_log_ticks_total").is_some_and(|ticks| ticks > 0) {
+            self.trace.mark("tick sealed");
+        }
         let power = matches!(how, Crash::Power(_));
         let watermark = life.shared.watermark.load();
         self.trace.event("down", &[node as u64, u64::from(power)]);
