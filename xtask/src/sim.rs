@@ -59,7 +59,8 @@ struct Args {
 }
 
 fn parse(args: &[String]) -> Result<Args, String> {
-    let mut parsed = Args { seed: 1, runs: 100, nodes: 3, app: "counter".to_owned(), trace: false, planted: false };
+    let mut parsed =
+        Args { seed: 1, runs: 100, nodes: 3, app: "counter".to_owned(), trace: false, planted: false };
     let mut args = args.iter();
     while let Some(flag) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{flag} needs a value"));

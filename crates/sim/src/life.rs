@@ -81,7 +81,11 @@ impl Life {
             net: site.net.listen(site.node),
             peers: site.peers.join(site.node),
             recovery: site.store.lane(2),
-            journal: Lanes { log: site.store.lane(20), state: site.store.lane(2), prepare: site.store.lane(1) },
+            journal: Lanes {
+                log: site.store.lane(20),
+                state: site.store.lane(2),
+                prepare: site.store.lane(1),
+            },
             replay: site.store.lane(2),
         };
         let app = App { factory: std::sync::Arc::new(factory), decoder, encoder };

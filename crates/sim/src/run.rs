@@ -49,7 +49,13 @@ pub fn run<W: Workload>(options: Options, change: impl FnOnce(&mut Plan)) -> Out
         trace.fail("the simulator itself", text.unwrap_or_default());
         Totals::default()
     });
-    Outcome { seed: options.seed, totals, marks: trace.marks(), digest: trace.digest(), failure: trace.failure() }
+    Outcome {
+        seed: options.seed,
+        totals,
+        marks: trace.marks(),
+        digest: trace.digest(),
+        failure: trace.failure(),
+    }
 }
 
 #[cfg(test)]

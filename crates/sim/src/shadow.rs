@@ -191,7 +191,9 @@ impl Logs {
         loop {
             let shadow = &self.nodes[node];
             let at = shadow.compared;
-            let Some(entry) = shadow.entries.get(at).copied().filter(|_| (at as u64) < committed) else { return };
+            let Some(entry) = shadow.entries.get(at).copied().filter(|_| (at as u64) < committed) else {
+                return;
+            };
             match self.committed.get(at) {
                 Some(known) if known.chain == entry.chain => {}
                 Some(known) => {
@@ -203,7 +205,9 @@ impl Logs {
                 }
                 None => {
                     let Some(bytes) = self.read(store, entry.position) else {
-                        return self.trace.fail("written batches are on the disk", format!("batch {}", at + 1));
+                        return self
+                            .trace
+                            .fail("written batches are on the disk", format!("batch {}", at + 1));
                     };
                     self.bytes.extend_from_slice(bytes);
                     self.committed.push(entry);
@@ -231,7 +235,9 @@ impl Logs {
         for (shadow, store) in self.nodes.iter().zip(stores) {
             let entries = &shadow.entries;
             let at = entries.partition_point(|entry| entry.first_seq + entry.count <= asked.seq.0);
-            let Some(entry) = entries.get(at).filter(|entry| entry.first_seq <= asked.seq.0) else { continue };
+            let Some(entry) = entries.get(at).filter(|entry| entry.first_seq <= asked.seq.0) else {
+                continue;
+            };
             let store = store.lock();
             let Some(Ok(view)) = self.read(&store, entry.position).map(BatchView::parse) else { continue };
             let matches = view.records().flatten().any(|(seq, record)| {
