@@ -2,6 +2,7 @@
 
 use crate::child::Node;
 use crate::error::{CliError, OrNext, Result};
+use crate::pipeline;
 use clap::{Args, ValueEnum};
 use ordain_exchange_bench::flow::Settings;
 use ordain_exchange_bench::{engine, load};
@@ -16,6 +17,8 @@ use std::time::Duration;
 enum Mode {
     /// The engine alone, on one thread
     Engine,
+    /// All stages and the clients on one thread, journal on disk, no sockets: the cost of each stage
+    Pipeline,
     /// Orders over loopback TCP to a node of its own, journal synced, every answer read and checked
     Roundtrip,
     /// What the disk, the network and a core of this machine can do at best
@@ -111,6 +114,7 @@ struct RoundTrip {
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     match args.mode {
         Mode::Engine => run_engine(args),
+        Mode::Pipeline => run_pipeline(args),
         Mode::Roundtrip => run_roundtrip(args),
         Mode::Floors => run_floors(args),
     }
@@ -137,6 +141,29 @@ fn run_engine(args: &BenchArgs) -> Result<ExitCode> {
     } else {
         describe(&machine());
         println!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_pipeline(args: &BenchArgs) -> Result<ExitCode> {
+    let flow = Settings { accounts: args.accounts, instruments: args.instruments, ..Settings::default() };
+    let duration = Duration::from_secs_f64(args.seconds);
+    let report = pipeline::run(&args.dir, args.connections, args.window, duration, &flow)?;
+    let rate = report.requests as f64 / report.elapsed.as_secs_f64();
+    let per_request = |time: &Duration| time.as_nanos() as f64 / report.requests.max(1) as f64;
+    if args.json {
+        let stages: serde_json::Map<String, serde_json::Value> =
+            report.stages.iter().map(|(name, time)| ((*name).to_owned(), per_request(time).into())).collect();
+        print(&serde_json::json!({
+            "mode": "pipeline", "machine": machine(), "connections": args.connections, "window": args.window,
+            "throughput": rate as u64, "requests": report.requests, "ns_per_request": stages,
+        }))?;
+    } else {
+        describe(&machine());
+        println!("{} x {}, one thread: {rate:.0} requests/s", args.connections, args.window);
+        for (name, time) in &report.stages {
+            println!("  {name:<8} {:7.1} ns per request", per_request(time));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

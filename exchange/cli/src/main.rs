@@ -7,6 +7,7 @@ mod child;
 mod error;
 mod journal;
 mod keys;
+mod pipeline;
 mod replay;
 
 use clap::{Parser, Subcommand};

@@ -22,12 +22,7 @@ const ANSWER_ROOM: usize = 64 * frame_len(REPLY_MAX);
 
 impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
     /// Sends what may leave, in order, up to the first message that must still wait.
-    pub(crate) fn deliver<N: Net>(
-        &mut self,
-        net: &mut N,
-        deliveries: &mut Receiver,
-        limit: usize,
-    ) -> usize {
+    pub(crate) fn deliver<N: Net>(&mut self, net: &mut N, deliveries: &mut Receiver, limit: usize) -> usize {
         let applied = self.shared.applied.load();
         // In this order: whoever sees what a later leader committed also sees that the stint is over.
         let committed = self.shared.committed.load();

@@ -82,7 +82,9 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         };
         let operator = permissions & permission::OPERATOR != 0;
         let clients = self.table.signed_in() - self.table.operators();
-        if self.table.signed_in() >= self.config.signed_in() || (!operator && clients >= self.config.clients()) {
+        if self.table.signed_in() >= self.config.signed_in()
+            || (!operator && clients >= self.config.clients())
+        {
             self.metrics.turned_away.add(1);
             return Taken::End(goodbye(Code::Busy, "the node has as many connections as it takes"));
         }

@@ -221,8 +221,8 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Agent for Gateway<N, A, D> {
             // `closed` holds from here on: nothing follows this in the request ring.
             self.core.shared.requests_closed.store(1);
         }
-        self.core.begin_cycle(&mut self.net, now.mono, stopping);
-        let mut work = self.hear_net();
+        let mut work = self.core.begin_cycle(&mut self.net, now.mono, stopping);
+        work += self.hear_net();
         // Answers first: they free what requests wait for.
         work += self.core.deliver(&mut self.net, &mut self.deliveries, limit * DELIVERIES);
         work += self.core.take_turns(&mut self.net, limit);
@@ -244,12 +244,10 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Agent for Gateway<N, A, D> {
 }
 
 impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
-    fn begin_cycle<N: Net>(&mut self, net: &mut N, now: Nanos, stopping: bool) {
+    fn begin_cycle<N: Net>(&mut self, net: &mut N, now: Nanos, stopping: bool) -> usize {
         let stint = self.shared.stint();
         let was_leader = self.stint.0 % 2 == 1;
-        if stint != self.stint && was_leader {
-            self.end_reign(net);
-        }
+        let ended = if stint != self.stint && was_leader { self.end_reign(net) } else { 0 };
         self.stint = stint;
         let closed = match stint.0 % 2 {
             _ if stopping => Some(Code::Stopping),
@@ -269,16 +267,19 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             no_operator_room: is_full && left < needed / 2,
             client_requests: self.requests.free().saturating_sub(reserve),
         };
+        ended
     }
 
     /// Nothing that was promised in the reign that is over can be kept here: clients ask the new leader.
-    fn end_reign<N: Net>(&mut self, net: &mut N) {
-        for slot in self.table.used() {
+    fn end_reign<N: Net>(&mut self, net: &mut N) -> usize {
+        let used = self.table.used();
+        for slot in used.iter().copied() {
             if matches!(self.table.get(slot).phase, Phase::Ready) {
                 let why = "this node leads no more: connect to the cluster's new leader";
                 self.end(net, slot, &goodbye(Code::NotLeader, why));
             }
         }
+        used.len()
     }
 
     fn on_opened<N: Net>(&mut self, net: &mut N, id: ConnId) {
@@ -379,4 +380,3 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         self.metrics.subscriptions.set(self.table.subscriptions.len() as u64);
     }
 }
-
