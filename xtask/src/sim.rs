@@ -17,6 +17,38 @@ cargo xtask sim [OPTIONS]
   --planted    plant mistakes one by one; each must be caught
 ";
 
+/// Runs after which everything in [`wanted`] must have been reached.
+const COVERAGE_RUNS: u64 = 300;
+
+/// What a series of runs must reach.
+fn wanted(nodes: usize) -> impl Iterator<Item = &'static str> {
+    const ALWAYS: [&str; 18] = [
+        "client goes silent",
+        "dirty start",
+        "duplicate answered alike",
+        "event of several steps",
+        "fault: connection half open",
+        "fault: create failed",
+        "fault: no space",
+        "fault: sync failed",
+        "fault: write failed",
+        "graceful stop",
+        "query answered",
+        "refused: expected",
+        "refused: malformed",
+        "refused: no room",
+        "ring wrapped",
+        "session expired",
+        "tick sealed",
+        "timer fired",
+    ];
+    const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
+    const CLUSTER: [&str; 4] =
+        ["election won", "fault: power loss everywhere", "peer buffer full", "uncommitted suffix cut"];
+    let more: &[&str] = if nodes == 1 { &LONE } else { &CLUSTER };
+    ALWAYS.into_iter().chain(more.iter().copied())
+}
+
 struct Args {
     seed: u64,
     runs: u64,
@@ -27,7 +59,8 @@ struct Args {
 }
 
 fn parse(args: &[String]) -> Result<Args, String> {
-    let mut parsed = Args { seed: 1, runs: 100, nodes: 3, app: "counter".to_owned(), trace: false, planted: false };
+    let mut parsed =
+        Args { seed: 1, runs: 100, nodes: 3, app: "counter".to_owned(), trace: false, planted: false };
     let mut args = args.iter();
     while let Some(flag) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{flag} needs a value"));
@@ -82,6 +115,12 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
     }
     let seconds = began.elapsed().as_secs_f64();
     summary(&outcomes, &marks, seconds);
+    // A short series cannot reach everything; a long one that does not is no evidence.
+    let missing: Vec<_> = wanted(args.nodes).filter(|mark| !marks.contains_key(mark)).collect();
+    if args.runs >= COVERAGE_RUNS && !missing.is_empty() {
+        println!("NOT REACHED: {missing:?}");
+        return Ok(false);
+    }
     Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
 }
 

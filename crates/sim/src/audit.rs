@@ -5,6 +5,7 @@ use crate::rng::Rng;
 use crate::shadow::{Asked, Logs};
 use crate::trace::Trace;
 use crate::workload::{Model, Workload};
+use crate::world::History;
 use ordain_agent::wire::{DELIVERY, Delivery, delivery};
 use ordain_api::{AppFactory, Step};
 use ordain_apply::{Collect, Discard, Emit, Replica, snapshot};
@@ -32,13 +33,20 @@ struct Outcome {
 
 type Outcomes = BTreeMap<(u64, u64), Outcome>;
 
+/// What was said on each stream, by number.
+type Outputs = BTreeMap<(u64, u64), Vec<u8>>;
+
 type Copy<W> = Replica<
     <<W as Workload>::Factory as AppFactory>::App,
     <W as Workload>::Decoder,
     <W as Workload>::Encoder,
 >;
 
-fn execute<W: Workload>(copy: &mut Copy<W>, batch: &BatchView<'_>, out: &mut impl Emit) -> Result<(), String> {
+fn execute<W: Workload>(
+    copy: &mut Copy<W>,
+    batch: &BatchView<'_>,
+    out: &mut impl Emit,
+) -> Result<(), String> {
     copy.begin_batch(batch, Stint(1)).map_err(|fatal| fatal.to_string())?;
     while copy.step(batch, out).map_err(|fatal| fatal.to_string())? == Step::More {}
     Ok(())
@@ -66,7 +74,7 @@ fn restore<W: Workload>(facts: &ClusterFacts, copy: &Copy<W>) -> Result<Copy<W>,
 pub fn audit<W: Workload>(
     facts: &ClusterFacts,
     logs: &Logs,
-    acks: &[Ack],
+    history: &History,
     rng: &mut Rng,
     trace: &Trace,
 ) -> Vec<u64> {
@@ -74,7 +82,7 @@ pub fn audit<W: Workload>(
     let mut replayed = Copy::<W>::new(facts, &factory, decoder, encoder);
     let mut restored: Option<Copy<W>> = None;
     let restore_at = rng.below(logs.committed_len().max(1) as u64) as usize;
-    let (mut hashes, mut outcomes) = (Vec::new(), Outcomes::new());
+    let (mut hashes, mut outcomes, mut outputs) = (Vec::new(), Outcomes::new(), Outputs::new());
     let mut naive = Naive::<W>::new(facts);
     let mut out = Collect::default();
     let mut nowhere = Discard::default();
@@ -88,11 +96,14 @@ pub fn audit<W: Workload>(
             return hashes;
         }
         hashes.push(replayed.hash_after_batch());
-        collect(&mut out, &mut outcomes, trace);
+        collect::<W>(&mut out, &mut outcomes, &mut outputs, trace);
         if let Some(copy) = &mut restored {
             let result = execute::<W>(copy, &batch, &mut nowhere);
             if result.is_err() || copy.hash_after_batch() != replayed.hash_after_batch() {
-                trace.fail("live = replayed = restored", format!("restored copy at batch {}: {result:?}", at + 1));
+                trace.fail(
+                    "live = replayed = restored",
+                    format!("restored copy at batch {}: {result:?}", at + 1),
+                );
                 return hashes;
             }
         }
@@ -109,12 +120,19 @@ pub fn audit<W: Workload>(
         let other = outcomes.iter().find(|(key, _)| !naive.outcomes.contains_key(*key));
         trace.fail("the model agrees", format!("model {differs:?}, application {other:?}"));
     }
-    for ack in acks {
+    for (key, heard) in &history.outputs {
+        if outputs.get(key) != Some(heard) {
+            let what = format!("{key:?} was heard as {heard:?}; the log says {:?}", outputs.get(key));
+            trace.fail("outputs are of committed batches", what);
+        }
+    }
+    for ack in &history.acks {
         let key = (ack.asked.session.0, ack.asked.number.0);
         match outcomes.get(&key) {
             Some(outcome) if outcome.seq == ack.asked.seq && outcome.reply == ack.reply => {}
             other => {
-                let what = format!("{:?} was acknowledged with {:?}; the log says {other:?}", ack.asked, ack.reply);
+                let what =
+                    format!("{:?} was acknowledged with {:?}; the log says {other:?}", ack.asked, ack.reply);
                 trace.fail("nothing acknowledged is lost", what);
             }
         }
@@ -123,16 +141,23 @@ pub fn audit<W: Workload>(
 }
 
 /// Takes the first reply to each request.
-fn collect(out: &mut Collect, outcomes: &mut Outcomes, trace: &Trace) {
+fn collect<W: Workload>(out: &mut Collect, outcomes: &mut Outcomes, outputs: &mut Outputs, trace: &Trace) {
     for message in out.messages.drain(..) {
         let Ok((head, _)) = Delivery::ref_from_prefix(&message) else { continue };
-        if head.kind.get() != delivery::REPLY {
+        if !matches!(head.kind.get(), delivery::REPLY | delivery::OUTPUT) {
             continue;
         }
         let Ok((view, _)) = ServerView::split(&message[DELIVERY..]) else {
             trace.fail("the log can be replayed", "a reply is no frame");
             continue;
         };
+        if head.kind.get() == delivery::OUTPUT {
+            if let Some(mark) = W::mark(view.payload) {
+                trace.mark(mark);
+            }
+            outputs.insert((view.header.session.get(), view.header.number.get()), view.payload.to_vec());
+            continue;
+        }
         if view.header.code == Code::Executed as u8 {
             let outcome = Outcome { seq: view.header.seq(), reply: view.payload.to_vec() };
             let key = (view.header.session().0, view.header.number().0);
@@ -241,4 +266,3 @@ impl<W: Workload> Naive<W> {
         *self.keys.entry(payload[..32].to_vec()).or_insert(next)
     }
 }
-

@@ -143,8 +143,7 @@ impl<W: Workload> Client<W> {
         }
         let patience = if self.owes() { self.heard_at + PATIENCE } else { u64::MAX };
         let speaks = self.conn.is_none()
-            || self.phase == Phase::Ready
-                && (self.may_begin() || self.open.values().any(|open| !open.sent));
+            || self.phase == Phase::Ready && (self.may_begin() || self.open.values().any(|open| !open.sent));
         let next = if speaks { self.next_at } else { u64::MAX };
         Some(self.silent_until.max(next.min(patience)))
     }
@@ -204,7 +203,7 @@ impl<W: Workload> Client<W> {
         for open in self.open.values_mut() {
             open.sent = false;
         }
-        self.next_at = now + self.rng.spread(10 * Nanos::MICRO, 10 * Nanos::MILLI);
+        self.next_at = now + self.rng.spread(100 * Nanos::MICRO, 20 * Nanos::MILLI);
     }
 
     /// The session is gone: what became of the requests outstanding is not known.
@@ -244,7 +243,12 @@ impl<W: Workload> Client<W> {
         };
         let elsewhere = matches!(
             code,
-            Code::NotLeader | Code::Stopping | Code::Starting | Code::Fenced | Code::NotAttached | Code::WrongKey
+            Code::NotLeader
+                | Code::Stopping
+                | Code::Starting
+                | Code::Fenced
+                | Code::NotAttached
+                | Code::WrongKey
         );
         if elsewhere || kind == ServerFrame::Goodbye {
             self.trace.mark(if code == Code::NotLeader { "refused: not leader" } else { "sent elsewhere" });
@@ -276,7 +280,7 @@ impl<W: Workload> Client<W> {
                 self.streams.insert(header.session.get(), header.number.get());
             }
             ServerFrame::Subscribed => {}
-            ServerFrame::Output => self.hear_output(view),
+            ServerFrame::Output => self.hear_output(view, history),
             ServerFrame::Pong | ServerFrame::Goodbye => {}
         }
     }
@@ -380,12 +384,15 @@ impl<W: Workload> Client<W> {
         self.trace.mark("query answered");
         let seq = view.header.seq.get();
         if seq < after {
-            let what = format!("client {} asked after seq {after} was acknowledged; the answer knows {seq}", self.id);
+            let what = format!(
+                "client {} asked after seq {after} was acknowledged; the answer knows {seq}",
+                self.id
+            );
             self.trace.fail("queries see what was acknowledged", what);
         }
     }
 
-    fn hear_output(&mut self, view: &ServerView<'_>) {
+    fn hear_output(&mut self, view: &ServerView<'_>, history: &mut History) {
         let (stream, number) = (view.header.session.get(), view.header.number.get());
         let Some(next) = self.streams.get_mut(&stream) else { return };
         if *next != number {
@@ -393,6 +400,11 @@ impl<W: Workload> Client<W> {
             return self.trace.fail("outputs are dense", what);
         }
         *next += 1;
+        let known = history.outputs.entry((stream, number)).or_insert_with(|| view.payload.to_vec());
+        if known.as_slice() != view.payload {
+            let what = format!("output {number} of stream {stream:#x} is {known:?} and {:?}", view.payload);
+            return self.trace.fail("an output never changes", what);
+        }
         self.trace.mark("output heard");
     }
 

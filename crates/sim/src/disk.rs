@@ -410,10 +410,7 @@ pub struct SimDisk {
 impl Disk for SimDisk {
     fn free(&self) -> usize {
         let store = self.store.lock();
-        store
-            .lanes
-            .get(self.lane)
-            .map_or(0, |lane| lane.capacity - lane.pending.len() - lane.done.len())
+        store.lanes.get(self.lane).map_or(0, |lane| lane.capacity - lane.pending.len() - lane.done.len())
     }
 
     fn submit(&mut self, op: DiskOp) {
@@ -453,12 +450,7 @@ mod tests {
     const FILE: FileId = FileId::Segment(0);
 
     fn write(lane: &mut SimDisk, offset: u64, byte: u8, length: usize) {
-        lane.submit(DiskOp::Write {
-            tag: 0,
-            file: FILE,
-            offset,
-            bytes: IoBytes::Owned(vec![byte; length]),
-        });
+        lane.submit(DiskOp::Write { tag: 0, file: FILE, offset, bytes: IoBytes::Owned(vec![byte; length]) });
     }
 
     #[test]

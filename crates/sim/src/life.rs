@@ -4,6 +4,7 @@ use crate::disk::{SimDisk, StoreHandle};
 use crate::net::{NetHandle, SimNet};
 use crate::peers::{PeersHandle, SimPeers};
 use crate::plan::Plan;
+use crate::trace::Trace;
 use crate::workload::Workload;
 use core::task::Poll;
 use ordain_agent::metrics::Registry;
@@ -24,6 +25,8 @@ pub struct Site<'a> {
     pub plan: &'a Plan,
     /// Its disk.
     pub store: &'a StoreHandle,
+    /// The run's record.
+    pub trace: &'a Trace,
     /// The clients' network.
     pub net: &'a NetHandle,
     /// The nodes' network.
@@ -45,6 +48,7 @@ pub struct Life {
     pub shared: Shared,
     /// Its metrics.
     pub registry: Registry,
+    trace: Trace,
 }
 
 impl Life {
@@ -61,7 +65,7 @@ impl Life {
             id: NodeId(site.node as u32),
             voters: (0..plan.nodes as u32).map(NodeId).collect(),
             ring_size: plan.ring,
-            request_ring: 16 * 1024,
+            request_ring: 4 * ordain_node::gateway::REQUEST_RING_MIN,
             question_ring: 16 * 1024,
             delivery_ring: plan.delivery_ring::<W>(),
             os_boot: OsBoot(os_boot),
@@ -77,7 +81,11 @@ impl Life {
             net: site.net.listen(site.node),
             peers: site.peers.join(site.node),
             recovery: site.store.lane(2),
-            journal: Lanes { log: site.store.lane(20), state: site.store.lane(2), prepare: site.store.lane(1) },
+            journal: Lanes {
+                log: site.store.lane(20),
+                state: site.store.lane(2),
+                prepare: site.store.lane(1),
+            },
             replay: site.store.lane(2),
         };
         let app = App { factory: std::sync::Arc::new(factory), decoder, encoder };
@@ -88,6 +96,7 @@ impl Life {
             agents: Vec::new(),
             shared,
             registry,
+            trace: site.trace.clone(),
         }
     }
 
@@ -122,6 +131,12 @@ impl Life {
         for _ in 0..limit {
             if let Poll::Ready(node) = start(now) {
                 let node = node?;
+                if !node.recovered.was_clean {
+                    self.trace.mark("dirty start");
+                }
+                if node.recovered.tail_cut {
+                    self.trace.mark("torn tail cut");
+                }
                 self.agents = node.agents;
                 self.shared = node.shared;
                 self.start = None;

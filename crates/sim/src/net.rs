@@ -140,7 +140,14 @@ impl NetHandle {
         network.listening[node] = true;
         let buffer = network.weather.buffer;
         drop(network);
-        SimNet { net: self.clone(), node, buffer, locals: BTreeMap::new(), events: VecDeque::new(), accepting: true }
+        SimNet {
+            net: self.clone(),
+            node,
+            buffer,
+            locals: BTreeMap::new(),
+            events: VecDeque::new(),
+            accepting: true,
+        }
     }
 }
 

@@ -45,9 +45,9 @@ impl Flow {
     }
 
     fn arrived(&self, now: u64) -> bool {
-        self.items.front().is_some_and(|(due, item)| {
-            *due <= now && (!self.blocked || !matches!(item, Item::Frame(_)))
-        })
+        self.items
+            .front()
+            .is_some_and(|(due, item)| *due <= now && (!self.blocked || !matches!(item, Item::Frame(_))))
     }
 }
 
@@ -223,7 +223,8 @@ impl Network {
                 // The connection stays up as the other sees it; what it sends goes nowhere.
                 let (low, high) = self.roads.give_up;
                 let at = self.now + self.rng.spread(low, high);
-                if let Link::Up { give_up } = &mut self.links[node.min(other) * self.nodes + node.max(other)] {
+                if let Link::Up { give_up } = &mut self.links[node.min(other) * self.nodes + node.max(other)]
+                {
                     *give_up = at.min(*give_up);
                 }
             } else {
@@ -332,7 +333,8 @@ mod tests {
     use super::*;
 
     fn network() -> (PeersHandle, SimPeers, SimPeers) {
-        let roads = Roads { delay: (10, 100), buffer: 64, reconnect: (1_000, 2_000), give_up: (5_000, 9_000) };
+        let roads =
+            Roads { delay: (10, 100), buffer: 64, reconnect: (1_000, 2_000), give_up: (5_000, 9_000) };
         let handle = PeersHandle::new(2, roads, Rng::new(5), Trace::default());
         let (a, b) = (handle.join(0), handle.join(1));
         (handle, a, b)

@@ -49,5 +49,42 @@ pub fn run<W: Workload>(options: Options, change: impl FnOnce(&mut Plan)) -> Out
         trace.fail("the simulator itself", text.unwrap_or_default());
         Totals::default()
     });
-    Outcome { seed: options.seed, totals, marks: trace.marks(), digest: trace.digest(), failure: trace.failure() }
+    Outcome {
+        seed: options.seed,
+        totals,
+        marks: trace.marks(),
+        digest: trace.digest(),
+        failure: trace.failure(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::counter::Counter;
+
+    fn short(seed: u64, nodes: usize) -> Outcome {
+        run::<Counter>(Options { seed, nodes, print: false }, |plan| {
+            plan.operations = 300;
+            plan.faults = 6;
+        })
+    }
+
+    #[test]
+    fn equal_seeds_give_equal_runs() {
+        for nodes in [1, 3] {
+            let (one, two, other) = (short(5, nodes), short(5, nodes), short(6, nodes));
+            assert_eq!((one.digest, one.totals, &one.marks), (two.digest, two.totals, &two.marks));
+            assert_ne!(one.digest, other.digest);
+        }
+    }
+
+    #[test]
+    fn short_runs_find_nothing() {
+        for (seed, nodes) in [(1, 1), (2, 1), (3, 1), (1, 3), (2, 3), (3, 3)] {
+            let outcome = short(seed, nodes);
+            assert_eq!(outcome.failure, None, "seed {seed}, {nodes} nodes");
+            assert!(outcome.totals.acknowledged > 100, "seed {seed}, {nodes} nodes");
+        }
+    }
 }

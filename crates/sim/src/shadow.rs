@@ -48,6 +48,7 @@ struct Copies {
 #[derive(Debug)]
 pub struct Logs {
     segment_size: u64,
+    ring_size: u64,
     trace: Trace,
     nodes: Vec<Shadow>,
     committed: Vec<Entry>,
@@ -61,9 +62,10 @@ pub struct Logs {
 impl Logs {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(nodes: usize, segment_size: u64, trace: Trace) -> Self {
+    pub fn new(nodes: usize, segment_size: u64, ring_size: u64, trace: Trace) -> Self {
         Self {
             segment_size,
+            ring_size,
             trace,
             nodes: (0..nodes).map(|_| Shadow::default()).collect(),
             committed: Vec::new(),
@@ -118,6 +120,9 @@ impl Logs {
             };
             if entry.kind == BatchKind::SegmentStart && position > 0 {
                 self.trace.mark("segment wrapped");
+                if position.is_multiple_of(self.ring_size) {
+                    self.trace.mark("ring wrapped");
+                }
             }
             self.nodes[node].entries.push(entry);
             self.copies.entry((index, entry.chain.0)).or_default().written |= 1 << node;
@@ -186,7 +191,9 @@ impl Logs {
         loop {
             let shadow = &self.nodes[node];
             let at = shadow.compared;
-            let Some(entry) = shadow.entries.get(at).copied().filter(|_| (at as u64) < committed) else { return };
+            let Some(entry) = shadow.entries.get(at).copied().filter(|_| (at as u64) < committed) else {
+                return;
+            };
             match self.committed.get(at) {
                 Some(known) if known.chain == entry.chain => {}
                 Some(known) => {
@@ -198,7 +205,9 @@ impl Logs {
                 }
                 None => {
                     let Some(bytes) = self.read(store, entry.position) else {
-                        return self.trace.fail("written batches are on the disk", format!("batch {}", at + 1));
+                        return self
+                            .trace
+                            .fail("written batches are on the disk", format!("batch {}", at + 1));
                     };
                     self.bytes.extend_from_slice(bytes);
                     self.committed.push(entry);
@@ -226,7 +235,9 @@ impl Logs {
         for (shadow, store) in self.nodes.iter().zip(stores) {
             let entries = &shadow.entries;
             let at = entries.partition_point(|entry| entry.first_seq + entry.count <= asked.seq.0);
-            let Some(entry) = entries.get(at).filter(|entry| entry.first_seq <= asked.seq.0) else { continue };
+            let Some(entry) = entries.get(at).filter(|entry| entry.first_seq <= asked.seq.0) else {
+                continue;
+            };
             let store = store.lock();
             let Some(Ok(view)) = self.read(&store, entry.position).map(BatchView::parse) else { continue };
             let matches = view.records().flatten().any(|(seq, record)| {

@@ -34,6 +34,8 @@ const JUMP_MAX: u64 = 2 * MILLI;
 pub struct History {
     /// Replies that clients hold.
     pub acks: Vec<Ack>,
+    /// Outputs that clients heard, by stream and number.
+    pub outputs: BTreeMap<(u64, u64), Vec<u8>>,
     /// Highest seq that any client was told.
     pub highest: u64,
     /// Operations that came to an end: acknowledged, refused or unknown for good.
@@ -148,7 +150,7 @@ impl<W: Workload> World<W> {
         let net = NetHandle::new(plan.nodes, plan.weather, rng.fork(), trace.clone());
         let peers = PeersHandle::new(plan.nodes, plan.roads, rng.fork(), trace.clone());
         let clients = (0..plan.clients).map(|id| Client::new(id, &plan, rng.fork(), trace.clone())).collect();
-        let logs = Logs::new(plan.nodes, plan.facts.segment_size, trace.clone());
+        let logs = Logs::new(plan.nodes, plan.facts.segment_size, plan.ring as u64, trace.clone());
         Self {
             next_fault: 50 * MILLI + rng.spread(plan.calm.0, plan.calm.1),
             plan,
@@ -262,9 +264,8 @@ impl<W: Workload> World<W> {
             }
             let (node, stage) = (at / STAGES, at % STAGES);
             let state = &self.nodes[node];
-            let runs = state.life.is_some()
-                && state.paused_until <= self.now
-                && state.idle & (1 << stage) == 0;
+            let runs =
+                state.life.is_some() && state.paused_until <= self.now && state.idle & (1 << stage) == 0;
             runs.then_some(Actor::Stage(node, stage))
         })
     }
@@ -411,7 +412,9 @@ impl<W: Workload> World<W> {
             return self.bring_down(node, Crash::Kill);
         }
         if !excused {
-            return self.trace.fail("no node stops without a cause", format!("node {node}, {stage}: {fatal}"));
+            return self
+                .trace
+                .fail("no node stops without a cause", format!("node {node}, {stage}: {fatal}"));
         }
         // After a failed sync only a restart of the machine shows what its disk holds.
         self.bring_down(node, Crash::Power(100));
@@ -475,6 +478,7 @@ impl<W: Workload> World<W> {
         let site = Site {
             node,
             plan: &self.plan,
+            trace: &self.trace,
             store: &state.store,
             net: &self.net,
             peers: &self.peers,
@@ -487,6 +491,9 @@ impl<W: Workload> World<W> {
     fn bring_down(&mut self, node: usize, how: Crash) {
         let state = &mut self.nodes[node];
         let Some(life) = state.life.take() else { return };
+        if life.registry.value("ordain_log_ticks_total").is_some_and(|ticks| ticks > 0) {
+            self.trace.mark("tick sealed");
+        }
         let power = matches!(how, Crash::Power(_));
         let watermark = life.shared.watermark.load();
         self.trace.event("down", &[node as u64, u64::from(power)]);
@@ -525,9 +532,7 @@ impl<W: Workload> World<W> {
     }
 
     fn leader(&self) -> Option<usize> {
-        self.nodes
-            .iter()
-            .position(|node| node.life.as_ref().is_some_and(|life| life.shared.leads()))
+        self.nodes.iter().position(|node| node.life.as_ref().is_some_and(|life| life.shared.leads()))
     }
 
     /// One fault.
@@ -570,7 +575,9 @@ impl<W: Workload> World<W> {
         match fault {
             Fault::Kill => self.bring_down(node, Crash::Kill),
             Fault::Power => self.bring_down(node, Crash::Power(keep)),
-            Fault::Blackout => (0..self.nodes.len()).for_each(|node| self.bring_down(node, Crash::Power(keep))),
+            Fault::Blackout => {
+                (0..self.nodes.len()).for_each(|node| self.bring_down(node, Crash::Power(keep)))
+            }
             Fault::Stop => {
                 if let Some(life) = &self.nodes[node].life {
                     life.shared.stop();
@@ -606,7 +613,8 @@ impl<W: Workload> World<W> {
                 self.heal_at = Some(until.max(self.heal_at.unwrap_or(0)));
             }
             Fault::Link => {
-                let other = (node + self.rng.range(1, self.nodes.len() as u64 - 1) as usize) % self.nodes.len();
+                let other =
+                    (node + self.rng.range(1, self.nodes.len() as u64 - 1) as usize) % self.nodes.len();
                 self.peers.lock().cut(node, other);
             }
             Fault::Clock => {
@@ -616,7 +624,8 @@ impl<W: Workload> World<W> {
             Fault::Leader => {
                 let Some(leader) = self.leader() else { return };
                 let fault = self.rng.pick(&[Fault::Kill, Fault::Power, Fault::Partition, Fault::Pause]);
-                let fault = if fault == Fault::Power && self.plan.odds.power == 0 { Fault::Kill } else { fault };
+                let fault =
+                    if fault == Fault::Power && self.plan.odds.power == 0 { Fault::Kill } else { fault };
                 self.inflict(fault, leader);
             }
         }
@@ -648,7 +657,8 @@ impl<W: Workload> World<W> {
     fn is_at_rest(&self) -> bool {
         self.clients.iter().all(Client::is_done) && {
             let ends = self.nodes.iter().map(|node| {
-                let life = node.life.as_ref().filter(|life| life.is_running() && node.stopping_until.is_none())?;
+                let life =
+                    node.life.as_ref().filter(|life| life.is_running() && node.stopping_until.is_none())?;
                 let c = &life.shared;
                 let [written, durable, committed, applied] =
                     [&c.written, &c.durable, &c.committed, &c.applied].map(|cursor| cursor.load());
@@ -669,7 +679,7 @@ impl<W: Workload> World<W> {
             self.logs.commit(node, &store, applied);
             self.logs.compare_segments(node, &store);
         }
-        let hashes = audit::<W>(&self.plan.facts, &self.logs, &self.history.acks, &mut self.rng, &self.trace);
+        let hashes = audit::<W>(&self.plan.facts, &self.logs, &self.history, &mut self.rng, &self.trace);
         for (node, state) in self.nodes.iter().enumerate() {
             let Some(life) = &state.life else { continue };
             let applied = life.shared.applied.load() as usize;

@@ -31,21 +31,20 @@ pub enum Mistake {
 #[cfg(feature = "planted")]
 mod switch {
     use super::Mistake;
-    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU8, Ordering};
 
-    std::thread_local! {
-        static MISTAKE: Cell<Option<Mistake>> = const { Cell::new(None) };
-    }
+    /// The number of the mistake plus one; 0 for none.
+    static MISTAKE: AtomicU8 = AtomicU8::new(0);
 
-    /// Plants a mistake in every stage stepped by this thread, or none.
+    /// Plants a mistake in every stage of this process, or none.
     pub fn plant(mistake: Option<Mistake>) {
-        MISTAKE.set(mistake);
+        MISTAKE.store(mistake.map_or(0, |mistake| mistake as u8 + 1), Ordering::Relaxed);
     }
 
     /// Whether this mistake is to be made.
     #[must_use]
     pub fn is(mistake: Mistake) -> bool {
-        MISTAKE.get() == Some(mistake)
+        MISTAKE.load(Ordering::Relaxed) == mistake as u8 + 1
     }
 }
 

@@ -54,6 +54,15 @@ impl Workload for Counter {
         Payload { schema: SCHEMA, bytes }
     }
 
+    fn mark(output: &[u8]) -> Option<&'static str> {
+        let place = u64::from_le_bytes(*output.get(8..16)?.first_chunk()?);
+        match output[0] {
+            2 if place > 6 => Some("event of several steps"),
+            3 => Some("timer fired"),
+            _ => None,
+        }
+    }
+
     fn stream(rng: &mut Rng) -> Stream {
         Stream::Topic(rng.below(COUNTERS) as u32)
     }

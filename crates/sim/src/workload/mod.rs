@@ -40,6 +40,9 @@ pub trait Workload: 'static {
     /// A payload that is no request.
     fn nonsense(rng: &mut Rng) -> Payload;
 
+    /// What an output shows that was reached.
+    fn mark(output: &[u8]) -> Option<&'static str>;
+
     /// A stream that clients may subscribe to.
     fn stream(rng: &mut Rng) -> Stream;
 }
