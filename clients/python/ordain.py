@@ -466,6 +466,8 @@ class Client:
     def _number(self):
         if not self.session:
             raise ValueError("this client has no session")
+        if not self._socket:
+            raise Disconnected("not connected")
         while self._free is not None:
             self._wait(None)
         window = self.welcome.window
