@@ -303,15 +303,21 @@ class Client:
     # Connection
 
     def connect(self):
-        """Connects to the first address that will have this client, and signs in. Returns the Welcome."""
-        error = None
-        for address in self.addresses:
-            try:
-                return self._connect(address)
-            except (OSError, Disconnected) as failed:
-                self.disconnect()
-                error = failed
-        raise error if isinstance(error, Disconnected) else Disconnected(f"no node answers: {error}") from error
+        """Connects to the first address that will have this client, and signs in. Returns the Welcome. Nodes that are
+        starting are given `timeout`."""
+        deadline = time.monotonic() + self.timeout
+        while True:
+            starting = False
+            for address in self.addresses:
+                try:
+                    return self._connect(address)
+                except (OSError, Disconnected) as failed:
+                    self.disconnect()
+                    error = failed
+                    starting |= getattr(failed, "code", None) == Starting.code
+            if not starting or time.monotonic() > deadline:
+                raise error if isinstance(error, Disconnected) else Disconnected(f"no node answers: {error}") from error
+            time.sleep(0.1)
 
     def _connect(self, address):
         self.disconnect()
@@ -534,7 +540,8 @@ class Client:
         self._send(frame(UNSUBSCRIBE, struct.pack("<QQ", stream, 0)))
 
     def next_output(self, timeout=None):
-        """The next output of any subscribed stream as a Frame, or None after `timeout` seconds (None: of the client)."""
+        """The next output of any subscribed stream as a Frame; None if none comes in `timeout` seconds, by default
+        those of the client."""
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while not self._outputs:
             if not self._receive(deadline):
