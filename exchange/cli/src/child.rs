@@ -1,7 +1,7 @@
 //! A node of our own: this program as a child process.
 
 use crate::error::{CliError, OrNext, Result};
-use ordain_client::{Address, ClientConfig};
+use ordain_client::{ClientConfig, CoreConfig, Member};
 use ordain_host::address;
 use ordain_host::keys::{self, FOLDER, OPERATOR};
 use rustix::process::{Pid, Signal, kill_process};
@@ -84,7 +84,7 @@ impl OwnNode {
 
     /// How its operator connects.
     pub fn operator(&self) -> Result<ClientConfig> {
-        client(&Address::Tcp(self.address.to_string()), &self.operator_key())
+        client(&self.address.to_string(), &self.operator_key())
     }
 
     /// A number from the node's metrics, 0 if it has none of that name.
@@ -154,8 +154,8 @@ fn wait_until_ready(child: &mut Child, data: &Path) -> Result<(SocketAddr, Optio
 }
 
 /// How to connect to `address` with the key of a file.
-pub fn client(address: &Address, key: &Path) -> Result<ClientConfig> {
+pub fn client(address: &str, key: &Path) -> Result<ClientConfig> {
     let next = "Give --key the key file of an operator, for instance DATA/keys/operator.key of the node.";
     let key = keys::load(key).or_next("the key cannot be used", next)?;
-    Ok(ClientConfig::new(address.clone(), key))
+    Ok(ClientConfig::new(vec![Member::at(address)], CoreConfig::new(key)))
 }

@@ -8,8 +8,7 @@ use ordain_agent::net::{ConnId, Net, NetEvent};
 use ordain_agent::peer::NoPeers;
 use ordain_agent::shared::Shared;
 use ordain_api::permission;
-use ordain_client::core::Identity;
-use ordain_client::{ClientCore, Event, Outcome};
+use ordain_client::{ClientCore, CoreConfig, Ending, Event, Outcome};
 use ordain_exchange_bench::flow::{Flow, Settings, setup};
 use ordain_exchange_server::{ExchangeDecoder, ExchangeEncoder, ExchangeFactory, SCHEMA};
 use ordain_host::{clock, disk::DataDir, doorbell::Doorbell};
@@ -140,11 +139,11 @@ fn run_in(
         from_node: vec![Vec::new(); connections],
     }));
     let mut node = boot(data, connections, &key, wires.clone())?;
+    serve(&mut node)?;
     let mut clients: Vec<Client> = (0..connections)
         .map(|number| {
-            let identity = Identity { key: key.clone(), cluster: ClusterId::default(), node: None };
-            let mut core = ClientCore::new(identity);
-            core.connected([number as u8; 32], Nanos(1));
+            let mut core = ClientCore::new(CoreConfig::new(key.clone()));
+            core.connected(clock::now().mono, [number as u8; 32], None);
             let flow = Flow::new(&Settings {
                 seed: settings.seed + number as u64,
                 stream: settings.stream + number as u16,
@@ -173,18 +172,17 @@ fn run_in(
             requests += client.answered(number, &wires, now.mono)?;
             if begun.is_none() && number == 0 {
                 while let Some(request) = opening.peek() {
-                    if client.core.submit(SCHEMA, request, now.mono).is_none() {
+                    if client.core.submit(SCHEMA, request).is_err() {
                         break;
                     }
                     opening.next();
                 }
             } else if begun.is_some() {
                 while client.core.open_requests() < window
-                    && client.core.submit(SCHEMA, client.flow.next_request(), now.mono).is_some()
-                {
-                }
+                    && client.core.submit(SCHEMA, client.flow.next_request()).is_ok()
+                {}
             }
-            client.send(number, &wires);
+            client.send(number, &wires, now.mono);
         }
         *spent.last_mut().expect("never empty") += at.elapsed();
         if begun.is_none() && opening.peek().is_none() && clients[0].core.open_requests() == 0 {
@@ -200,29 +198,45 @@ fn run_in(
     })
 }
 
+/// Steps the stages until the node serves clients: its first batches are on disk, applied and delivered.
+fn serve(node: &mut Node) -> Result<()> {
+    let mut quiet = 0;
+    while quiet < 100 {
+        let mut work = 0;
+        for agent in &mut node.agents {
+            let done = agent.do_work(clock::now(), LIMIT);
+            work += done.map_err(|fatal| CliError::new(&fatal.cause, &fatal.action))?;
+        }
+        let is_led = node.shared.leads() && node.shared.committed.load() >= node.shared.stint_first.load();
+        quiet = if work == 0 && is_led { quiet + 1 } else { 0 };
+    }
+    Ok(())
+}
+
 impl Client {
     fn answered(&mut self, number: usize, wires: &Mutex<Wires>, now: Nanos) -> Result<u64> {
         self.inbox.append(&mut lock(wires).from_node[number]);
         let mut answered = 0;
-        let mut lost = false;
-        let used = self
-            .core
-            .receive(&self.inbox, now, |event| {
-                if let Event::Completed(_, outcome) = event {
-                    answered += 1;
-                    lost |= !matches!(outcome, Outcome::Acknowledged { .. });
+        let mut failure = None;
+        let mut on = |event: Event<'_>| match event {
+            Event::Completed(completion) => {
+                answered += 1;
+                if !matches!(completion.outcome, Outcome::Acknowledged { .. }) {
+                    failure = Some("a request was not executed".to_owned());
                 }
-            })
-            .or_next("the node's answers make no sense", "Report this.")?;
+            }
+            Event::Disconnected(Ending::Elsewhere { .. }) => {}
+            Event::Disconnected(ending) => failure = Some(ending.to_string()),
+            _ => {}
+        };
+        self.core.tick(now, &mut on);
+        let used = self.core.receive(now, &self.inbox, &mut on);
         self.inbox.drain(..used);
-        if lost {
-            return Err(CliError::new("a request was not executed", "Report this."));
-        }
-        Ok(answered)
+        failure.map_or(Ok(answered), |failure| Err(CliError::new(failure, "Report this.")))
     }
 
-    fn send(&mut self, number: usize, wires: &Mutex<Wires>) {
-        let bytes = self.core.outgoing();
+    fn send(&mut self, number: usize, wires: &Mutex<Wires>, now: Nanos) {
+        let bytes = self.core.outgoing(now);
         lock(wires).to_node[number].extend_from_slice(bytes);
         let len = bytes.len();
         self.core.sent(len);

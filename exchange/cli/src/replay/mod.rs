@@ -10,7 +10,7 @@ use crate::child::{self, OwnNode};
 use crate::error::{CliError, OrNext, Result};
 use clap::Args;
 use lobster::{Outcome, ParseError};
-use ordain_client::{Address, ClientConfig};
+use ordain_client::ClientConfig;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ pub struct ReplayArgs {
     json: bool,
     /// Node to replay through, HOST:PORT or unix:PATH [default: one of its own on temporary data]
     #[arg(long, value_name = "ADDRESS", requires = "key")]
-    connect: Option<Address>,
+    connect: Option<String>,
     /// Key file with all permissions of the exchange, such as DATA/keys/operator.key
     #[arg(long, value_name = "FILE", requires = "connect")]
     key: Option<PathBuf>,

@@ -7,7 +7,7 @@
 use super::lobster::{Fill, Side, Venue};
 use crate::error::{CliError, Result};
 use ordain_client::pipelined::Client;
-use ordain_client::{ClientConfig, ClientError, Event, Outcome, RequestId};
+use ordain_client::{ClientConfig, Completion, Event, Outcome, QueryError, SubmitError, Ticket};
 use ordain_exchange_protocol::{
     Amend, Answer, BookLevelsQuery, Cancel, CreateAccount, CreateInstrument, DEPTH_MAX, Definition,
     IntoBytes, NewOrder, OrderRef, Output, Reject, Reply, Side as WireSide, TimeInForce, Transfer, Zero,
@@ -55,7 +55,7 @@ struct Book {
 #[derive(Default)]
 struct Inbox {
     /// The request whose reply is kept; others must only be accepted.
-    wanted: Option<RequestId>,
+    wanted: Option<Ticket>,
     reply: Option<Vec<u8>>,
     answer: Option<std::result::Result<Vec<u8>, Option<Code>>>,
     subscribed: bool,
@@ -66,7 +66,7 @@ struct Inbox {
 impl NodeVenue {
     /// Connects and makes the instrument and the accounts. The key needs all permissions of the exchange.
     pub fn open(config: ClientConfig) -> Result<Self> {
-        let client = Client::connect(config).map_err(unreachable)?;
+        let client = Client::connect(&config).map_err(unreachable)?;
         let mut venue = Self {
             client,
             instrument: 0,
@@ -87,7 +87,8 @@ impl NodeVenue {
                 venue.send(Transfer::deposit(account, currency, currency.into(), FUNDS).as_bytes())?;
             }
         }
-        venue.client.subscribe(Stream::Account(venue.maker.into()), OutputSeq(0));
+        let reports = Stream::Account(venue.maker.into());
+        venue.client.subscribe(reports, OutputSeq(0)).map_err(unreachable)?;
         venue.wait_until(|inbox| inbox.subscribed.then_some(()))?;
         Ok(venue)
     }
@@ -105,14 +106,15 @@ impl NodeVenue {
     }
 
     /// Sends a command, whose reply must only be an acceptance.
-    fn send(&mut self, message: &[u8]) -> Result<RequestId> {
+    fn send(&mut self, message: &[u8]) -> Result<Ticket> {
         self.book = None;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(id) = self.client.submit(SCHEMA, message) {
-                return Ok(id);
+            match self.client.submit(SCHEMA, message) {
+                Ok(ticket) => return Ok(ticket),
+                Err(SubmitError::Full) => self.step(deadline)?,
+                Err(error) => return Err(unreachable(error)),
             }
-            self.step(deadline)?;
         }
     }
 
@@ -127,9 +129,13 @@ impl NodeVenue {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.inbox.answer = None;
-            if self.client.query(SCHEMA, message).is_none() {
-                self.step(deadline)?;
-                continue;
+            match self.client.query(SCHEMA, message) {
+                Ok(_) => {}
+                Err(SubmitError::Full) => {
+                    self.step(deadline)?;
+                    continue;
+                }
+                Err(error) => return Err(unreachable(error)),
             }
             match self.wait_until(|inbox| inbox.answer.take())? {
                 Ok(answer) => return Ok(answer),
@@ -152,12 +158,10 @@ impl NodeVenue {
 
     fn step(&mut self, deadline: Instant) -> Result<()> {
         if Instant::now() >= deadline {
-            return Err(unreachable(ClientError::TimedOut));
+            return Err(unreachable("no answer came in time"));
         }
-        let mut happened = false;
         let (inbox, maker) = (&mut self.inbox, self.maker);
-        let polled = self.client.poll(|event| {
-            happened = true;
+        let polled = self.client.poll_events(PAUSE, |event| {
             if let Err(error) = inbox.take(event, maker) {
                 inbox.failure.get_or_insert(error);
             }
@@ -165,9 +169,6 @@ impl NodeVenue {
         polled.map_err(unreachable)?;
         if let Some(failure) = self.inbox.failure.take() {
             return Err(failure);
-        }
-        if !happened {
-            self.client.wait(PAUSE);
         }
         Ok(())
     }
@@ -198,24 +199,29 @@ impl NodeVenue {
 impl Inbox {
     fn take(&mut self, event: Event<'_>, maker: u32) -> Result<()> {
         match event {
-            Event::Completed(id, Outcome::Acknowledged { reply, .. }) if self.wanted == Some(id) => {
-                self.reply = Some(reply.to_vec());
+            Event::Completed(Completion { ticket, outcome, .. }) => match outcome {
+                Outcome::Acknowledged { reply, .. } if self.wanted == Some(ticket) => {
+                    self.reply = Some(reply.to_vec());
+                }
+                Outcome::Acknowledged { reply, .. } => {
+                    return code(reply)?.map_or(Ok(()), |reject| Err(refused(reject)));
+                }
+                Outcome::NotExecuted(code) => return Err(turned_down("a command", code)),
+                Outcome::Unknown => return Err(unreachable("the session ended")),
+            },
+            Event::Answered(_, answer) => {
+                let answer = answer.map(|(_, bytes)| bytes.to_vec());
+                self.answer = Some(answer.map_err(|error| match error {
+                    QueryError::Refused(code) => Some(code),
+                    QueryError::Disconnected => None,
+                }));
             }
-            Event::Completed(_, Outcome::Acknowledged { reply, .. }) => {
-                return code(reply)?.map_or(Ok(()), |reject| Err(refused(reject)));
+            Event::Subscribed { .. } => self.subscribed = true,
+            Event::SubscriptionRefused { code, .. } => {
+                return Err(turned_down("the maker's reports", code));
             }
-            Event::Completed(_, Outcome::NotExecuted(code)) => return Err(turned_down("a command", code)),
-            Event::Completed(_, Outcome::Unknown) | Event::SessionLost(_) => {
-                return Err(unreachable(ClientError::SessionLost(Code::UnknownSession)));
-            }
-            Event::Answer(_, answer) => {
-                self.answer = Some(answer.map(|(_, bytes)| bytes.to_vec()).map_err(Some));
-            }
-            Event::AnswerLost(_) => self.answer = Some(Err(None)),
-            Event::Subscribed(..) => self.subscribed = true,
-            Event::NotSubscribed(_, code, _) => return Err(turned_down("the maker's reports", code)),
-            Event::Output(stream, _, _, bytes) if stream == Stream::Account(maker.into()) => {
-                let Ok(Output::Fill(fill)) = Output::decode(bytes) else {
+            Event::Output { stream, payload, .. } if stream == Stream::Account(maker.into()) => {
+                let Ok(Output::Fill(fill)) = Output::decode(payload) else {
                     return Err(nonsense("a report that is no fill"));
                 };
                 self.fills.push(Fill {
@@ -325,7 +331,7 @@ fn code(reply: &[u8]) -> Result<Option<Reject>> {
     }
 }
 
-fn unreachable(error: ClientError) -> CliError {
+fn unreachable(error: impl std::fmt::Display) -> CliError {
     CliError::new(error, "Check that the node runs, and the address and key given.")
 }
 
