@@ -1,0 +1,893 @@
+//! The protocol, without sockets, clock or randomness.
+
+use crate::event::{Completion, Ending, Event, Outcome, QueryError, QueryId, Ticket};
+use crate::outbox::Outbox;
+use crate::pending::{Pending, State};
+use core::fmt;
+use ordain_keys::{ClientHandshake, Identified, KeyPair, PublicKey};
+use ordain_types::codes::Code;
+use ordain_types::frame::{
+    ChallengeBody, ClientFrame, FrameError, KeyBody, OpenBody, ServerFrame, ServerView, SubscribeBody,
+    WelcomeBody, body,
+};
+use ordain_types::record::{PAYLOAD_MAX, record_len};
+use ordain_types::{
+    ClusterId, Lineage, Nanos, Number, OutputSeq, RecordHeader, RecordKind, SessionId, Stream,
+};
+use std::collections::VecDeque;
+use zerocopy::IntoBytes;
+
+/// Queries that may be unanswered. Beyond, a node would only make them wait.
+pub const QUERIES_MAX: usize = 64;
+/// Streams that may be read at a time: what fits into one sign-in.
+pub const SUBSCRIPTIONS_MAX: usize = 64;
+/// Before a node has told its bounds.
+const NOT_YET: u64 = u64::MAX;
+
+/// Which session a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionWish {
+    /// A new one.
+    Open,
+    /// One that an earlier process left. What that process had not read the answers of is confirmed.
+    Resume(SessionId),
+    /// None: queries and outputs only.
+    None,
+}
+
+/// What a client is told once.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// The client's key.
+    pub pair: KeyPair,
+    /// The cluster that is meant; all zeros for any.
+    pub cluster: ClusterId,
+    /// The session wanted.
+    pub session: SessionWish,
+    /// Requests that may be open, 1 to 65,535. The cluster's window bounds them too.
+    pub window: u32,
+    /// Bytes of open requests that may be kept; rounded up to a power of two that holds a longest request.
+    pub buffer: usize,
+    /// After how many nanoseconds a request is tried again that was refused for want of room, copies or
+    /// time (Busy, NoRoom, NoCopies, Starting). `None`: its outcome is [`Outcome::NotExecuted`].
+    pub retry_after: Option<u64>,
+    /// How many nanoseconds a node may leave a sign-in or a Ping unanswered.
+    pub silence: u64,
+}
+
+impl CoreConfig {
+    /// The defaults: 1,024 requests, 1 MiB, another try after 20 ms, 10 s of silence.
+    #[must_use]
+    pub const fn new(pair: KeyPair) -> Self {
+        Self {
+            pair,
+            cluster: ClusterId([0; 16]),
+            session: SessionWish::Open,
+            window: 1024,
+            buffer: 1 << 20,
+            retry_after: Some(20 * Nanos::MILLI),
+            silence: 10 * Nanos::SECOND,
+        }
+    }
+}
+
+/// Why a request, query or subscription was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmitError {
+    /// The window or a buffer is full, or there is no session yet. Go on polling, then try again.
+    Full,
+    /// The payload is longer than the cluster takes.
+    TooLong {
+        /// Bytes that it takes.
+        max: u32,
+    },
+    /// The session is being closed, or none was wanted.
+    Closed,
+}
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => write!(f, "too much is open: wait for answers, then try again"),
+            Self::TooLong { max } => write!(f, "the payload is longer than {max} bytes: split it"),
+            Self::Closed => write!(f, "there is no session to send it in: connect with one"),
+        }
+    }
+}
+
+impl std::error::Error for SubmitError {}
+
+#[derive(Debug)]
+enum Phase {
+    /// There is no connection.
+    Down,
+    /// Hello was sent.
+    Challenge(Box<ClientHandshake>),
+    /// Proof was sent.
+    Welcome(Identified),
+    /// Signed in; the session is not attached.
+    Detached(Detached),
+    /// Signed in, the session attached.
+    Attached,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detached {
+    /// SessionOpen was sent.
+    Opening,
+    /// SessionOpen was refused and is to be sent again.
+    Until(Nanos),
+    /// Resume was sent.
+    Resuming,
+    /// No session is wanted.
+    Content,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Subscription {
+    stream: Stream,
+    /// The next output to come, 0 while the node has not said.
+    next: u64,
+    /// Subscribed on this connection.
+    active: bool,
+}
+
+/// A number was refused: it is free, and everything above it will be passed over.
+#[derive(Clone, Copy, Debug)]
+struct Stall {
+    from: u64,
+    /// Requests above that were sent and not answered yet.
+    unanswered: usize,
+}
+
+/// One session and one connection at a time. The shell around it moves bytes and tells the time:
+/// [`connected`](Self::connected), then [`outgoing`](Self::outgoing) and [`sent`](Self::sent),
+/// [`receive`](Self::receive) and [`tick`](Self::tick), until [`Event::Disconnected`] or its own
+/// [`disconnected`](Self::disconnected); then again. Open requests outlive connections.
+///
+/// Nothing is allocated per request.
+#[derive(Debug)]
+pub struct ClientCore {
+    config: CoreConfig,
+    phase: Phase,
+    welcome: Option<WelcomeBody>,
+    outbox: Outbox,
+    /// The session, while it is not lost.
+    session: SessionId,
+    /// The session was named by the caller, who does not know its numbers.
+    adopting: bool,
+    closing: bool,
+    pending: Pending,
+    /// Numbers below this are in the log.
+    logged: u64,
+    stall: Option<Stall>,
+    /// No request is sent before this time.
+    hold: Nanos,
+    tickets: u64,
+    /// Queries that are unanswered, in the order in which they were asked.
+    queries: VecDeque<u64>,
+    last_query: u64,
+    subscriptions: Vec<Subscription>,
+    /// Counts SessionOpens, so that a late Opened is told from the one waited for.
+    opens: u64,
+    lineage: Option<Lineage>,
+    now: Nanos,
+    /// When a frame came last, when one was sent, when a record of the session was sent.
+    heard: Nanos,
+    spoke: Nanos,
+    recorded: Nanos,
+    /// When the Ping that is unanswered was sent.
+    pinged: Option<Nanos>,
+}
+
+impl ClientCore {
+    /// A client without a connection.
+    ///
+    /// # Panics
+    /// If the window is not between 1 and 65,535.
+    #[must_use]
+    pub fn new(config: CoreConfig) -> Self {
+        assert!((1..=65_535).contains(&config.window), "the window is between 1 and 65,535 requests");
+        let buffer = config.buffer.max(record_len(PAYLOAD_MAX)).next_power_of_two();
+        let session = match config.session {
+            SessionWish::Resume(session) => session,
+            SessionWish::Open | SessionWish::None => SessionId::ZERO,
+        };
+        Self {
+            pending: Pending::new(config.window as usize, buffer),
+            phase: Phase::Down,
+            welcome: None,
+            outbox: Outbox::new(),
+            session,
+            adopting: session != SessionId::ZERO,
+            closing: false,
+            logged: 1,
+            stall: None,
+            hold: Nanos::ZERO,
+            tickets: 0,
+            queries: VecDeque::with_capacity(QUERIES_MAX),
+            last_query: 0,
+            subscriptions: Vec::with_capacity(SUBSCRIPTIONS_MAX),
+            opens: 0,
+            lineage: None,
+            now: Nanos::ZERO,
+            heard: Nanos::ZERO,
+            spoke: Nanos::ZERO,
+            recorded: Nanos::ZERO,
+            pinged: None,
+            config,
+        }
+    }
+
+    /// There is a new connection. `nonce`: fresh random bytes; `node`: the key that the node must have.
+    ///
+    /// # Panics
+    /// If the last connection has not ended.
+    pub fn connected(&mut self, now: Nanos, nonce: [u8; 32], node: Option<PublicKey>) {
+        assert!(matches!(self.phase, Phase::Down), "one connection at a time");
+        (self.now, self.heard, self.pinged) = (now, now, None);
+        let handshake = ClientHandshake::new(self.config.pair.clone(), self.config.cluster, node, nonce);
+        self.control(ClientFrame::Hello as u8, 0, 0, handshake.hello().as_bytes());
+        self.phase = Phase::Challenge(Box::new(handshake));
+    }
+
+    /// The connection broke or is to be given up.
+    pub fn disconnected(&mut self, on: &mut impl FnMut(Event<'_>)) {
+        if self.is_connected() {
+            self.end(Ending::Closed, on);
+        }
+    }
+
+    /// Whether there is a connection.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        !matches!(self.phase, Phase::Down)
+    }
+
+    /// Whether requests are answered at present: signed in, session attached.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Attached)
+    }
+
+    /// The session, if there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        (self.session != SessionId::ZERO).then_some(self.session)
+    }
+
+    /// Requests that have no outcome yet.
+    #[must_use]
+    pub fn open_requests(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// What the node signed in to last said of its bounds.
+    #[must_use]
+    pub const fn welcome(&self) -> Option<&WelcomeBody> {
+        self.welcome.as_ref()
+    }
+
+    /// Takes a command of the application.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; the request is not taken and has no outcome.
+    pub fn submit(&mut self, schema: u8, payload: &[u8]) -> Result<Ticket, SubmitError> {
+        self.take(RecordKind::Request, schema, payload)
+    }
+
+    /// Adds a key or changes its permissions; 0 revokes it. The reply is the key's number, 4 bytes.
+    ///
+    /// # Errors
+    /// As [`ClientCore::submit`].
+    pub fn set_key(&mut self, key: PublicKey, permissions: u32) -> Result<Ticket, SubmitError> {
+        let body = KeyBody { key: key.0, permissions: permissions.into(), reserved: [0; 4] };
+        self.take(RecordKind::KeySet, 0, body.as_bytes())
+    }
+
+    /// Closes the session behind what was submitted before.
+    ///
+    /// # Errors
+    /// As [`ClientCore::submit`].
+    pub fn close_session(&mut self) -> Result<Ticket, SubmitError> {
+        let ticket = self.take(RecordKind::SessionClose, 0, &[])?;
+        self.closing = true;
+        Ok(ticket)
+    }
+
+    fn take(&mut self, kind: RecordKind, schema: u8, payload: &[u8]) -> Result<Ticket, SubmitError> {
+        if self.closing || self.config.session == SessionWish::None {
+            return Err(SubmitError::Closed);
+        }
+        let Some(welcome) = &self.welcome else { return Err(SubmitError::Full) };
+        let max = welcome.payload_max.get();
+        if payload.len() > max as usize {
+            return Err(SubmitError::TooLong { max });
+        }
+        let window = self.config.window.min(welcome.window.get()) as usize;
+        if self.session == SessionId::ZERO || self.adopting || self.pending.len() >= window {
+            return Err(SubmitError::Full);
+        }
+        if !self.pending.push((self.tickets + 1, self.session, kind), schema, payload) {
+            return Err(SubmitError::Full);
+        }
+        self.tickets += 1;
+        Ok(Ticket(self.tickets))
+    }
+
+    /// Takes a query of the application.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; [`SubmitError::Full`] also while there is no connection.
+    pub fn query(&mut self, schema: u8, payload: &[u8]) -> Result<QueryId, SubmitError> {
+        let (Some(welcome), Phase::Detached(_) | Phase::Attached) = (&self.welcome, &self.phase) else {
+            return Err(SubmitError::Full);
+        };
+        let max = welcome.payload_max.get();
+        if payload.len() > max as usize {
+            return Err(SubmitError::TooLong { max });
+        }
+        if self.queries.len() >= QUERIES_MAX || !self.outbox.has_room(record_len(payload.len())) {
+            return Err(SubmitError::Full);
+        }
+        self.last_query += 1;
+        let header = RecordHeader {
+            kind: ClientFrame::Query as u8,
+            schema,
+            session: self.session.0.into(),
+            number: self.last_query.into(),
+            ..RecordHeader::default()
+        };
+        let taken = self.outbox.put_parts(header, payload);
+        debug_assert!(taken, "room was looked for");
+        self.queries.push_back(self.last_query);
+        Ok(QueryId(self.last_query))
+    }
+
+    /// Reads the outputs of a stream, from `from` on, or, if that is 0, from the next one to come. Goes on
+    /// over connections with the output behind the last one seen, until it is refused or ended.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] if [`SUBSCRIPTIONS_MAX`] streams are read already.
+    pub fn subscribe(&mut self, stream: Stream, from: OutputSeq) -> Result<(), SubmitError> {
+        self.subscriptions.retain(|subscription| subscription.stream != stream);
+        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            return Err(SubmitError::Full);
+        }
+        if self.is_signed_in() && !self.put_subscribe(ClientFrame::Subscribe, stream, from.0) {
+            return Err(SubmitError::Full);
+        }
+        self.subscriptions.push(Subscription { stream, next: from.0, active: false });
+        Ok(())
+    }
+
+    /// Reads a stream no longer.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`]: the connection is jammed; try again.
+    pub fn unsubscribe(&mut self, stream: Stream) -> Result<(), SubmitError> {
+        if self.is_signed_in() && !self.put_subscribe(ClientFrame::Unsubscribe, stream, 0) {
+            return Err(SubmitError::Full);
+        }
+        self.subscriptions.retain(|subscription| subscription.stream != stream);
+        Ok(())
+    }
+
+    const fn is_signed_in(&self) -> bool {
+        matches!(self.phase, Phase::Detached(_) | Phase::Attached)
+    }
+
+    fn put_subscribe(&mut self, kind: ClientFrame, stream: Stream, from: u64) -> bool {
+        let body = SubscribeBody { stream: stream.to_wire().into(), from: from.into() };
+        self.control(kind as u8, 0, 0, body.as_bytes())
+    }
+
+    fn control(&mut self, kind: u8, session: u64, number: u64, payload: &[u8]) -> bool {
+        let header = RecordHeader {
+            kind,
+            session: session.into(),
+            number: number.into(),
+            ..RecordHeader::default()
+        };
+        self.spoke = self.now;
+        self.outbox.put_parts(header, payload)
+    }
+
+    /// Bytes to be sent now; tell [`ClientCore::sent`] how many were.
+    pub fn outgoing(&mut self, now: Nanos) -> &[u8] {
+        self.now = now;
+        if matches!(self.phase, Phase::Attached) && self.stall.is_none() && now >= self.hold {
+            while let Some(frame) = self.pending.to_send()
+                && self.outbox.put(frame)
+            {
+                self.pending.mark_sent();
+                (self.spoke, self.recorded) = (now, now);
+            }
+        }
+        self.outbox.waiting()
+    }
+
+    /// The first `bytes` of [`ClientCore::outgoing`] are on their way.
+    ///
+    /// # Panics
+    /// If that is more than there were.
+    pub fn sent(&mut self, bytes: usize) {
+        self.outbox.sent(bytes);
+    }
+
+    /// Lets time pass: keeps connection and session alive, gives up a node that is silent.
+    pub fn tick(&mut self, now: Nanos, on: &mut impl FnMut(Event<'_>)) {
+        self.now = now;
+        let awaited = match self.phase {
+            Phase::Down => return,
+            Phase::Challenge(_) | Phase::Welcome(_) => Some(self.heard),
+            _ => self.pinged.map(|pinged| pinged.max(self.heard)),
+        };
+        if awaited.is_some_and(|since| now.since(since) >= self.config.silence) {
+            return self.end(Ending::Silent, on);
+        }
+        if !self.is_signed_in() {
+            return;
+        }
+        let (idle, session) = self.intervals();
+        if self.pinged.is_none() && (now.since(self.spoke) >= idle || now.since(self.heard) >= idle) {
+            self.pinged = Some(now);
+            self.control(ClientFrame::Ping as u8, 0, 0, &[]);
+        }
+        if matches!(self.phase, Phase::Attached) && now.since(self.recorded) >= session {
+            self.keep_alive();
+        }
+        if matches!(self.phase, Phase::Detached(Detached::Until(time)) if now >= time) {
+            self.open();
+        }
+    }
+
+    /// When [`ClientCore::tick`] or [`ClientCore::outgoing`] has something to do next if nothing happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Nanos> {
+        let awaited = match self.phase {
+            Phase::Down => return None,
+            Phase::Challenge(_) | Phase::Welcome(_) => Some(self.heard),
+            _ => self.pinged.map(|pinged| pinged.max(self.heard)),
+        };
+        let (idle, session) = self.intervals();
+        let silence = awaited.map(|since| since.plus(self.config.silence));
+        let ping = self.pinged.is_none().then(|| self.spoke.min(self.heard).plus(idle));
+        let alive = matches!(self.phase, Phase::Attached).then(|| self.recorded.plus(session));
+        let open = match self.phase {
+            Phase::Detached(Detached::Until(time)) => Some(time),
+            _ => None,
+        };
+        let retry = (self.stall.is_none() && self.hold > self.now).then_some(self.hold);
+        [silence, ping, alive, open, retry].into_iter().flatten().min()
+    }
+
+    /// How often to ping, and to keep the session alive, in nanoseconds: thrice as often as needed.
+    fn intervals(&self) -> (u64, u64) {
+        self.welcome.as_ref().map_or((NOT_YET, NOT_YET), |welcome| {
+            (welcome.idle_timeout.get() / 3, welcome.session_timeout.get() / 3)
+        })
+    }
+
+    fn keep_alive(&mut self) {
+        let number = self.pending.unsent();
+        let header = RecordHeader {
+            kind: RecordKind::SessionKeepAlive as u8,
+            open_span: ((number - self.pending.lowest()) as u16).into(),
+            session: self.session.0.into(),
+            number: number.into(),
+            ..RecordHeader::default()
+        };
+        // One more third is left if it does not fit.
+        let _ = self.outbox.put_parts(header, &[]);
+        (self.spoke, self.recorded) = (self.now, self.now);
+    }
+
+    /// Takes the whole frames at the start of `bytes` and says how many bytes that were; the rest is to be
+    /// given again with more behind it. A frame is at most 1,056 bytes long.
+    pub fn receive(&mut self, now: Nanos, bytes: &[u8], on: &mut impl FnMut(Event<'_>)) -> usize {
+        self.now = now;
+        let mut at = 0;
+        while self.is_connected() {
+            let result = match ServerView::split(&bytes[at..]) {
+                Ok((frame, len)) => {
+                    at += len;
+                    self.heard = now;
+                    self.frame(frame, on)
+                }
+                Err(FrameError::Incomplete) => break,
+                Err(FrameError::Malformed(why)) => Err(Ending::Protocol(why)),
+            };
+            if let Err(ending) = result {
+                self.end(ending, on);
+            }
+        }
+        at
+    }
+
+    fn end(&mut self, ending: Ending<'_>, on: &mut impl FnMut(Event<'_>)) {
+        self.phase = Phase::Down;
+        self.outbox.clear();
+        self.stall = None;
+        self.pending.rewind();
+        for subscription in &mut self.subscriptions {
+            subscription.active = false;
+        }
+        while let Some(query) = self.queries.pop_front() {
+            on(Event::Answered(QueryId(query), Err(QueryError::Disconnected)));
+        }
+        on(Event::Disconnected(ending));
+    }
+
+    fn frame<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let header = frame.header;
+        let kind = ServerFrame::from_wire(header.kind).expect("unknown kinds make no frame");
+        let code = code(header.code);
+        if kind == ServerFrame::Goodbye {
+            return Err(Ending::Goodbye { code, why: text(frame.payload) });
+        }
+        match (&self.phase, kind) {
+            (Phase::Challenge(_), ServerFrame::Challenge) => return self.prove(frame),
+            (Phase::Welcome(_), ServerFrame::Welcome) => return self.signed_in(frame, on),
+            (Phase::Challenge(_) | Phase::Welcome(_), _) => return Err(Ending::Protocol("a frame before Welcome")),
+            _ => {}
+        }
+        if code == Code::Executed {
+            self.watch_lineage(Lineage(header.lineage.get()), kind, on);
+        } else if matches!(code, Code::NotLeader | Code::Stopping | Code::NotAttached) {
+            return Err(Ending::Elsewhere { code, leader: text(frame.payload) });
+        }
+        match kind {
+            ServerFrame::Reply => self.reply(frame, code, on),
+            ServerFrame::Opened => self.opened(frame, code, on),
+            ServerFrame::Resumed => self.resumed(frame, code, on),
+            ServerFrame::Answer => {
+                let number = header.number.get();
+                if let Some(place) = self.queries.iter().position(|query| *query == number) {
+                    self.queries.remove(place);
+                    let result = if code == Code::Executed {
+                        Ok((header.seq(), frame.payload))
+                    } else {
+                        Err(QueryError::Refused(code))
+                    };
+                    on(Event::Answered(QueryId(number), result));
+                }
+                Ok(())
+            }
+            ServerFrame::Subscribed => self.subscribed(frame, code, on),
+            ServerFrame::Output => self.output(frame, on),
+            ServerFrame::Pong => {
+                self.pinged = None;
+                Ok(())
+            }
+            ServerFrame::Challenge | ServerFrame::Welcome => Err(Ending::Protocol("a second sign-in")),
+            ServerFrame::Goodbye => unreachable!("dealt with above"),
+        }
+    }
+
+    fn prove<'a>(&mut self, frame: ServerView<'a>) -> Result<(), Ending<'a>> {
+        let Phase::Challenge(handshake) = &self.phase else { unreachable!("the caller looked") };
+        let challenge = body::<ChallengeBody>(frame.payload).ok_or(Ending::Protocol("a challenge's length"))?;
+        let (proof, node) = handshake.answer(challenge).map_err(Ending::Handshake)?;
+        self.phase = Phase::Welcome(node);
+        self.control(ClientFrame::Proof as u8, 0, 0, proof.as_bytes());
+        Ok(())
+    }
+
+    fn signed_in<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let Phase::Welcome(node) = self.phase else { unreachable!("the caller looked") };
+        let welcome = *body::<WelcomeBody>(frame.payload).ok_or(Ending::Protocol("a welcome's length"))?;
+        let is_possible = (1..=65_535).contains(&welcome.window.get())
+            && welcome.payload_max.get() as usize <= PAYLOAD_MAX
+            && welcome.session_timeout.get() >= 3
+            && welcome.idle_timeout.get() >= 3;
+        if !is_possible {
+            return Err(Ending::Protocol("bounds in Welcome"));
+        }
+        self.welcome = Some(welcome);
+        on(Event::SignedIn { node, welcome });
+        for place in 0..self.subscriptions.len() {
+            let Subscription { stream, next, .. } = self.subscriptions[place];
+            self.put_subscribe(ClientFrame::Subscribe, stream, next);
+        }
+        self.want_session();
+        Ok(())
+    }
+
+    fn want_session(&mut self) {
+        if self.session != SessionId::ZERO {
+            self.phase = Phase::Detached(Detached::Resuming);
+            self.control(ClientFrame::Resume as u8, self.session.0, 0, &[]);
+        } else if self.closing || self.config.session == SessionWish::None {
+            self.phase = Phase::Detached(Detached::Content);
+        } else {
+            self.open();
+        }
+    }
+
+    fn open(&mut self) {
+        self.phase = Phase::Detached(Detached::Opening);
+        self.opens += 1;
+        let body = OpenBody { reserved: [0; 8] };
+        self.control(RecordKind::SessionOpen as u8, 0, self.opens, body.as_bytes());
+    }
+
+    fn opened<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        code: Code,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let waited_for = matches!(self.phase, Phase::Detached(Detached::Opening))
+            && frame.header.number.get() == self.opens;
+        if !waited_for {
+            return Ok(());
+        }
+        if code != Code::Executed {
+            let Some(pause) = self.config.retry_after.filter(|_| is_passing(code)) else {
+                return Err(Ending::NoSession(code));
+            };
+            self.phase = Phase::Detached(Detached::Until(self.now.plus(pause)));
+            return Ok(());
+        }
+        let session = frame.header.session();
+        if session == SessionId::ZERO {
+            return Err(Ending::Protocol("session 0 was opened"));
+        }
+        self.session = session;
+        self.attach(1, 1);
+        on(Event::SessionOpened(session));
+        Ok(())
+    }
+
+    fn attach(&mut self, first: u64, logged: u64) {
+        if self.pending.is_empty() {
+            self.pending.start(first);
+        }
+        self.logged = logged;
+        self.hold = Nanos::ZERO;
+        self.recorded = self.now;
+        self.phase = Phase::Attached;
+    }
+
+    fn resumed<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        code: Code,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let waited_for = matches!(self.phase, Phase::Detached(Detached::Resuming))
+            && frame.header.session() == self.session;
+        if !waited_for {
+            return Ok(());
+        }
+        match code {
+            Code::Executed => {}
+            Code::UnknownSession | Code::WrongKey => {
+                self.lose(code, on);
+                return Ok(());
+            }
+            _ => return Err(Ending::Elsewhere { code, leader: "" }),
+        }
+        let expected = frame.header.number.get();
+        if std::mem::take(&mut self.adopting) {
+            if expected == 0 {
+                return Err(Ending::Protocol("number 0 is expected"));
+            }
+            self.pending.start(expected);
+        }
+        if !self.agrees(expected) {
+            self.lose(Code::Expected, on);
+            return Ok(());
+        }
+        self.pending.renumber(expected);
+        self.attach(expected, expected);
+        on(Event::SessionResumed(self.session));
+        Ok(())
+    }
+
+    /// Whether a session that expects `expected` can be the one that this client knows: what is below is
+    /// in the log, what is not is free.
+    fn agrees(&self, expected: u64) -> bool {
+        if !(self.pending.lowest()..=self.pending.next()).contains(&expected) {
+            return false;
+        }
+        (self.pending.lowest()..self.pending.next()).all(|number| {
+            let state = self.pending.get(number).expect("an open request").state;
+            if number < expected {
+                matches!(state, State::Sent | State::Done)
+            } else {
+                state != State::Done
+            }
+        })
+    }
+
+    /// The session is gone: says what is known of its requests and opens another.
+    fn lose(&mut self, code: Code, on: &mut impl FnMut(Event<'_>)) {
+        let session = std::mem::take(&mut self.session);
+        (self.adopting, self.stall) = (false, None);
+        on(Event::SessionLost { session, code });
+        while let Some((number, entry)) = self.pending.take_oldest() {
+            let outcome = match entry.state {
+                State::Done | State::Dropped => continue,
+                State::Fresh | State::Bounced => Outcome::NotExecuted(Code::UnknownSession),
+                State::Sent => Outcome::Unknown,
+            };
+            complete(entry.ticket, number, outcome, on);
+        }
+        self.want_session();
+    }
+
+    fn reply<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        code: Code,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let header = frame.header;
+        if !matches!(self.phase, Phase::Attached) || header.session() != self.session {
+            return Ok(());
+        }
+        let number = header.number.get();
+        let Some(entry) = self.pending.get(number).filter(|entry| entry.state == State::Sent).copied() else {
+            return Ok(());
+        };
+        let outcome = match code {
+            Code::Executed => Outcome::Acknowledged { seq: header.seq(), reply: frame.payload },
+            Code::Conflict | Code::Invalid => Outcome::NotExecuted(code),
+            Code::Forgotten => Outcome::Unknown,
+            Code::UnknownSession | Code::WrongKey | Code::Fenced => {
+                if number >= self.logged && code != Code::Fenced {
+                    self.pending.set(number, State::Bounced);
+                }
+                self.lose(code, on);
+                return Ok(());
+            }
+            _ => return self.refused(number, code, header.seq.get(), on),
+        };
+        if self.stall.is_some_and(|stall| number > stall.from) {
+            return Err(Ending::Protocol("a number above a free one was used"));
+        }
+        complete(entry.ticket, number, outcome, on);
+        self.pending.done(number);
+        if entry.kind == RecordKind::SessionClose && code == Code::Executed {
+            let session = std::mem::take(&mut self.session);
+            while self.pending.take_oldest().is_some() {}
+            on(Event::SessionClosed(session));
+            self.want_session();
+        }
+        Ok(())
+    }
+
+    fn refused<'a>(
+        &mut self,
+        number: u64,
+        code: Code,
+        expected: u64,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        if number < self.logged || number >= self.pending.unsent() {
+            return Err(Ending::Protocol("a refusal of what is in the log or was not sent"));
+        }
+        match &mut self.stall {
+            Some(stall) if number > stall.from && (code != Code::Expected || expected == stall.from) => {
+                stall.unanswered -= 1;
+            }
+            None if code != Code::Expected && code != Code::TooManySessions => {
+                let above = number + 1..self.pending.unsent();
+                let state = |number| self.pending.get(number).expect("an open request").state;
+                if above.clone().any(|above| state(above) != State::Sent) {
+                    return Err(Ending::Protocol("a number above a free one was used"));
+                }
+                self.stall = Some(Stall { from: number, unanswered: above.count() });
+            }
+            _ => return Err(Ending::Protocol("another number is expected than the one refused")),
+        }
+        let again = code == Code::Expected || (is_passing(code) && self.config.retry_after.is_some());
+        if again {
+            self.pending.set(number, State::Bounced);
+            if let (true, Some(pause)) = (is_passing(code), self.config.retry_after) {
+                self.hold = self.now.plus(pause);
+            }
+        } else {
+            let ticket = self.pending.get(number).expect("an open request").ticket;
+            self.pending.set(number, State::Dropped);
+            complete(ticket, number, Outcome::NotExecuted(code), on);
+        }
+        if let Some(Stall { from, unanswered: 0 }) = self.stall {
+            self.stall = None;
+            self.pending.renumber(from);
+        }
+        Ok(())
+    }
+
+    fn subscribed<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        code: Code,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let header = frame.header;
+        let Some(stream) = Stream::from_wire(header.session.get()) else {
+            return Err(Ending::Protocol("a stream that cannot be"));
+        };
+        let Some(place) = self.subscriptions.iter().position(|subscription| subscription.stream == stream)
+        else {
+            return Ok(());
+        };
+        if code == Code::Executed {
+            let next = header.number.get();
+            let subscription = &mut self.subscriptions[place];
+            if next == 0 || (subscription.next != 0 && subscription.next != next) {
+                return Err(Ending::Protocol("a subscription to other outputs than asked for"));
+            }
+            (subscription.next, subscription.active) = (next, true);
+            on(Event::Subscribed { stream, next: OutputSeq(next) });
+        } else {
+            self.subscriptions.remove(place);
+            on(Event::SubscriptionRefused { stream, code, oldest: OutputSeq(header.seq.get()) });
+        }
+        Ok(())
+    }
+
+    fn output<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let (wire, number) = (frame.header.session.get(), frame.header.number.get());
+        let reads = |subscription: &&mut Subscription| {
+            subscription.active && subscription.stream.to_wire() == wire
+        };
+        let Some(subscription) = self.subscriptions.iter_mut().find(reads) else { return Ok(()) };
+        if number > subscription.next {
+            return Err(Ending::Protocol("a gap between outputs"));
+        }
+        if number == subscription.next {
+            subscription.next += 1;
+            let stream = subscription.stream;
+            let (number, seq) = (OutputSeq(number), frame.header.seq());
+            on(Event::Output { stream, number, seq, payload: frame.payload });
+        }
+        Ok(())
+    }
+
+    fn watch_lineage(&mut self, now: Lineage, kind: ServerFrame, on: &mut impl FnMut(Event<'_>)) {
+        if matches!(kind, ServerFrame::Pong) {
+            return;
+        }
+        match self.lineage {
+            Some(before) if now > before => on(Event::DataLost { before, now }),
+            Some(_) => return,
+            None => {}
+        }
+        self.lineage = Some(now);
+    }
+}
+
+fn complete(ticket: u64, number: u64, outcome: Outcome<'_>, on: &mut impl FnMut(Event<'_>)) {
+    on(Event::Completed(Completion { ticket: Ticket(ticket), number: Number(number), outcome }));
+}
+
+/// Codes that a later version may add are refusals: they come from 64 on, and this build can do nothing
+/// about them.
+fn code(wire: u8) -> Code {
+    Code::from_wire(wire).unwrap_or(Code::Unsupported)
+}
+
+/// Refusals that may pass by themselves.
+const fn is_passing(code: Code) -> bool {
+    matches!(code, Code::Busy | Code::NoRoom | Code::NoCopies | Code::Starting)
+}
+
+fn text(payload: &[u8]) -> &str {
+    core::str::from_utf8(payload).unwrap_or("")
+}
