@@ -350,13 +350,13 @@ impl ClientCore {
     /// # Errors
     /// [`SubmitError::Full`] if [`SUBSCRIPTIONS_MAX`] streams are read already.
     pub fn subscribe(&mut self, stream: Stream, from: OutputSeq) -> Result<(), SubmitError> {
+        let others = self.subscriptions.iter().filter(|subscription| subscription.stream != stream).count();
+        let is_full = others >= SUBSCRIPTIONS_MAX
+            || (self.is_signed_in() && !self.put_subscribe(ClientFrame::Subscribe, stream, from.0));
+        if is_full {
+            return Err(SubmitError::Full);
+        }
         self.subscriptions.retain(|subscription| subscription.stream != stream);
-        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
-            return Err(SubmitError::Full);
-        }
-        if self.is_signed_in() && !self.put_subscribe(ClientFrame::Subscribe, stream, from.0) {
-            return Err(SubmitError::Full);
-        }
         self.subscriptions.push(Subscription { stream, next: from.0, active: false });
         Ok(())
     }
@@ -373,7 +373,9 @@ impl ClientCore {
         Ok(())
     }
 
-    const fn is_signed_in(&self) -> bool {
+    /// Whether queries and subscriptions are answered at present.
+    #[must_use]
+    pub const fn is_signed_in(&self) -> bool {
         matches!(self.phase, Phase::Detached(_) | Phase::Attached)
     }
 
@@ -383,12 +385,8 @@ impl ClientCore {
     }
 
     fn control(&mut self, kind: u8, session: u64, number: u64, payload: &[u8]) -> bool {
-        let header = RecordHeader {
-            kind,
-            session: session.into(),
-            number: number.into(),
-            ..RecordHeader::default()
-        };
+        let header =
+            RecordHeader { kind, session: session.into(), number: number.into(), ..RecordHeader::default() };
         self.spoke = self.now;
         self.outbox.put_parts(header, payload)
     }
@@ -519,11 +517,7 @@ impl ClientCore {
         on(Event::Disconnected(ending));
     }
 
-    fn frame<'a>(
-        &mut self,
-        frame: ServerView<'a>,
-        on: &mut impl FnMut(Event<'_>),
-    ) -> Result<(), Ending<'a>> {
+    fn frame<'a>(&mut self, frame: ServerView<'a>, on: &mut impl FnMut(Event<'_>)) -> Result<(), Ending<'a>> {
         let header = frame.header;
         let kind = ServerFrame::from_wire(header.kind).expect("unknown kinds make no frame");
         let code = code(header.code);
@@ -533,12 +527,16 @@ impl ClientCore {
         match (&self.phase, kind) {
             (Phase::Challenge(_), ServerFrame::Challenge) => return self.prove(frame),
             (Phase::Welcome(_), ServerFrame::Welcome) => return self.signed_in(frame, on),
-            (Phase::Challenge(_) | Phase::Welcome(_), _) => return Err(Ending::Protocol("a frame before Welcome")),
+            (Phase::Challenge(_) | Phase::Welcome(_), _) => {
+                return Err(Ending::Protocol("a frame before Welcome"));
+            }
             _ => {}
         }
         if code == Code::Executed {
             self.watch_lineage(Lineage(header.lineage.get()), kind, on);
-        } else if matches!(code, Code::NotLeader | Code::Stopping | Code::NotAttached) {
+        } else if matches!(code, Code::NotLeader | Code::Stopping | Code::NotAttached)
+            || (code == Code::Starting && kind == ServerFrame::Subscribed)
+        {
             return Err(Ending::Elsewhere { code, leader: text(frame.payload) });
         }
         match kind {
@@ -571,7 +569,8 @@ impl ClientCore {
 
     fn prove<'a>(&mut self, frame: ServerView<'a>) -> Result<(), Ending<'a>> {
         let Phase::Challenge(handshake) = &self.phase else { unreachable!("the caller looked") };
-        let challenge = body::<ChallengeBody>(frame.payload).ok_or(Ending::Protocol("a challenge's length"))?;
+        let challenge =
+            body::<ChallengeBody>(frame.payload).ok_or(Ending::Protocol("a challenge's length"))?;
         let (proof, node) = handshake.answer(challenge).map_err(Ending::Handshake)?;
         self.phase = Phase::Welcome(node);
         self.control(ClientFrame::Proof as u8, 0, 0, proof.as_bytes());
@@ -702,23 +701,23 @@ impl ClientCore {
         }
         (self.pending.lowest()..self.pending.next()).all(|number| {
             let state = self.pending.get(number).expect("an open request").state;
-            if number < expected {
-                matches!(state, State::Sent | State::Done)
-            } else {
-                state != State::Done
-            }
+            if number < expected { matches!(state, State::Sent | State::Done) } else { state != State::Done }
         })
     }
 
     /// The session is gone: says what is known of its requests and opens another.
     fn lose(&mut self, code: Code, on: &mut impl FnMut(Event<'_>)) {
         let session = std::mem::take(&mut self.session);
-        (self.adopting, self.stall) = (false, None);
         on(Event::SessionLost { session, code });
+        self.abandon(code, on);
+    }
+
+    fn abandon(&mut self, code: Code, on: &mut impl FnMut(Event<'_>)) {
+        (self.adopting, self.stall) = (false, None);
         while let Some((number, entry)) = self.pending.take_oldest() {
             let outcome = match entry.state {
                 State::Done | State::Dropped => continue,
-                State::Fresh | State::Bounced => Outcome::NotExecuted(Code::UnknownSession),
+                State::Fresh | State::Bounced => Outcome::NotExecuted(code),
                 State::Sent => Outcome::Unknown,
             };
             complete(entry.ticket, number, outcome, on);
@@ -745,7 +744,7 @@ impl ClientCore {
             Code::Conflict | Code::Invalid => Outcome::NotExecuted(code),
             Code::Forgotten => Outcome::Unknown,
             Code::UnknownSession | Code::WrongKey | Code::Fenced => {
-                if number >= self.logged && code != Code::Fenced {
+                if number >= self.logged && number < self.pending.unsent() {
                     self.pending.set(number, State::Bounced);
                 }
                 self.lose(code, on);
@@ -758,11 +757,12 @@ impl ClientCore {
         }
         complete(entry.ticket, number, outcome, on);
         self.pending.done(number);
-        if entry.kind == RecordKind::SessionClose && code == Code::Executed {
-            let session = std::mem::take(&mut self.session);
-            while self.pending.take_oldest().is_some() {}
-            on(Event::SessionClosed(session));
-            self.want_session();
+        if entry.kind == RecordKind::SessionClose {
+            self.closing = code == Code::Executed;
+            if self.closing {
+                on(Event::SessionClosed(std::mem::take(&mut self.session)));
+                self.abandon(Code::UnknownSession, on);
+            }
         }
         Ok(())
     }
@@ -798,9 +798,11 @@ impl ClientCore {
                 self.hold = self.now.plus(pause);
             }
         } else {
-            let ticket = self.pending.get(number).expect("an open request").ticket;
+            let entry = *self.pending.get(number).expect("an open request");
             self.pending.set(number, State::Dropped);
-            complete(ticket, number, Outcome::NotExecuted(code), on);
+            // Nothing can have been submitted behind a SessionClose.
+            self.closing &= entry.kind != RecordKind::SessionClose;
+            complete(entry.ticket, number, Outcome::NotExecuted(code), on);
         }
         if let Some(Stall { from, unanswered: 0 }) = self.stall {
             self.stall = None;
@@ -827,7 +829,8 @@ impl ClientCore {
             let next = header.number.get();
             let subscription = &mut self.subscriptions[place];
             if next == 0 || (subscription.next != 0 && subscription.next != next) {
-                return Err(Ending::Protocol("a subscription to other outputs than asked for"));
+                // The answer to a Subscribe that was replaced since.
+                return Ok(());
             }
             (subscription.next, subscription.active) = (next, true);
             on(Event::Subscribed { stream, next: OutputSeq(next) });
@@ -844,9 +847,8 @@ impl ClientCore {
         on: &mut impl FnMut(Event<'_>),
     ) -> Result<(), Ending<'a>> {
         let (wire, number) = (frame.header.session.get(), frame.header.number.get());
-        let reads = |subscription: &&mut Subscription| {
-            subscription.active && subscription.stream.to_wire() == wire
-        };
+        let reads =
+            |subscription: &&mut Subscription| subscription.active && subscription.stream.to_wire() == wire;
         let Some(subscription) = self.subscriptions.iter_mut().find(reads) else { return Ok(()) };
         if number > subscription.next {
             return Err(Ending::Protocol("a gap between outputs"));

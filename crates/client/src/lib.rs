@@ -8,10 +8,14 @@
 //! [`Outcome`] for each request.
 #![forbid(unsafe_code)]
 
+pub mod blocking;
 mod core;
+mod driver;
 mod event;
 mod outbox;
 mod pending;
+pub mod pipelined;
 
 pub use crate::core::{ClientCore, CoreConfig, QUERIES_MAX, SUBSCRIPTIONS_MAX, SessionWish, SubmitError};
+pub use driver::{ClientConfig, ConnectError, Member};
 pub use event::{Completion, Ending, Event, Outcome, QueryError, QueryId, Ticket};

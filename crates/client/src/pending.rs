@@ -181,7 +181,8 @@ impl Pending {
             entry.state = State::Fresh;
             let number = self.lowest + place as u64;
             let offset = entry.at as usize & (self.bytes.len() - 1);
-            let (header, _) = RecordHeader::mut_from_prefix(&mut self.bytes[offset..]).expect("a whole frame");
+            let (header, _) =
+                RecordHeader::mut_from_prefix(&mut self.bytes[offset..]).expect("a whole frame");
             header.number = number.into();
             header.open_span = span(number, self.lowest).into();
         }

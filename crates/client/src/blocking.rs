@@ -1,0 +1,324 @@
+//! One call at a time.
+
+use crate::driver::{ClientConfig, ConnectError, Driver, nanos};
+use crate::{Event, QueryError, SubmitError, Ticket};
+use core::fmt;
+use ordain_keys::PublicKey;
+use ordain_types::codes::Code;
+use ordain_types::{Nanos, OutputSeq, Seq, SessionId, Stream};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Outputs kept that came during other calls. A reader further behind is cut off, as a node would.
+const OUTPUTS_MAX: usize = 4096;
+
+/// What became of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Executed, once.
+    Acknowledged {
+        /// Its record in the log.
+        seq: Seq,
+        /// The application's reply.
+        reply: Vec<u8>,
+    },
+    /// Not executed, and never will be.
+    NotExecuted(Code),
+    /// It may or may not have been executed: its session is gone, and nobody can tell any more.
+    Unknown,
+}
+
+/// An output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Its stream.
+    pub stream: Stream,
+    /// Its number in the stream.
+    pub number: OutputSeq,
+    /// The record that caused it.
+    pub seq: Seq,
+    /// The application's bytes.
+    pub payload: Vec<u8>,
+}
+
+/// Why a call came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// No connection.
+    Connect(ConnectError),
+    /// The request was not taken.
+    Submit(SubmitError),
+    /// Time is up; what went wrong last, if anything did. A request may have been executed or be so yet:
+    /// it stays open, and counts in the window, until its outcome is known.
+    Timeout(String),
+    /// The query was refused.
+    Query(Code),
+    /// The subscription was refused or has ended. If the code is TooOld, `next` is the oldest output that
+    /// can be had; if TooSlow, the one that comes next for this client.
+    Subscription {
+        /// Which.
+        stream: Stream,
+        /// Why.
+        code: Code,
+        /// See above; else 0.
+        next: OutputSeq,
+    },
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => error.fmt(f),
+            Self::Submit(error) => error.fmt(f),
+            Self::Timeout(why) if why.is_empty() => {
+                write!(f, "no answer in time: the request may be executed yet; check the cluster")
+            }
+            Self::Timeout(why) => {
+                write!(f, "no answer in time: the request may be executed yet; last: {why}")
+            }
+            Self::Query(code) => write!(f, "the query was refused ({code:?})"),
+            Self::Subscription { stream, code, next } => {
+                write!(f, "no more outputs of {stream:?} ({code:?}): subscribe again, from {next} if not 0")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl From<ConnectError> for ClientError {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(error)
+    }
+}
+
+/// What events leave behind for the calls that wait for them.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The request that is waited for.
+    ticket: Option<Ticket>,
+    outcome: Option<Outcome>,
+    answer: Option<Result<(Seq, Vec<u8>), QueryError>>,
+    subscribed: Option<Stream>,
+    outputs: VecDeque<Output>,
+    /// Subscriptions that ended: [`ClientError::Subscription`].
+    ended: VecDeque<(Stream, Code, OutputSeq)>,
+    /// Streams whose outputs no longer fit, with the first that was dropped.
+    overrun: Vec<(Stream, OutputSeq)>,
+    closed: bool,
+    data_lost: bool,
+}
+
+impl Seen {
+    fn take(&mut self, event: Event<'_>) {
+        match event {
+            Event::Completed(completion) if Some(completion.ticket) == self.ticket => {
+                self.outcome = Some(match completion.outcome {
+                    crate::Outcome::Acknowledged { seq, reply } => {
+                        Outcome::Acknowledged { seq, reply: reply.to_vec() }
+                    }
+                    crate::Outcome::NotExecuted(code) => Outcome::NotExecuted(code),
+                    crate::Outcome::Unknown => Outcome::Unknown,
+                });
+            }
+            Event::Answered(_, result) => {
+                self.answer = Some(result.map(|(seq, payload)| (seq, payload.to_vec())));
+            }
+            Event::Subscribed { stream, .. } => self.subscribed = Some(stream),
+            Event::SubscriptionRefused { stream, code, oldest } => {
+                self.ended.push_back((stream, code, oldest))
+            }
+            Event::Output { stream, number, seq, payload } => self.output(stream, number, seq, payload),
+            Event::SessionClosed(_) => self.closed = true,
+            Event::DataLost { .. } => self.data_lost = true,
+            _ => {}
+        }
+    }
+
+    fn output(&mut self, stream: Stream, number: OutputSeq, seq: Seq, payload: &[u8]) {
+        if self.overrun.iter().any(|(overrun, _)| *overrun == stream) {
+            return;
+        }
+        if self.outputs.len() >= OUTPUTS_MAX {
+            self.overrun.push((stream, number));
+        } else {
+            self.outputs.push_back(Output { stream, number, seq, payload: payload.to_vec() });
+        }
+    }
+}
+
+/// A client that waits for each answer, and survives lost connections meanwhile. Between calls nothing
+/// is sent or received: one that is idle for longer than the idle timeout reconnects at its next call, and
+/// one that is idle for longer than the session timeout finds its session gone and opens another.
+#[derive(Debug)]
+pub struct Client {
+    driver: Driver,
+    timeout: Duration,
+    seen: Seen,
+}
+
+impl Client {
+    /// Connects and opens or resumes a session.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`].
+    pub fn connect(config: &ClientConfig) -> Result<Self, ClientError> {
+        let mut driver = Driver::new(config)?;
+        driver.connect(config.timeout)?;
+        Ok(Self { driver, timeout: config.timeout, seen: Seen::default() })
+    }
+
+    /// The session, if there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        self.driver.core.session()
+    }
+
+    /// Has a command executed, exactly once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn call(&mut self, schema: u8, payload: &[u8]) -> Result<Outcome, ClientError> {
+        self.execute(|core| core.submit(schema, payload))
+    }
+
+    /// Adds a key or changes its permissions; 0 revokes it. The reply is the key's number, 4 bytes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn set_key(&mut self, key: PublicKey, permissions: u32) -> Result<Outcome, ClientError> {
+        self.execute(|core| core.set_key(key, permissions))
+    }
+
+    fn execute(
+        &mut self,
+        submit: impl Fn(&mut crate::ClientCore) -> Result<Ticket, SubmitError>,
+    ) -> Result<Outcome, ClientError> {
+        let until = self.until(self.timeout);
+        self.seen.outcome = None;
+        self.seen.ticket = Some(self.insist(until, submit)?);
+        self.wait(until, |seen| seen.outcome.take())
+    }
+
+    /// Asks a question: the last record that the answer reflects, and the answer. Asked again after a lost
+    /// connection.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn query(&mut self, schema: u8, payload: &[u8]) -> Result<(Seq, Vec<u8>), ClientError> {
+        let until = self.until(self.timeout);
+        loop {
+            self.insist(until, |core| core.query(schema, payload))?;
+            self.seen.answer = None;
+            match self.wait(until, |seen| seen.answer.take())? {
+                Ok(answer) => return Ok(answer),
+                Err(QueryError::Refused(code)) => return Err(ClientError::Query(code)),
+                Err(QueryError::Disconnected) => {}
+            }
+        }
+    }
+
+    /// Reads the outputs of a stream, from `from` on, or, if that is 0, from the next one to come.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn subscribe(&mut self, stream: Stream, from: OutputSeq) -> Result<(), ClientError> {
+        let until = self.until(self.timeout);
+        self.seen.subscribed = None;
+        self.seen.ended.retain(|(ended, ..)| *ended != stream);
+        self.insist(until, |core| core.subscribe(stream, from))?;
+        self.wait(until, |seen| {
+            if let Some(place) = seen.ended.iter().position(|(ended, ..)| *ended == stream) {
+                let (stream, code, next) = seen.ended.remove(place).expect("just found");
+                return Some(Err(ClientError::Subscription { stream, code, next }));
+            }
+            (seen.subscribed == Some(stream)).then_some(Ok(()))
+        })?
+    }
+
+    /// The next output of any stream that is read; `None` if none came within `timeout`.
+    ///
+    /// # Errors
+    /// [`ClientError::Subscription`] once for a subscription that ended; others go on.
+    pub fn next_output(&mut self, timeout: Duration) -> Result<Option<Output>, ClientError> {
+        let until = self.until(timeout);
+        let next = self.wait(until, |seen| {
+            if let Some(output) = seen.outputs.pop_front() {
+                return Some(Ok(output));
+            }
+            let (stream, code, next) = seen.ended.pop_front()?;
+            Some(Err(ClientError::Subscription { stream, code, next }))
+        });
+        match next {
+            Ok(output) => output.map(Some),
+            Err(ClientError::Timeout(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the cluster declared a loss of acknowledged data since the last time this was asked.
+    pub fn data_lost(&mut self) -> bool {
+        std::mem::take(&mut self.seen.data_lost)
+    }
+
+    /// Closes the session. Without it, the session lives on until it expires, and can be resumed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn close(mut self) -> Result<(), ClientError> {
+        let until = self.until(self.timeout);
+        self.seen.outcome = None;
+        self.seen.ticket = Some(self.insist(until, |core| core.close_session())?);
+        self.wait(until, |seen| seen.outcome.take().map(drop).or_else(|| seen.closed.then_some(())))
+    }
+
+    fn until(&self, timeout: Duration) -> Nanos {
+        self.driver.now().plus(nanos(timeout))
+    }
+
+    /// Tries until there is room.
+    fn insist<T>(
+        &mut self,
+        until: Nanos,
+        submit: impl Fn(&mut crate::ClientCore) -> Result<T, SubmitError>,
+    ) -> Result<T, ClientError> {
+        loop {
+            match submit(&mut self.driver.core) {
+                Ok(taken) => return Ok(taken),
+                Err(SubmitError::Full) => self.step(until)?,
+                Err(error) => return Err(ClientError::Submit(error)),
+            }
+        }
+    }
+
+    fn wait<T>(
+        &mut self,
+        until: Nanos,
+        mut done: impl FnMut(&mut Seen) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        loop {
+            if let Some(done) = done(&mut self.seen) {
+                return Ok(done);
+            }
+            self.step(until)?;
+        }
+    }
+
+    fn step(&mut self, until: Nanos) -> Result<(), ClientError> {
+        let now = self.driver.now();
+        if self.driver.is_hopeless() {
+            return Err(ConnectError::Refused(self.driver.why().to_owned()).into());
+        }
+        if now >= until {
+            return Err(ClientError::Timeout(self.driver.why().to_owned()));
+        }
+        let seen = &mut self.seen;
+        self.driver.step(Duration::from_nanos(until.since(now)), &mut |event| seen.take(event));
+        for (stream, next) in self.seen.overrun.drain(..) {
+            // Should the connection be jammed, what still comes is dropped by number when it is read anew.
+            let _ = self.driver.core.unsubscribe(stream);
+            self.seen.ended.push_back((stream, Code::TooSlow, next));
+        }
+        Ok(())
+    }
+}
