@@ -1,7 +1,7 @@
 //! One call at a time.
 
 use crate::driver::{ClientConfig, ConnectError, Driver, nanos};
-use crate::{Event, QueryError, SubmitError, Ticket};
+use crate::{Event, QueryError, QueryId, SubmitError, Ticket};
 use core::fmt;
 use ordain_keys::PublicKey;
 use ordain_types::codes::Code;
@@ -98,6 +98,8 @@ struct Seen {
     /// The request that is waited for.
     ticket: Option<Ticket>,
     outcome: Option<Outcome>,
+    /// The query that is waited for.
+    query: Option<QueryId>,
     answer: Option<Result<(Seq, Vec<u8>), QueryError>>,
     subscribed: Option<Stream>,
     outputs: VecDeque<Output>,
@@ -121,7 +123,7 @@ impl Seen {
                     crate::Outcome::Unknown => Outcome::Unknown,
                 });
             }
-            Event::Answered(_, result) => {
+            Event::Answered(query, result) if Some(query) == self.query => {
                 self.answer = Some(result.map(|(seq, payload)| (seq, payload.to_vec())));
             }
             Event::Subscribed { stream, .. } => self.subscribed = Some(stream),
@@ -208,8 +210,8 @@ impl Client {
     pub fn query(&mut self, schema: u8, payload: &[u8]) -> Result<(Seq, Vec<u8>), ClientError> {
         let until = self.until(self.timeout);
         loop {
-            self.insist(until, |core| core.query(schema, payload))?;
             self.seen.answer = None;
+            self.seen.query = Some(self.insist(until, |core| core.query(schema, payload))?);
             match self.wait(until, |seen| seen.answer.take())? {
                 Ok(answer) => return Ok(answer),
                 Err(QueryError::Refused(code)) => return Err(ClientError::Query(code)),
@@ -314,11 +316,14 @@ impl Client {
         }
         let seen = &mut self.seen;
         self.driver.step(Duration::from_nanos(until.since(now)), &mut |event| seen.take(event));
-        for (stream, next) in self.seen.overrun.drain(..) {
-            // Should the connection be jammed, what still comes is dropped by number when it is read anew.
-            let _ = self.driver.core.unsubscribe(stream);
-            self.seen.ended.push_back((stream, Code::TooSlow, next));
-        }
+        let (core, ended) = (&mut self.driver.core, &mut self.seen.ended);
+        self.seen.overrun.retain(|(stream, next)| {
+            let is_jammed = core.unsubscribe(*stream).is_err();
+            if !is_jammed {
+                ended.push_back((*stream, Code::TooSlow, *next));
+            }
+            is_jammed
+        });
         Ok(())
     }
 }

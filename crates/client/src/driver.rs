@@ -152,7 +152,9 @@ struct Link {
 impl Link {
     fn set_wait(&mut self, wait: Duration) -> io::Result<()> {
         let wait = if wait.is_zero() { wait } else { wait.max(SHORTEST) };
-        if wait == self.wait {
+        // A read that ends early is only repeated; a time-out set anew each time costs a system call.
+        let is_near = self.wait <= wait && self.wait * 2 >= wait;
+        if is_near && wait.is_zero() == self.wait.is_zero() {
             return Ok(());
         }
         if wait.is_zero() != self.wait.is_zero() {
@@ -306,7 +308,6 @@ impl Driver {
             Ok(()) => Socket::open(address, self.connect_timeout),
             Err(error) => Err(io::Error::other(format!("the system gives no random bytes: {error}"))),
         };
-        // Not zero, so that the first wait is set whatever it is.
         let link = opened.and_then(|socket| {
             socket.set_nonblocking(true)?;
             Ok(Link { socket, wait: Duration::ZERO })
