@@ -56,6 +56,8 @@ pub struct Node {
     pub refusals: Vec<(Vec<u8>, Code)>,
     /// Refusals of the next SessionOpens.
     pub open_refusals: Vec<Code>,
+    /// The payload of refused SessionOpens.
+    pub leader: String,
     /// Every reply is sent twice.
     pub stutter: bool,
     /// Replies are kept back and sent in the opposite order.
@@ -82,6 +84,7 @@ impl Node {
             executed: Vec::new(),
             refusals: Vec::new(),
             open_refusals: Vec::new(),
+            leader: String::new(),
             stutter: false,
             hold_back: false,
             kinds: Vec::new(),
@@ -140,7 +143,8 @@ impl Node {
                 assert_eq!((session, payload), (0, &[0; 8][..]));
                 if !self.open_refusals.is_empty() {
                     let code = self.open_refusals.remove(0);
-                    return self.answer(ServerFrame::Opened, code, 0, number, 0, &[]);
+                    let leader = self.leader.clone();
+                    return self.answer(ServerFrame::Opened, code, 0, number, 0, leader.as_bytes());
                 }
                 self.seq += 1;
                 self.sessions.insert(self.seq, Session { next: 1, floor: 1, ..Session::default() });
@@ -219,7 +223,17 @@ impl Node {
         match kind {
             ClientFrame::Hello => {
                 let hello: &HelloBody = body(payload).unwrap();
-                let handshake = ServerHandshake::challenge(&node_pair(), CLUSTER, hello, [4; 32]).unwrap();
+                let handshake = ServerHandshake::challenge(&node_pair(), CLUSTER, hello, [4; 32]);
+                let Ok(handshake) = handshake else {
+                    return self.answer(
+                        ServerFrame::Goodbye,
+                        Code::Unauthenticated,
+                        0,
+                        0,
+                        0,
+                        b"another cluster",
+                    );
+                };
                 self.answer(ServerFrame::Challenge, Code::Executed, 0, 0, 0, handshake.body().as_bytes());
                 self.stage = Stage::Challenged(Box::new(handshake));
             }
