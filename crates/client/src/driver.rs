@@ -6,6 +6,7 @@ use ordain_keys::PublicKey;
 use ordain_types::Nanos;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -216,6 +217,14 @@ impl Driver {
     pub fn now(&self) -> Nanos {
         // Nanoseconds of a process's life fit into 64 bits for 584 years.
         Nanos(self.began.elapsed().as_nanos() as u64)
+    }
+
+    /// The socket, for waiting for several clients at once.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.link.as_ref().map(|link| match &link.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
+        })
     }
 
     /// What went wrong last, in words.

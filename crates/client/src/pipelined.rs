@@ -3,6 +3,7 @@
 use crate::driver::{ClientConfig, ConnectError, Driver};
 use crate::{ClientCore, Completion, Event, QueryId, SubmitError, Ticket};
 use ordain_types::{OutputSeq, Stream};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// A client that never waits unless it is told to. Requests that were submitted since the last
@@ -82,6 +83,12 @@ impl Client {
     #[must_use]
     pub fn open_requests(&self) -> usize {
         self.driver.core.open_requests()
+    }
+
+    /// The socket, for a program that waits for several clients at once; `None` while there is no connection.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.driver.fd()
     }
 
     /// The protocol's side, for what this shell does not offer.

@@ -116,8 +116,14 @@ pub struct Cursors {
     /// Apply: earliest log time, nanoseconds, at which the application or a session's expiry wants a
     /// tick; 0 if none.
     pub tick_due: Cursor,
+    /// Apply: how often it started over from an empty state. Stored before the cut is answered that made it
+    /// necessary: whatever it delivered before the RESTART of this number is void, even if a batch of the
+    /// same index is committed by now.
+    pub restarts: Cursor,
     /// Cutting the log.
     pub cut: Cut,
+    /// Graceful stop, before all else: 1 when the gateway will hand nothing more to the log stage.
+    pub requests_closed: Cursor,
     /// Graceful stop, first: 1 when the log stage will publish nothing more.
     pub log_closed: Cursor,
     /// Graceful stop, second: 1 when the journal has synced everything and set the clean mark.
@@ -157,8 +163,8 @@ impl Cursors {
         self.read_rounds.load() >= round
     }
 
-    /// Asks every stage to stop taking new work. The gateway refuses it, the log stage seals what was
-    /// admitted, the journal syncs it, the gateway answers it; each says so in its `_closed` cursor.
+    /// Asks every stage to stop taking new work. The gateway refuses it and hands over nothing more
+    /// (`requests_closed`), the log stage seals what was admitted, the journal syncs it, the gateway answers it; each says so in its `_closed` cursor.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }

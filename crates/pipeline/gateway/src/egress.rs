@@ -1,233 +1,263 @@
-//! Answers and outputs out, once the copies that they wait for exist.
+//! From the delivery ring to the clients, and from the output log to its subscribers.
 
-use crate::connection::{Key, Subscription};
-use crate::stage::Gateway;
+use crate::stage::{Core, goodbye};
+use crate::subscriptions::Subscription;
+use crate::table::Attached;
 use ordain_agent::net::{ConnId, Net};
-use ordain_agent::wire::{DELIVERY, Delivery, delivery};
+use ordain_agent::planted::{self, Mistake};
+use ordain_agent::wire::{Delivery, delivery};
 use ordain_api::{Application, RequestDecoder};
 use ordain_keys::PublicKey;
 use ordain_outputs::Read;
+use ordain_ring::spsc::Receiver;
 use ordain_types::codes::Code;
-use ordain_types::frame::{KeyBody, SERVER_HEADER, ServerFrame, ServerHeader, body, frame_len};
-use ordain_types::{KeyId, OutputSeq, SessionId, Stream};
-use zerocopy::FromBytes;
+use ordain_types::frame::{KeyBody, REPLY_MAX, ServerFrame, ServerHeader, body, frame_len};
+use ordain_types::{KeyId, Lineage, OutputSeq, SessionId, Stream};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Outputs sent to one subscription before the next has its turn.
 const OUTPUTS_PER_TURN: usize = 32;
+/// Send room that outputs leave to answers.
+const ANSWER_ROOM: usize = 64 * frame_len(REPLY_MAX);
 
-impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
+impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
     /// Sends what may leave, in order, up to the first message that must still wait.
-    pub(crate) fn deliver(&mut self, limit: usize) -> usize {
+    pub(crate) fn deliver<N: Net>(&mut self, net: &mut N, deliveries: &mut Receiver, limit: usize) -> usize {
+        let applied = self.shared.applied.load();
         // In this order: whoever sees what a later leader committed also sees that the stint is over.
         let committed = self.shared.committed.load();
         let rounds = self.shared.read_rounds.load();
-        let stint = self.shared.stint();
-        for delivered in 0..limit {
-            let Some(message) = self.deliveries.peek() else { return delivered };
-            let (head, _) = Delivery::ref_from_prefix(message).expect("apply wrote a delivery");
-            let head = *head;
-            let is_bound = head.stint.get() != 0;
-            if is_bound && head.stint() != stint {
-                self.deliveries.release();
-                continue;
+        if self.shared.stint() != self.stint {
+            // The next cycle first does what the change asks for.
+            return 0;
+        }
+        let stint = self.stint;
+        let restarts = self.shared.restarts.load();
+        for taken in 0..limit {
+            let Some(message) = deliveries.peek() else {
+                self.note_ready(applied);
+                return taken;
+            };
+            let (head, frame) = Delivery::ref_from_prefix(message).expect("apply wrote a delivery");
+            let is_bound = head.stint.get() != 0 && !planted::is(Mistake::StaleStint);
+            let is_void = self.restarts < restarts
+                && head.kind.get() != delivery::RESTART
+                && !planted::is(Mistake::VoidDelivered);
+            let is_early = head.index.get() > committed && !planted::is(Mistake::ReplyBeforeCommit);
+            if is_void || is_bound && head.stint() < stint {
+                self.metrics.stale.add(1);
+            } else if is_early
+                || head.round.get() > rounds
+                || (is_bound && head.stint() != stint)
+            {
+                self.note_ready(head.index.get());
+                return taken;
+            } else {
+                self.tell(net, head, frame);
             }
-            if head.index.get() > committed || head.round.get() > rounds {
-                return delivered;
-            }
-            match head.kind.get() {
-                delivery::REPLY => self.deliver_reply(),
-                delivery::ANSWER => self.deliver_answer(&head),
-                delivery::OPENED => self.deliver_opened(&head),
-                delivery::OUTPUT => self.keep_output(),
-                delivery::KEY => self.learn_key(&head),
-                delivery::CLOSED => self.tables.detach(SessionId(head.conn.get())),
-                delivery::RESTART => self.restart(),
-                other => unreachable!("apply delivers nothing of kind {other}"),
-            }
-            self.deliveries.release();
+            deliveries.release();
         }
         limit
     }
 
-    /// The frame of the message at hand.
-    fn frame(&mut self) -> &[u8] {
-        &self.deliveries.peek().expect("a message is at hand")[DELIVERY..]
+    /// Everything that the batches before `index` had to say was delivered.
+    fn note_ready(&mut self, index: u64) {
+        if index >= self.shared.stint_first.load() {
+            self.ready_in = self.stint;
+        }
     }
 
-    fn header(&mut self) -> ServerHeader {
-        let (header, _) = ServerHeader::read_from_prefix(self.frame()).expect("apply wrote a frame");
+    fn tell<N: Net>(&mut self, net: &mut N, head: &Delivery, frame: &[u8]) {
+        match head.kind.get() {
+            delivery::REPLY => self.reply(net, head, frame),
+            delivery::OPENED => self.opened(net, head, frame),
+            delivery::ANSWER => self.answer(net, head, frame),
+            delivery::OUTPUT => {
+                let stream = self.outputs.append(frame);
+                self.metrics.outputs.add(1);
+                self.table.subscriptions.wake(stream);
+            }
+            delivery::KEY => {
+                let set = body::<KeyBody>(frame).expect("apply wrote a key");
+                self.key_set(net, set, KeyId(head.key.get() as u32));
+            }
+            delivery::CLOSED => self.session_ended(SessionId(head.conn.get())),
+            delivery::RESTART => {
+                self.restarts += 1;
+                self.keys.clear();
+                self.outputs.clear();
+            }
+            kind => unreachable!("apply delivers nothing of kind {kind}"),
+        }
+    }
+
+    fn header_of(&mut self, frame: &[u8]) -> ServerHeader {
+        let header = ServerHeader::read_from_prefix(frame).expect("apply wrote a frame").0;
+        self.lineage = Lineage(header.lineage.get());
         header
     }
 
-    fn deliver_reply(&mut self) {
-        let session = self.header().session();
-        let Some(conn) = self.tables.sessions.get(&session).map(|attached| attached.conn) else { return };
-        self.forward(conn);
-    }
-
-    /// Sends the frame at hand to a connection.
-    fn forward(&mut self, conn: ConnId) {
-        let frame = &self.deliveries.peek().expect("a message is at hand")[DELIVERY..];
-        if self.net.send(conn, frame) {
-            self.metrics.replies.add(1);
-        } else if self.tables.slot(conn).is_some() {
-            self.metrics.too_slow.add(1);
-            tracing::info!(conn = conn.0, "a client does not read its answers and is disconnected");
-            self.drop_connection(conn);
-        }
-    }
-
-    fn deliver_answer(&mut self, head: &Delivery) {
-        let conn = ConnId(head.conn.get());
-        if self.tables.slot(conn).is_none() {
+    fn reply<N: Net>(&mut self, net: &mut N, head: &Delivery, frame: &[u8]) {
+        let header = self.header_of(frame);
+        let Some(attached) = self.table.sessions.get_mut(&header.session.get()) else { return };
+        // What became of another key's request is none of the owner's business.
+        if u64::from(attached.key.0) != head.key.get() {
             return;
         }
-        let header = self.header();
-        match ServerFrame::from_wire(header.kind) {
-            Some(ServerFrame::Resumed) => {
-                let session = header.session();
-                // Another connection may have taken the session over meanwhile.
-                if self.tables.sessions.get(&session).is_none_or(|attached| attached.conn != conn) {
-                    return;
-                }
-                if header.code == Code::Executed as u8 {
-                    self.attach(conn, session, header.number());
-                } else {
-                    self.tables.detach(session);
-                }
-                self.forward(conn);
-            }
-            Some(ServerFrame::Subscribed) => self.subscribe(conn, header),
-            _ => self.forward(conn),
+        attached.answered = attached.answered.max(header.number.get());
+        let (slot, is_done) = (attached.slot, attached.ended && attached.answered + 1 >= attached.next);
+        if is_done {
+            self.table.detach(header.session());
         }
+        self.metrics.replies.add(1);
+        self.send(net, slot, frame);
     }
 
-    fn deliver_opened(&mut self, head: &Delivery) {
-        let conn = ConnId(head.conn.get());
-        let Some(connection) = self.tables.find(conn) else { return };
-        // The connection's key is compared as well: numbers of connections begin anew when a node does.
-        let is_its_own = connection.key == KeyId(head.key.get() as u32);
-        let Some(correlation) = connection.opening.take().filter(|_| is_its_own) else { return };
-        let mut header = self.header();
+    fn opened<N: Net>(&mut self, net: &mut N, head: &Delivery, frame: &[u8]) {
+        let mut header = self.header_of(frame);
+        let Some(slot) = self.table.slot(ConnId(head.conn.get())) else { return };
+        let conn = self.table.get_mut(slot);
+        let key = conn.key;
+        // The key is compared as well: numbers of connections begin anew when a node does.
+        if u64::from(key.0) != head.key.get() {
+            return;
+        }
+        let Some(correlation) = conn.opening.take() else { return };
         if header.code == Code::Executed as u8 {
-            self.attach(conn, header.session(), ordain_types::Number(1));
+            let attached = Attached { slot, key, next: 1, floor: 1, answered: 0, ended: false };
+            self.table.attach(header.session(), attached);
         }
         header.number = correlation.into();
         self.metrics.replies.add(1);
-        self.send(conn, &header, &[]);
+        self.send_header(net, slot, &header);
     }
 
-    fn keep_output(&mut self) {
-        let message = self.deliveries.peek().expect("a message is at hand");
-        let frame = &message[DELIVERY..];
-        let (header, _) = ServerHeader::ref_from_prefix(frame).expect("apply wrote a frame");
-        let stream = Stream::from_wire(header.session.get()).expect("apply names streams that exist");
-        self.outputs.append(stream, OutputSeq(header.number.get()), frame);
-        self.metrics.outputs.add(1);
-    }
-
-    fn learn_key(&mut self, head: &Delivery) {
-        let key = *body::<KeyBody>(self.frame()).expect("apply delivers whole keys");
-        let known = Key { id: KeyId(head.key.get() as u32), permissions: key.permissions.get() };
-        self.tables.keys.insert(PublicKey(key.key), known);
-        // What is signed in with it follows at once; a revoked key is shown out.
-        for slot in 0..self.tables.slots() {
-            let Some(connection) = self.tables.get(slot) else { continue };
-            if connection.is_ready() && connection.key == known.id {
-                connection.permissions = known.permissions;
-                let id = connection.id;
-                if known.permissions == 0 {
-                    self.goodbye(id, Code::Unauthenticated, "the key was revoked");
-                }
+    fn answer<N: Net>(&mut self, net: &mut N, head: &Delivery, frame: &[u8]) {
+        let header = self.header_of(frame);
+        let Some(slot) = self.table.slot(ConnId(head.conn.get())) else { return };
+        let conn = self.table.get_mut(slot);
+        conn.questions -= 1;
+        if std::mem::take(&mut conn.held) {
+            self.table.enqueue(slot);
+        }
+        self.metrics.replies.add(1);
+        let is_executed = header.code == Code::Executed as u8;
+        match ServerFrame::from_wire(header.kind) {
+            Some(ServerFrame::Resumed) if is_executed => self.resumed(net, slot, header),
+            Some(ServerFrame::Subscribed) if is_executed => self.subscribed(net, slot, header),
+            _ => {
+                self.send(net, slot, frame);
             }
         }
     }
 
-    fn restart(&mut self) {
-        self.outputs.clear();
-        self.tables.keys.clear();
+    /// Attaches a session whose owner was checked in the log, and fences the connection that had it.
+    fn resumed<N: Net>(&mut self, net: &mut N, slot: u32, mut header: ServerHeader) {
+        let key = self.table.get(slot).key;
+        let next = header.number.get();
+        let mut attached =
+            Attached { slot, key, next, floor: header.seq.get(), answered: next - 1, ended: false };
+        if let Some(old) = self.table.detach(header.session()) {
+            // What was admitted since the log was asked comes first.
+            attached.next = attached.next.max(old.next);
+            attached.floor = attached.floor.max(old.floor);
+            attached.answered = attached.answered.max(old.answered);
+        }
+        header.number = attached.next.into();
+        self.table.attach(header.session(), attached);
+        self.send_header(net, slot, &header);
     }
 
-    fn subscribe(&mut self, conn: ConnId, mut header: ServerHeader) {
-        let full = self.config.subscriptions_per_connection;
-        if header.code != Code::Executed as u8 {
-            self.send(conn, &header, &[]);
-            return;
-        }
-        let stream = Stream::from_wire(header.session.get()).expect("apply was asked about a stream");
+    fn subscribed<N: Net>(&mut self, net: &mut N, slot: u32, mut header: ServerHeader) {
+        let stream = header.session.get();
+        self.table.unsubscribe(slot, stream);
         let next = match header.number.get() {
             0 => self.outputs.next(stream),
             wanted => OutputSeq(wanted),
         };
-        let connection = self.tables.find(conn).expect("the caller looked");
-        connection.subscriptions.retain(|subscription| subscription.stream != stream);
-        let before = connection.subscriptions.len();
+        let full = self.config.subscriptions_per_connection;
+        header.number = next.0.into();
         if let Read::TooOld(oldest) = self.outputs.read(stream, next) {
-            header.code = Code::TooOld as u8;
-            header.seq = oldest.0.into();
-        } else if before >= full {
+            (header.code, header.seq) = (Code::TooOld as u8, oldest.0.into());
+        } else if self.table.get(slot).subscriptions.len() >= full {
             header.code = Code::Busy as u8;
-        } else {
-            header.number = next.0.into();
-            self.tables.find(conn).expect("just found").subscriptions.push(Subscription { stream, next });
         }
-        self.subscribers = self.tables.count_subscriptions();
-        self.send(conn, &header, &[]);
+        if self.send_header(net, slot, &header) && header.code == Code::Executed as u8 {
+            let id = self.table.subscriptions.add(Subscription { slot, stream, next });
+            self.table.get_mut(slot).subscriptions.push(id);
+        }
     }
 
-    /// Sends outputs to those who read them, each in its turn and as far as its buffer takes them.
-    pub(crate) fn serve_subscriptions(&mut self, limit: usize) -> usize {
-        if self.subscribers == 0 {
-            return 0;
+    fn send_header<N: Net>(&mut self, net: &mut N, slot: u32, header: &ServerHeader) -> bool {
+        debug_assert_eq!(header.length.get(), 0);
+        self.send(net, slot, header.as_bytes())
+    }
+
+    /// A key is as the log says from now on, also for those who signed in with it before.
+    fn key_set<N: Net>(&mut self, net: &mut N, set: &KeyBody, key: KeyId) {
+        let permissions = set.permissions.get();
+        self.keys.insert(PublicKey(set.key), (key, permissions));
+        for slot in self.table.used() {
+            let conn = self.table.get_mut(slot);
+            if conn.key != key {
+                continue;
+            }
+            // What a lost permission had opened (a subscription, say) must not stay open.
+            if permissions == 0 || conn.permissions & !permissions != 0 {
+                let why = "the key has lost permissions: sign in again if it has any left";
+                self.end(net, slot, &goodbye(Code::Unauthenticated, why));
+            } else {
+                conn.permissions = permissions;
+            }
         }
+    }
+
+    fn session_ended(&mut self, session: SessionId) {
+        self.outputs.forget(Stream::Session(session).to_wire());
+        if let Some(attached) = self.table.sessions.get_mut(&session.0) {
+            // Replies to what was admitted are still to come.
+            attached.ended = attached.answered + 1 < attached.next;
+            if !attached.ended {
+                self.table.detach(session);
+            }
+        }
+    }
+
+    /// Sends subscribers what they have not had, each a few at a time.
+    pub(crate) fn serve_subscriptions<N: Net>(&mut self, net: &mut N, limit: usize) -> usize {
         let mut sent = 0;
-        for _ in 0..self.tables.slots() {
+        for _ in 0..self.table.subscriptions.active() {
             if sent >= limit {
                 break;
             }
-            self.serve = (self.serve + 1) % self.tables.slots();
-            let slot = self.serve;
-            let mut nth = 0;
-            while let Some(connection) = self.tables.get(slot)
-                && let Some(subscription) = connection.subscriptions.get(nth).copied()
-            {
-                let conn = connection.id;
-                sent += self.serve_one(conn, slot, nth, subscription);
-                nth += 1;
-            }
-        }
-        sent
-    }
-
-    fn serve_one(&mut self, conn: ConnId, slot: usize, nth: usize, subscription: Subscription) -> usize {
-        let Subscription { stream, mut next } = subscription;
-        let mut sent = 0;
-        while sent < OUTPUTS_PER_TURN {
-            match self.outputs.read(stream, next) {
-                Read::NotYet => break,
-                Read::TooOld(_) => {
-                    self.metrics.too_slow.add(1);
-                    let why = "outputs were dropped before you read them: subscribe from a snapshot or a later number";
-                    self.goodbye(conn, Code::TooSlow, why);
-                    return sent + 1;
-                }
-                Read::Frame(frame) => {
-                    // Replies have the right of way: outputs leave room for them.
-                    if self.net.send_room(conn) < 2 * frame_len(SERVER_HEADER + frame.len()) + (64 << 10)
-                        || !self.net.send(conn, frame)
-                    {
+            let Some((id, subscription)) = self.table.subscriptions.turn() else { break };
+            let conn = self.table.get(subscription.slot).id;
+            let mut next = subscription.next;
+            let end = sent + OUTPUTS_PER_TURN.min(limit - sent);
+            loop {
+                match self.outputs.read(subscription.stream, next) {
+                    Read::NotYet => {
+                        self.table.subscriptions.wait(id, next);
                         break;
                     }
-                    next = next.next();
-                    sent += 1;
+                    Read::TooOld(_) => {
+                        self.table.subscriptions.again(id, next);
+                        let why = "outputs were dropped before you read them: subscribe from a later number";
+                        self.end(net, subscription.slot, &goodbye(Code::TooSlow, why));
+                        sent += 1;
+                        break;
+                    }
+                    Read::Output(frame) => {
+                        let has_room = net.send_room(conn) >= frame.len() + ANSWER_ROOM;
+                        if sent == end || !has_room || !net.send(conn, frame) {
+                            self.table.subscriptions.again(id, next);
+                            break;
+                        }
+                        next = next.next();
+                        sent += 1;
+                    }
                 }
             }
-        }
-        if sent > 0
-            && let Some(connection) = self.tables.get(slot)
-            && let Some(subscription) = connection.subscriptions.get_mut(nth)
-        {
-            subscription.next = next;
         }
         sent
     }

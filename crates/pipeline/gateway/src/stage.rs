@@ -1,21 +1,39 @@
-//! The agent. One duty cycle: what the network brought, what each connection's turn allows, what may leave.
+//! The agent. One duty cycle: what the network brought, what may leave, what each connection's turn allows.
 
 use crate::config::GatewayConfig;
-use crate::connection::Tables;
-use ordain_agent::metrics::{Gauge, Registry};
+use crate::metrics::Metrics;
+use crate::table::{Phase, Table};
+use ordain_agent::metrics::Registry;
 use ordain_agent::net::{ConnId, Net, NetEvent};
 use ordain_agent::shared::Shared;
+use ordain_agent::wire::SUBMISSION;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{Application, RequestDecoder};
+use ordain_keys::PublicKey;
 use ordain_outputs::OutputLog;
 use ordain_ring::log::LogRing;
 use ordain_ring::spsc::{Receiver, Sender};
 use ordain_types::codes::Code;
-use ordain_types::frame::{SERVER_HEADER, ServerFrame, ServerHeader, frame_len};
-use ordain_types::{ClusterFacts, Nanos, Now, Stint};
-use std::collections::VecDeque;
+use ordain_types::frame::{ServerFrame, ServerHeader, frame_len};
+use ordain_types::record::{PAYLOAD_MAX, record_len};
+use ordain_types::{ClusterFacts, KeyId, Lineage, Nanos, Now, Stint};
+use rustc_hash::FxHashMap;
+use std::borrow::Cow;
+use std::fmt;
 use std::marker::PhantomData;
 use zerocopy::IntoBytes;
+
+/// Bytes that the request ring needs at least: it takes messages of up to a quarter of its size.
+pub const REQUEST_RING_MIN: usize = (4 * (SUBMISSION + record_len(PAYLOAD_MAX))).next_power_of_two();
+
+/// Longest payload of a frame of the gateway's own.
+const OWN_PAYLOAD: usize = 256;
+/// Send room that a connection keeps for its Goodbye.
+const GOODBYE_ROOM: usize = frame_len(OWN_PAYLOAD);
+/// Network events taken per cycle at most, so that taking them does not delay replies.
+const EVENTS: usize = 256;
+/// Deliveries handled for one unit of the cycle's limit: a request may cause several.
+const DELIVERIES: usize = 4;
 
 /// What a gateway is made of.
 pub struct GatewayParts<N, D> {
@@ -27,7 +45,7 @@ pub struct GatewayParts<N, D> {
     pub net: N,
     /// Judges payloads.
     pub decoder: D,
-    /// To the log stage.
+    /// To the log stage; at least [`REQUEST_RING_MIN`] bytes.
     pub requests: Sender,
     /// From apply.
     pub deliveries: Receiver,
@@ -37,230 +55,157 @@ pub struct GatewayParts<N, D> {
     pub shared: Shared,
 }
 
-#[derive(Debug)]
-pub(crate) struct Metrics {
-    pub connections: Gauge,
-    pub accepted: Gauge,
-    pub turned_away: Gauge,
-    pub frames: Gauge,
-    pub admitted: Gauge,
-    pub refused: Gauge,
-    pub duplicates: Gauge,
-    pub handshakes_failed: Gauge,
-    pub replies: Gauge,
-    pub outputs: Gauge,
-    pub too_slow: Gauge,
-    pub sessions: Gauge,
-}
-
 /// The gateway stage.
 pub struct Gateway<N, A, D> {
-    pub(crate) facts: ClusterFacts,
-    pub(crate) config: GatewayConfig,
-    pub(crate) net: N,
-    pub(crate) decoder: D,
-    pub(crate) requests: Sender,
-    pub(crate) deliveries: Receiver,
-    pub(crate) ring: LogRing,
-    pub(crate) shared: Shared,
-    pub(crate) tables: Tables,
-    pub(crate) outputs: OutputLog,
-    pub(crate) metrics: Metrics,
-    /// Slots of connections with bytes to look at, in the order of their turns.
-    pub(crate) turns: VecDeque<usize>,
-    /// Stint in which connections were last looked at.
-    pub(crate) stint: Stint,
-    /// Handshakes begun: each nonce is derived from its number.
-    pub(crate) nonces: u64,
-    /// Free bytes of the request ring that only operators may use.
-    pub(crate) reserve: usize,
-    /// Where the search for silent connections goes on.
-    sweep: usize,
-    /// Where the service of subscriptions goes on.
-    pub(crate) serve: usize,
-    pub(crate) subscribers: usize,
+    net: N,
+    deliveries: Receiver,
+    core: Core<A, D>,
     events: Vec<NetEvent>,
+}
+
+impl<N, D> fmt::Debug for GatewayParts<N, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayParts").finish_non_exhaustive()
+    }
+}
+
+impl<N, A, D> fmt::Debug for Gateway<N, A, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("table", &self.core.table).finish_non_exhaustive()
+    }
+}
+
+/// Everything but the port and the delivery ring, from which bytes are lent while this changes.
+pub(crate) struct Core<A, D> {
+    pub facts: ClusterFacts,
+    pub config: GatewayConfig,
+    pub decoder: D,
+    pub requests: Sender,
+    pub ring: LogRing,
+    pub shared: Shared,
+    pub metrics: Metrics,
+    pub table: Table,
+    /// Keys as the log has them: number and permissions.
+    pub keys: FxHashMap<PublicKey, (KeyId, u32)>,
+    pub outputs: OutputLog,
+    pub lineage: Lineage,
+    /// Handshakes begun: each nonce is derived from its number.
+    pub nonces: u64,
+    /// The stint that this cycle sees.
+    pub stint: Stint,
+    /// The last stint in which everything from before it was delivered: only then are all keys known here.
+    pub ready_in: Stint,
+    /// Times that apply started over, as far as the delivery ring has told.
+    pub restarts: u64,
+    pub cycle: Cycle,
+    /// Where a frame of this stage's own is put together.
+    pub frame: Vec<u8>,
     application: PhantomData<fn() -> A>,
 }
 
-/// Connections looked at for silence in one cycle.
-const SWEEP: usize = 16;
-/// Deliveries handled for one unit of the cycle's limit.
-const DELIVERIES: usize = 4;
+/// What is found once per cycle and holds for all its frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cycle {
+    pub now: Nanos,
+    /// Why nothing is handed to the log stage.
+    pub closed: Option<Code>,
+    /// Whether the log has no room for requests of clients, and of operators.
+    pub no_room: bool,
+    pub no_operator_room: bool,
+    /// Bytes of the request ring that clients may still use.
+    pub client_requests: usize,
+}
+
+/// What the node says when it ends a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Goodbye {
+    pub code: Code,
+    pub why: Cow<'static, str>,
+}
+
+pub(crate) const fn goodbye(code: Code, why: &'static str) -> Goodbye {
+    Goodbye { code, why: Cow::Borrowed(why) }
+}
 
 impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
     /// A gateway without connections.
+    ///
+    /// # Panics
+    /// If the request ring is smaller than [`REQUEST_RING_MIN`].
     #[must_use]
     pub fn new(parts: GatewayParts<N, D>, registry: &Registry) -> Self {
         let GatewayParts { facts, config, net, decoder, requests, deliveries, ring, shared } = parts;
-        let metrics = Metrics {
-            connections: registry.gauge("ordain_connections", "Client connections."),
-            accepted: registry.counter("ordain_connections_accepted_total", "Client connections accepted."),
-            turned_away: registry.counter(
-                "ordain_connections_turned_away_total",
-                "Connections closed because a bound was reached.",
-            ),
-            frames: registry.counter("ordain_frames_received_total", "Frames received from clients."),
-            admitted: registry.counter("ordain_requests_admitted_total", "Records handed to the log."),
-            refused: registry.counter("ordain_requests_refused_total", "Requests refused before sequencing."),
-            duplicates: registry
-                .counter("ordain_requests_repeated_total", "Requests whose number was used before."),
-            handshakes_failed: registry.counter("ordain_handshakes_failed_total", "Sign-ins that failed."),
-            replies: registry.counter("ordain_replies_total", "Replies and answers sent."),
-            outputs: registry.counter("ordain_outputs_total", "Outputs of committed batches."),
-            too_slow: registry.counter(
-                "ordain_connections_too_slow_total",
-                "Connections closed because they did not read.",
-            ),
-            sessions: registry.gauge("ordain_sessions_attached", "Sessions attached to a connection."),
-        };
-        let reserve = requests.max_len() / 2;
-        let outputs = OutputLog::new(config.outputs_bytes);
-        Self {
+        assert!(
+            requests.max_len() * 4 >= REQUEST_RING_MIN,
+            "the request ring needs at least {REQUEST_RING_MIN} bytes"
+        );
+        let core = Core {
+            outputs: OutputLog::new(config.outputs_bytes),
             facts,
             config,
-            net,
             decoder,
             requests,
-            deliveries,
             ring,
             shared,
-            tables: Tables::default(),
-            outputs,
-            metrics,
-            turns: VecDeque::new(),
-            stint: Stint(0),
+            metrics: Metrics::new(registry),
+            table: Table::default(),
+            keys: FxHashMap::default(),
+            lineage: Lineage::ZERO,
             nonces: 0,
-            reserve,
-            sweep: 0,
-            serve: 0,
-            subscribers: 0,
-            events: Vec::new(),
+            stint: Stint::ZERO,
+            ready_in: Stint::ZERO,
+            restarts: 0,
+            cycle: Cycle::default(),
+            frame: Vec::with_capacity(GOODBYE_ROOM),
             application: PhantomData,
-        }
-    }
-
-    /// Whether clients' requests are of use: this node leads, and has applied all that was before its reign.
-    pub(crate) fn is_serving(&self) -> bool {
-        self.shared.leads() && self.shared.applied.load() >= self.shared.stint_first.load()
-    }
-
-    /// Buffers a frame for a connection. One that does not read its answers is closed.
-    pub(crate) fn send(&mut self, conn: ConnId, header: &ServerHeader, payload: &[u8]) {
-        let mut frame = [0; frame_len(256)];
-        let len = frame_len(payload.len());
-        frame[..SERVER_HEADER].copy_from_slice(header.as_bytes());
-        frame[SERVER_HEADER..SERVER_HEADER + payload.len()].copy_from_slice(payload);
-        self.send_frame(conn, &frame[..len]);
-    }
-
-    /// As [`Gateway::send`] for a frame that is laid out already.
-    pub(crate) fn send_frame(&mut self, conn: ConnId, frame: &[u8]) -> bool {
-        if self.net.send(conn, frame) {
-            return true;
-        }
-        if self.tables.slot(conn).is_some() {
-            self.metrics.too_slow.add(1);
-            tracing::info!(conn = conn.0, "a client does not read its answers and is disconnected");
-            self.drop_connection(conn);
-        }
-        false
-    }
-
-    /// Says why, and closes.
-    pub(crate) fn goodbye(&mut self, conn: ConnId, code: Code, why: &str) {
-        let why = &why.as_bytes()[..why.len().min(256)];
-        let header = ServerHeader {
-            length: (why.len() as u32).into(),
-            kind: ServerFrame::Goodbye as u8,
-            code: code as u8,
-            ..ServerHeader::default()
         };
-        self.send(conn, &header, why);
-        self.drop_connection(conn);
+        Self { net, deliveries, core, events: Vec::with_capacity(EVENTS) }
     }
 
-    pub(crate) fn drop_connection(&mut self, conn: ConnId) {
-        if let Some(connection) = self.tables.find(conn) {
-            self.subscribers -= connection.subscriptions.len();
-        }
-        self.tables.remove(conn);
-        self.net.close(conn);
+    /// The port, for tests and tools.
+    pub const fn net(&mut self) -> &mut N {
+        &mut self.net
     }
 
-    fn hear_net(&mut self, now: Now, limit: usize) -> usize {
-        let mut events = core::mem::take(&mut self.events);
-        let count = self.net.poll(&mut events, limit);
-        for event in events.drain(..) {
+    fn hear_net(&mut self) -> usize {
+        let core = &mut self.core;
+        let taken = self.net.poll(&mut self.events, EVENTS);
+        for event in self.events.drain(..) {
             match event {
-                NetEvent::Opened(conn) => self.on_opened(conn, now.mono),
-                NetEvent::Received(conn) => self.queue_turn(conn),
-                NetEvent::Closed(conn) => {
-                    if let Some(connection) = self.tables.find(conn) {
-                        self.subscribers -= connection.subscriptions.len();
+                NetEvent::Opened(id) => core.on_opened(&mut self.net, id),
+                NetEvent::Received(id) => {
+                    if let Some(slot) = core.table.slot(id) {
+                        core.table.get_mut(slot).heard = core.cycle.now;
+                        core.table.enqueue(slot);
                     }
-                    self.tables.remove(conn);
+                }
+                NetEvent::Closed(id) => {
+                    if let Some(slot) = core.table.slot(id) {
+                        core.table.remove(slot);
+                    }
                 }
             }
         }
-        self.events = events;
-        count
+        taken
     }
 
-    fn on_opened(&mut self, conn: ConnId, now: Nanos) {
-        self.metrics.accepted.add(1);
-        let is_full = self.tables.connections() >= self.config.connections_max
-            || self.tables.strangers >= self.config.strangers_max;
-        if is_full {
-            self.metrics.turned_away.add(1);
-            self.net.close(conn);
-        } else {
-            self.tables.insert(conn, now);
-        }
-    }
-
-    pub(crate) fn queue_turn(&mut self, conn: ConnId) {
-        if let Some(slot) = self.tables.slot(conn)
-            && let Some(connection) = self.tables.get(slot)
-            && !connection.queued
-        {
-            connection.queued = true;
-            self.turns.push_back(slot);
-        }
-    }
-
-    /// When the reign ends, nothing that was promised under it can be kept here: clients go and ask the
-    /// new leader.
-    fn watch_stint(&mut self) {
-        let stint = self.shared.stint();
-        if stint == self.stint {
+    /// Ends the connections once everything admitted is journaled and what may be answered has been.
+    fn finish(&mut self) {
+        let shared = &self.core.shared;
+        if shared.journal_closed.load() == 0 {
             return;
         }
-        self.stint = stint;
-        for slot in 0..self.tables.slots() {
-            if let Some(connection) = self.tables.get(slot)
-                && connection.is_ready()
-            {
-                let id = connection.id;
-                self.goodbye(id, Code::NotLeader, "the cluster has another leader: connect to it");
-            }
+        // Nobody writes any more: what the journal has is the whole log, and a leader owes answers to its end.
+        let last = shared.written.load();
+        let is_owed = shared.leads() && shared.committed.load().min(shared.applied.load()) < last;
+        if is_owed || self.deliveries.peek().is_some() {
+            return;
         }
-        self.tables.sessions.clear();
-    }
-
-    /// Closes what has been silent for too long.
-    fn sweep(&mut self, now: Nanos) {
-        for _ in 0..SWEEP.min(self.tables.slots()) {
-            self.sweep = (self.sweep + 1) % self.tables.slots();
-            let (handshake, idle) = (self.config.handshake_timeout.0, self.config.idle_timeout.0);
-            let Some(connection) = self.tables.get(self.sweep) else { continue };
-            let (id, silent) = (connection.id, now.since(connection.heard));
-            if connection.is_ready() && silent > idle {
-                self.goodbye(id, Code::Idle, "nothing was heard for too long: send a Ping now and then");
-            } else if !connection.is_ready() && silent > handshake {
-                self.goodbye(id, Code::Unauthenticated, "the sign-in took too long");
-            }
+        for slot in self.core.table.used() {
+            self.core.end(&mut self.net, slot, &goodbye(Code::Stopping, "the node stops: connect elsewhere"));
         }
+        self.net.flush();
+        self.core.shared.gateway_closed.store(1);
     }
 }
 
@@ -270,23 +215,168 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Agent for Gateway<N, A, D> {
     }
 
     fn do_work(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
-        self.watch_stint();
-        let mut work = self.hear_net(now, limit);
-        work += self.take_turns(now, limit);
-        work += self.deliver(limit * DELIVERIES);
-        work += self.serve_subscriptions(limit);
-        self.sweep(now.mono);
-        self.net.flush();
-        self.metrics.connections.set(self.tables.connections() as u64);
-        self.metrics.sessions.set(self.tables.sessions.len() as u64);
-        let closing = self.shared.is_stopping() && self.shared.journal_closed.load() == 1;
-        if closing && self.deliveries.peek().is_none() {
-            self.shared.gateway_closed.store(1);
+        let stopping = self.core.shared.is_stopping();
+        if stopping {
+            self.net.accept(false);
+            // `closed` holds from here on: nothing follows this in the request ring.
+            self.core.shared.requests_closed.store(1);
+        }
+        let mut work = self.core.begin_cycle(&mut self.net, now.mono, stopping);
+        work += self.hear_net();
+        // Answers first: they free what requests wait for.
+        work += self.core.deliver(&mut self.net, &mut self.deliveries, limit * DELIVERIES);
+        work += self.core.take_turns(&mut self.net, limit);
+        work += self.core.serve_subscriptions(&mut self.net, limit);
+        work += self.core.time_out(&mut self.net);
+        if work > 0 {
+            self.core.show();
+            self.net.flush();
+        }
+        if stopping && self.core.shared.gateway_closed.load() == 0 {
+            self.finish();
         }
         Ok(work)
     }
 
     fn next_deadline(&self) -> Option<Nanos> {
-        None
+        self.core.table.first_deadline().map(|(deadline, _)| deadline)
+    }
+}
+
+impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
+    fn begin_cycle<N: Net>(&mut self, net: &mut N, now: Nanos, stopping: bool) -> usize {
+        let stint = self.shared.stint();
+        let was_leader = self.stint.0 % 2 == 1;
+        let ended = if stint != self.stint && was_leader { self.end_reign(net) } else { 0 };
+        self.stint = stint;
+        let closed = match stint.0 % 2 {
+            _ if stopping => Some(Code::Stopping),
+            0 => Some(Code::NotLeader),
+            _ => (self.ready_in != stint).then_some(Code::Starting),
+        };
+        // With the disk full, what was admitted must still fit into the segments that exist.
+        let left = self.shared.room.load().saturating_sub(self.ring.published().0);
+        let admitted = 8 * self.requests.max_len() as u64 + 2 * u64::from(self.facts.batch_max);
+        let needed = admitted.min(self.facts.segment_size / 2);
+        let is_full = self.shared.disk_full.load() == 1;
+        let reserve = self.requests.max_len();
+        self.cycle = Cycle {
+            now,
+            closed,
+            no_room: is_full && left < needed,
+            no_operator_room: is_full && left < needed / 2,
+            client_requests: self.requests.free().saturating_sub(reserve),
+        };
+        ended
+    }
+
+    /// Nothing that was promised in the reign that is over can be kept here: clients ask the new leader.
+    fn end_reign<N: Net>(&mut self, net: &mut N) -> usize {
+        let used = self.table.used();
+        for slot in used.iter().copied() {
+            if matches!(self.table.get(slot).phase, Phase::Ready) {
+                let why = "this node leads no more: connect to the cluster's new leader";
+                self.end(net, slot, &goodbye(Code::NotLeader, why));
+            }
+        }
+        used.len()
+    }
+
+    fn on_opened<N: Net>(&mut self, net: &mut N, id: ConnId) {
+        self.metrics.accepted.add(1);
+        if self.table.strangers() >= self.config.strangers() {
+            let oldest = self.table.oldest_stranger().expect("the bound is not zero");
+            self.metrics.turned_away.add(1);
+            self.end(net, oldest, &goodbye(Code::Busy, "too many connections are signing in: try again"));
+        }
+        let now = self.cycle.now;
+        self.table.add(id, now, now.plus(self.config.handshake_timeout.0));
+    }
+
+    /// Ends the connections whose time is up.
+    fn time_out<N: Net>(&mut self, net: &mut N) -> usize {
+        let mut ended = 0;
+        while let Some((deadline, slot)) = self.table.first_deadline() {
+            if deadline > self.cycle.now {
+                break;
+            }
+            let conn = self.table.get(slot);
+            // One that this node does not read on is not to blame for silence.
+            let heard = if conn.queued || conn.held { self.cycle.now } else { conn.heard };
+            let due = heard.plus(self.config.idle_timeout.0);
+            match conn.phase {
+                Phase::Ready if due > self.cycle.now => self.table.postpone(slot, due),
+                Phase::Ready => {
+                    let why = "nothing was heard for too long: send a Ping now and then";
+                    self.end(net, slot, &goodbye(Code::Idle, why));
+                }
+                _ => self.end(net, slot, &goodbye(Code::Unauthenticated, "the sign-in took too long")),
+            }
+            ended += 1;
+        }
+        ended
+    }
+
+    /// Puts a frame of this stage into `self.frame`.
+    pub fn own_frame(&mut self, kind: ServerFrame, code: Code, ids: (u64, u64, u64), payload: &[u8]) {
+        let (session, number, seq) = ids;
+        let header = ServerHeader {
+            length: (payload.len() as u32).into(),
+            kind: kind as u8,
+            code: code as u8,
+            lineage: self.lineage.0.into(),
+            session: session.into(),
+            number: number.into(),
+            seq: seq.into(),
+        };
+        self.frame.clear();
+        self.frame.extend_from_slice(header.as_bytes());
+        self.frame.extend_from_slice(payload);
+        self.frame.resize(frame_len(payload.len()), 0);
+    }
+
+    /// Sends `self.frame`. `false`: the connection was too slow, and is gone.
+    pub fn send_own<N: Net>(&mut self, net: &mut N, slot: u32) -> bool {
+        let frame = std::mem::take(&mut self.frame);
+        let sent = self.send(net, slot, &frame);
+        self.frame = frame;
+        sent
+    }
+
+    /// Sends a frame. `false`: the connection was too slow, and is gone.
+    pub fn send<N: Net>(&mut self, net: &mut N, slot: u32, frame: &[u8]) -> bool {
+        let id = self.table.get(slot).id;
+        if net.send_room(id) < frame.len() + GOODBYE_ROOM || !net.send(id, frame) {
+            self.end(net, slot, &goodbye(Code::TooSlow, "answers were read too slowly"));
+            return false;
+        }
+        true
+    }
+
+    /// Says why, and closes.
+    pub fn end<N: Net>(&mut self, net: &mut N, slot: u32, Goodbye { code, why }: &Goodbye) {
+        let conn = self.table.get(slot);
+        let id = conn.id;
+        self.metrics.handshakes_failed.add(u64::from(!matches!(conn.phase, Phase::Ready)));
+        match code {
+            Code::Malformed => self.metrics.malformed.add(1),
+            Code::TooSlow => self.metrics.too_slow.add(1),
+            Code::Idle => self.metrics.idle.add(1),
+            _ => {}
+        }
+        tracing::debug!(conn = id.0, ?code, %why, "a connection is closed");
+        let why = why.as_bytes();
+        self.own_frame(ServerFrame::Goodbye, *code, (0, 0, 0), &why[..why.len().min(OWN_PAYLOAD)]);
+        // With no room for it, the connection ends without a word.
+        net.send(id, &self.frame);
+        net.close(id);
+        self.table.remove(slot);
+    }
+
+    fn show(&self) {
+        self.metrics.connections.set(self.table.signed_in() as u64);
+        self.metrics.strangers.set(self.table.strangers() as u64);
+        self.metrics.sessions.set(self.table.sessions.len() as u64);
+        self.metrics.subscriptions.set(self.table.subscriptions.len() as u64);
     }
 }

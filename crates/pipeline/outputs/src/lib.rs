@@ -1,181 +1,277 @@
-//! The output log: what committed batches said to others, kept for those who read late.
+//! The output log: numbered outputs of committed batches, kept in a bounded number of bytes.
 //!
-//! It is derived from the journal and not synced: a node that starts replays the journal and fills it
-//! again. It holds the latest outputs up to a bound in bytes, and drops the oldest first, so that what is
-//! kept depends on the outputs alone and not on who reads.
+//! It is derived from the journal and rebuilt by replaying it, so nothing of it is stored. Outputs are
+//! appended in the order of the log and leave in the same order when room is needed: what it holds depends
+//! on its size and on what was appended, on nothing else.
 #![forbid(unsafe_code)]
 
-use ordain_types::{OutputSeq, Stream};
+use ordain_types::OutputSeq;
+use ordain_types::frame::{REPLY_MAX, SERVER_HEADER, ServerHeader, frame_len};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
+use zerocopy::FromBytes;
 
-/// What a reader finds at a number of a stream.
+/// Bytes of the smallest log: a few of the longest frames, so that dropping the oldest always makes room.
+pub const CAPACITY_MIN: usize = 4 * frame_len(REPLY_MAX);
+
+/// What is found at a place in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read<'a> {
-    /// The output's frame.
-    Frame(&'a [u8]),
-    /// It has not happened yet.
+    /// The output's whole frame.
+    Output(&'a [u8]),
+    /// It has not been emitted yet.
     NotYet,
-    /// It was dropped. Holds the oldest number still kept, or the next to come if none is.
+    /// It was dropped; this is the oldest that is kept, or the next to come if none is.
     TooOld(OutputSeq),
 }
 
-/// Outputs of one stream: their places in the arena, dense from `first`.
-#[derive(Debug)]
-struct Kept {
-    first: OutputSeq,
-    places: VecDeque<u64>,
-}
-
 /// See the module.
+///
+/// Memory: `capacity` bytes of frames, 8 bytes of index per frame kept (so at most a quarter as much), and a
+/// few words for each stream that ever had an output and was not forgotten: as many as the application names,
+/// and one per open session.
 #[derive(Debug)]
 pub struct OutputLog {
-    /// A ring of bytes. A frame never crosses its end.
-    arena: Vec<u8>,
-    /// Everything in the arena, oldest first: where, how long, whose.
-    entries: VecDeque<(u64, u32, u64)>,
-    /// Where the next frame goes; grows for ever, modulo the arena's length.
-    end: u64,
-    streams: FxHashMap<u64, Kept>,
+    bytes: Box<[u8]>,
+    /// Offsets of the oldest byte kept and of the next to be written. They count on for ever; the place of an
+    /// offset is its remainder by the capacity. No frame crosses the end of `bytes`.
+    head: u64,
+    tail: u64,
+    /// Where the unused bytes begin before an end of `bytes` that a frame did not fit in front of.
+    gap: Option<u64>,
+    streams: FxHashMap<u64, Index>,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    /// Number of the output that comes next.
+    next: u64,
+    /// Offsets of the outputs before it that are kept.
+    kept: VecDeque<u64>,
+}
+
+impl Index {
+    fn oldest(&self) -> u64 {
+        self.next - self.kept.len() as u64
+    }
 }
 
 impl OutputLog {
-    /// An empty log that keeps at most `bytes` of frames.
+    /// An empty log.
     ///
     /// # Panics
-    /// If `bytes` is 0.
+    /// If `capacity` is below [`CAPACITY_MIN`] or no multiple of 8.
     #[must_use]
-    pub fn new(bytes: usize) -> Self {
-        assert!(bytes > 0);
-        // Zeroed memory costs nothing until it is used.
-        let arena = vec![0; bytes];
-        Self { arena, entries: VecDeque::new(), end: 0, streams: FxHashMap::default() }
-    }
-
-    /// Appends output `seq` of a stream.
-    ///
-    /// # Panics
-    /// If the frame is empty or longer than the log, or the number does not follow the stream's last.
-    pub fn append(&mut self, stream: Stream, seq: OutputSeq, frame: &[u8]) {
-        let size = self.arena.len() as u64;
-        let len = frame.len() as u64;
-        assert!(0 < len && len <= size, "an output of {len} bytes in a log of {size}");
-        let left = size - self.end % size;
-        let start = if left < len { self.end + left } else { self.end };
-        while let Some(&(oldest, _, whose)) = self.entries.front()
-            && oldest + size < start + len
-        {
-            self.drop_oldest(whose);
+    pub fn new(capacity: usize) -> Self {
+        assert!(capacity >= CAPACITY_MIN, "an output log needs at least {CAPACITY_MIN} bytes");
+        assert!(capacity.is_multiple_of(8), "frames are multiples of 8 bytes");
+        Self {
+            bytes: vec![0; capacity].into_boxed_slice(),
+            head: 0,
+            tail: 0,
+            gap: None,
+            streams: FxHashMap::default(),
         }
-        let at = (start % size) as usize;
-        self.arena[at..at + frame.len()].copy_from_slice(frame);
-        self.end = start + len;
-        let wire = stream.to_wire();
-        let kept = self.streams.entry(wire).or_insert_with(|| Kept { first: seq, places: VecDeque::new() });
-        assert_eq!(kept.first.0 + kept.places.len() as u64, seq.0, "outputs of a stream are dense");
-        kept.places.push_back(start);
-        self.entries.push_back((start, frame.len() as u32, wire));
     }
 
-    fn drop_oldest(&mut self, stream: u64) {
-        self.entries.pop_front();
-        let kept = self.streams.get_mut(&stream).expect("an entry has its stream");
-        kept.places.pop_front();
-        kept.first = kept.first.next();
+    /// Appends an output's whole frame and drops the oldest ones as far as it needs their room. Says which
+    /// stream it belongs to.
+    ///
+    /// # Panics
+    /// If `frame` is no frame of at most [`REPLY_MAX`] bytes of payload, or is not the next of its stream.
+    pub fn append(&mut self, frame: &[u8]) -> u64 {
+        let header = ServerHeader::ref_from_prefix(frame).expect("a whole frame").0;
+        assert!(header.frame_len() == frame.len() && frame.len() <= frame_len(REPLY_MAX), "a whole frame");
+        let (stream, number) = (header.session.get(), header.number.get());
+        let capacity = self.bytes.len() as u64;
+        let until_end = capacity - self.tail % capacity;
+        let size = frame.len() as u64;
+        let start = if size > until_end { self.tail + until_end } else { self.tail };
+        while start + size - self.head > capacity {
+            self.drop_oldest();
+        }
+        if start != self.tail {
+            self.gap = Some(self.tail);
+        }
+        self.tail = start + size;
+        let place = (start % capacity) as usize;
+        self.bytes[place..place + frame.len()].copy_from_slice(frame);
+        // A stream may be met in its middle: those of forgotten sessions are not, all others begin with 1.
+        let index = self.streams.entry(stream).or_insert_with(|| Index { next: number, ..Index::default() });
+        assert!(index.next == number, "output {number} of stream {stream:#x} instead of {}", index.next);
+        index.next += 1;
+        index.kept.push_back(start);
+        stream
     }
 
-    /// What is at number `seq` of a stream.
+    fn drop_oldest(&mut self) {
+        let capacity = self.bytes.len() as u64;
+        if self.gap == Some(self.head) {
+            self.head = self.head.next_multiple_of(capacity);
+            self.gap = None;
+            return;
+        }
+        assert!(self.head < self.tail, "an empty log holds any frame");
+        let header = self.header(self.head);
+        let (stream, size) = (header.session.get(), header.frame_len() as u64);
+        // The stream of a session that was forgotten has no index any more.
+        if let Some(index) = self.streams.get_mut(&stream)
+            && index.kept.front() == Some(&self.head)
+        {
+            index.kept.pop_front();
+        }
+        self.head += size;
+    }
+
+    fn header(&self, at: u64) -> &ServerHeader {
+        let place = (at % self.bytes.len() as u64) as usize;
+        ServerHeader::ref_from_bytes(&self.bytes[place..place + SERVER_HEADER]).expect("32 bytes")
+    }
+
+    /// The output of `stream` with this number.
     #[must_use]
-    pub fn read(&self, stream: Stream, seq: OutputSeq) -> Read<'_> {
-        let Some(kept) = self.streams.get(&stream.to_wire()) else { return Read::NotYet };
-        let Some(nth) = seq.0.checked_sub(kept.first.0) else { return Read::TooOld(kept.first) };
-        let Some(&start) = kept.places.get(nth as usize) else { return Read::NotYet };
-        let entry =
-            self.entries.binary_search_by_key(&start, |entry| entry.0).expect("a place has its entry");
-        let at = (start % self.arena.len() as u64) as usize;
-        Read::Frame(&self.arena[at..at + self.entries[entry].1 as usize])
+    pub fn read(&self, stream: u64, number: OutputSeq) -> Read<'_> {
+        let Some(index) = self.streams.get(&stream).filter(|index| number.0 < index.next) else {
+            return Read::NotYet;
+        };
+        let Some(nth) = number.0.checked_sub(index.oldest()) else {
+            return Read::TooOld(OutputSeq(index.oldest()));
+        };
+        let at = index.kept[nth as usize];
+        let place = (at % self.bytes.len() as u64) as usize;
+        Read::Output(&self.bytes[place..place + self.header(at).frame_len()])
     }
 
-    /// The number that the stream's next output will have.
+    /// Number of the next output to come.
     #[must_use]
-    pub fn next(&self, stream: Stream) -> OutputSeq {
-        self.streams
-            .get(&stream.to_wire())
-            .map_or(OutputSeq(1), |kept| OutputSeq(kept.first.0 + kept.places.len() as u64))
+    pub fn next(&self, stream: u64) -> OutputSeq {
+        OutputSeq(self.streams.get(&stream).map_or(1, |index| index.next))
     }
 
-    /// Outputs kept.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    /// Forgets a stream that will have no more outputs: that of a session that ended.
+    pub fn forget(&mut self, stream: u64) {
+        self.streams.remove(&stream);
     }
 
-    /// Whether nothing is kept.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Forgets everything: the outputs come anew from the first.
+    /// Forgets everything: the outputs come again from the first.
     pub fn clear(&mut self) {
-        self.entries.clear();
         self.streams.clear();
-        self.end = 0;
+        (self.head, self.tail, self.gap) = (0, 0, None);
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub const fn used(&self) -> u64 {
+        self.tail - self.head
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ordain_types::frame::ServerFrame;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use zerocopy::IntoBytes;
 
-    #[test]
-    fn the_oldest_go_first_and_asking_for_them_is_answered() {
-        let mut log = OutputLog::new(100);
-        for n in 1..=10 {
-            log.append(Stream::Public, OutputSeq(n), &[n as u8; 30]);
-        }
-        assert_eq!(log.len(), 3);
-        assert_eq!(log.read(Stream::Public, OutputSeq(7)), Read::TooOld(OutputSeq(8)));
-        assert_eq!(log.read(Stream::Public, OutputSeq(8)), Read::Frame(&[8; 30]));
-        assert_eq!(log.read(Stream::Public, OutputSeq(11)), Read::NotYet);
-        assert_eq!(log.next(Stream::Public), OutputSeq(11));
-        assert_eq!(log.read(Stream::Topic(1), OutputSeq(1)), Read::NotYet);
+    fn frame(stream: u64, number: u64, payload: usize) -> Vec<u8> {
+        let header = ServerHeader {
+            length: (payload as u32).into(),
+            kind: ServerFrame::Output as u8,
+            session: stream.into(),
+            number: number.into(),
+            ..ServerHeader::default()
+        };
+        let mut frame = header.as_bytes().to_vec();
+        frame.resize(SERVER_HEADER + payload, (stream * 31 + number) as u8);
+        frame.resize(frame_len(payload), 0);
+        frame
     }
 
     #[test]
-    #[should_panic(expected = "dense")]
-    fn a_gap_in_a_stream_is_a_defect() {
-        let mut log = OutputLog::new(100);
-        log.append(Stream::Public, OutputSeq(1), b"a");
-        log.append(Stream::Public, OutputSeq(3), b"b");
+    fn what_is_appended_is_read_until_it_is_too_old() {
+        let mut log = OutputLog::new(CAPACITY_MIN);
+        assert_eq!((log.read(5, OutputSeq(1)), log.next(5)), (Read::NotYet, OutputSeq(1)));
+        for number in 1..=4 {
+            assert_eq!(log.append(&frame(5, number, REPLY_MAX)), 5);
+        }
+        assert_eq!(log.read(5, OutputSeq(1)), Read::Output(&frame(5, 1, REPLY_MAX)));
+        log.append(&frame(6, 1, 0));
+        assert_eq!(log.read(5, OutputSeq(1)), Read::TooOld(OutputSeq(2)));
+        assert_eq!(log.read(5, OutputSeq(5)), Read::NotYet);
+        for number in 2..=150 {
+            log.append(&frame(6, number, 0));
+        }
+        assert_eq!(log.read(5, OutputSeq(4)), Read::TooOld(OutputSeq(5)), "none is kept, the next is 5");
+        assert_eq!(log.next(5), OutputSeq(5));
+    }
+
+    #[test]
+    fn a_forgotten_stream_leaves_nothing_behind() {
+        let mut log = OutputLog::new(CAPACITY_MIN);
+        log.append(&frame(5, 1, 100));
+        log.forget(5);
+        assert_eq!(log.read(5, OutputSeq(1)), Read::NotYet);
+        for number in 1..=1000 {
+            log.append(&frame(6, number, 100));
+        }
+        log.clear();
+        assert_eq!(log.append(&frame(6, 1, 8)), 6);
+        assert_eq!(log.read(6, OutputSeq(1)), Read::Output(&frame(6, 1, 8)));
+    }
+
+    #[test]
+    #[should_panic(expected = "output 3 of stream 0x5 instead of 2")]
+    fn a_gap_is_a_broken_invariant() {
+        let mut log = OutputLog::new(CAPACITY_MIN);
+        log.append(&frame(5, 1, 0));
+        log.append(&frame(5, 3, 0));
     }
 
     proptest! {
-        /// Against a plain list of everything: whatever is kept is right, and what is kept is the newest.
+        /// A model that keeps every frame: what the log gives is right, is a suffix of the stream, and the
+        /// suffixes together are a suffix of everything appended that fills the log but for one frame and a gap.
         #[test]
-        fn agrees_with_a_plain_list(
-            outputs in prop::collection::vec((0_u32..4, 1_usize..40), 0..200),
-            bytes in 40_usize..300,
+        fn it_agrees_with_a_log_that_keeps_everything(
+            capacity in CAPACITY_MIN / 8..CAPACITY_MIN / 4,
+            appended in prop::collection::vec((0..4_u64, 0..=REPLY_MAX), 0..200),
         ) {
-            let mut log = OutputLog::new(bytes);
-            let mut all: Vec<Vec<Vec<u8>>> = vec![Vec::new(); 4];
-            for (nth, (topic, len)) in outputs.iter().enumerate() {
-                let frame = vec![nth as u8; *len];
-                all[*topic as usize].push(frame.clone());
-                log.append(Stream::Topic(*topic), OutputSeq(all[*topic as usize].len() as u64), &frame);
-                for (topic, frames) in all.iter().enumerate() {
-                    let mut seen = false;
+            let capacity = capacity * 8;
+            let mut log = OutputLog::new(capacity);
+            let mut streams = BTreeMap::<u64, Vec<Vec<u8>>>::new();
+            let mut all = Vec::new();
+            for (stream, payload) in appended {
+                let frames = streams.entry(stream).or_default();
+                frames.push(frame(stream, frames.len() as u64 + 1, payload));
+                all.push((stream, frames.len() as u64, frame_len(payload)));
+                log.append(frames.last().unwrap());
+                prop_assert!(log.used() <= capacity as u64);
+                let mut kept = 0;
+                for (stream, frames) in &streams {
+                    prop_assert_eq!(log.next(*stream).0, frames.len() as u64 + 1);
+                    let mut oldest = None;
                     for (at, frame) in frames.iter().enumerate() {
-                        match log.read(Stream::Topic(topic as u32), OutputSeq(at as u64 + 1)) {
-                            Read::Frame(found) => {
-                                seen = true;
-                                prop_assert_eq!(found, &frame[..]);
+                        let number = at as u64 + 1;
+                        match log.read(*stream, OutputSeq(number)) {
+                            Read::Output(read) => {
+                                prop_assert_eq!(read, &frame[..]);
+                                oldest.get_or_insert(number);
+                                kept += 1;
                             }
-                            other => prop_assert!(!seen, "{:?} behind what is kept", other),
+                            Read::TooOld(first) => {
+                                prop_assert!(oldest.is_none() && first.0 > number);
+                            }
+                            Read::NotYet => prop_assert!(false, "it was appended"),
                         }
                     }
                 }
+                let (gone, held) = all.split_at(all.len() - kept);
+                let bytes: usize = held.iter().map(|(.., size)| size).sum();
+                for (stream, number, _) in held {
+                    prop_assert!(matches!(log.read(*stream, OutputSeq(*number)), Read::Output(_)));
+                }
+                let slack = 2 * frame_len(REPLY_MAX);
+                prop_assert!(gone.is_empty() || bytes + slack >= capacity, "no more is dropped than needed");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The agent. One duty cycle: what the disk and the peers report, what consensus makes of it, what clients
 //! ask for, what peers are owed.
 
+use ordain_agent::planted::{self, Mistake};
 use crate::writer::{ENDS, Put, Stamp, Tail, Writer};
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::peer::{PeerEvent, Peers};
@@ -107,6 +108,8 @@ pub struct Log<P> {
     cutting: Option<Tail>,
     /// Local progress that consensus was told of: written, durable, watermark.
     progress: [u64; 3],
+    /// What this cycle did that others may be waiting for.
+    worked: usize,
     metrics: Metrics,
 }
 
@@ -149,6 +152,7 @@ impl<P: Peers> Log<P> {
             persists: 0,
             cutting: None,
             progress: config.progress.map(BatchIndex::get),
+            worked: 0,
             metrics,
         }
     }
@@ -184,6 +188,7 @@ impl<P: Peers> Log<P> {
     }
 
     fn hear_peers(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
+        let closed = self.is_closed();
         for done in 0..limit {
             let (from, message) = match self.peers.poll() {
                 None => return Ok(done),
@@ -198,6 +203,8 @@ impl<P: Peers> Log<P> {
                     continue;
                 }
                 Some(PeerEvent::Frame(from, bytes)) => match Message::decode(bytes) {
+                    // What is closed stays as it is: a leader would make it grow, or be cut.
+                    Ok((Message { body: Body::Append(_), .. }, _)) if closed => continue,
                     Ok((message, used)) => {
                         self.core.receive(from, message, now.mono);
                         let batches = &bytes[used..];
@@ -223,6 +230,11 @@ impl<P: Peers> Log<P> {
         Ok(limit)
     }
 
+    /// A graceful stop: nothing is published any more.
+    fn is_closed(&self) -> bool {
+        self.shared.log_closed.load() == 1 && !planted::is(Mistake::ClosedLogGoesOn)
+    }
+
     fn note_leader(&self, from: NodeId, message: &Message) {
         if matches!(message.body, Body::Append(_)) && message.term >= self.writer.tail().term {
             self.shared.leader.store(u64::from(from.0) + 1);
@@ -232,6 +244,7 @@ impl<P: Peers> Log<P> {
     /// Carries out what consensus decided.
     fn effects(&mut self) -> Result<(), Fatal> {
         while let Some(effect) = self.core.pop() {
+            self.worked += 1;
             match effect {
                 Effect::Persist(state) => self.persist(state)?,
                 Effect::Send { to, message } => self.send(to, &message, &[]),
@@ -314,7 +327,7 @@ impl<P: Peers> Log<P> {
     /// Ends a cut once every stage has let go.
     fn end_cut(&mut self) -> Result<(), Fatal> {
         let Some(keep) = self.cutting else { return Ok(()) };
-        if self.shared.cut.is_done() && self.writer.cut(keep) {
+        if (self.shared.cut.is_done() || planted::is(Mistake::CutWithoutBarrier)) && self.writer.cut(keep) {
             self.shared.cut.finish();
             self.cutting = None;
             self.archive.cut(keep.index);
@@ -503,6 +516,7 @@ impl<P: Peers> Agent for Log<P> {
     }
 
     fn do_work(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
+        self.worked = 0;
         self.end_cut()?;
         self.hear_journal();
         self.effects()?;
@@ -510,13 +524,16 @@ impl<P: Peers> Agent for Log<P> {
         self.core.tick(now.mono);
         self.effects()?;
         if self.cutting.is_none() {
-            work += self.take_requests(now, limit)?;
+            if !self.is_closed() {
+                work += self.take_requests(now, limit)?;
+            }
             work += self.stream()?;
+            // In this order: behind the gateway's last word there is no request that this does not see.
+            if self.shared.requests_closed.load() == 1 && self.requests.peek().is_none() {
+                self.shared.log_closed.store(1);
+            }
         }
-        if self.shared.is_stopping() && self.requests.peek().is_none() {
-            self.shared.log_closed.store(1);
-        }
-        Ok(work)
+        Ok(work + self.worked)
     }
 
     fn next_deadline(&self) -> Option<Nanos> {

@@ -1,0 +1,8 @@
+//! The gateway against scripted bytes and a log and apply that the tests play.
+
+mod egress;
+mod hostile;
+mod rig;
+mod sessions;
+mod sign_in;
+mod stop;

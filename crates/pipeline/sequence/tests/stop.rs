@@ -1,0 +1,178 @@
+//! A graceful stop of the log stage: everything handed over is published, and then nothing more.
+
+use ordain_agent::Agent;
+use ordain_agent::metrics::Registry;
+use ordain_agent::peer::NoPeers;
+use ordain_agent::shared::{Cursors, Shared};
+use ordain_agent::wire::{SUBMISSION, Submission, VoteRequest, submission};
+use ordain_consensus::{Config, Core, Recovered, Terms, VoteState};
+use ordain_ring::log::{Consumer, LogRing};
+use ordain_ring::spsc::{Receiver, Sender, channel};
+use ordain_sequence::stage::Archive;
+use ordain_sequence::{Log, LogConfig, Tail, Writer};
+use ordain_types::batch::BatchView;
+use ordain_types::record::RecordKind;
+use ordain_types::{
+    Boot, BatchIndex, ClusterFacts, ClusterId, Lineage, Nanos, NodeId, Now, Position, RecordHeader, Term,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+struct NoArchive;
+
+impl Archive for NoArchive {
+    fn read(
+        &mut self,
+        _peer: NodeId,
+        _first: BatchIndex,
+        _bytes_max: usize,
+    ) -> Result<Option<(&[u8], BatchIndex)>, ordain_agent::Fatal> {
+        Ok(None)
+    }
+
+    fn cut(&mut self, _keep: BatchIndex) {}
+}
+
+/// A log stage of a lone node, with a journal that stores everything at once.
+struct Rig {
+    log: Log<NoPeers>,
+    shared: Shared,
+    requests: Sender,
+    votes: Receiver,
+    consumer: Consumer,
+    published: Vec<(BatchIndex, u16)>,
+    now: u64,
+}
+
+impl Rig {
+    /// A leader.
+    fn new() -> Self {
+        let facts = ClusterFacts {
+            segment_size: 64 * 1024,
+            batch_max: 8192,
+            payload_max: 4096,
+            ..ClusterFacts::new(ClusterId([7; 16]), Nanos(1_000), 1)
+        };
+        let (producer, ring) = LogRing::new(128 * 1024, Position(0));
+        let consumer = ring.join_tail().unwrap();
+        let mut writer = Writer::new(producer, &facts, Lineage(0), Tail::EMPTY, Some(1 << 10));
+        writer.open_log(facts.created, &[]);
+        let mut terms = Terms::new();
+        terms.push(BatchIndex(1), Term(0));
+        terms.push(BatchIndex(2), Term(0));
+        let config = Config {
+            id: NodeId(0),
+            voters: vec![NodeId(0)],
+            policy: facts.policy,
+            unsynced_max: facts.unsynced_max,
+            election_timeout: Nanos(1000),
+            heartbeat: Nanos(100),
+            seed: 1,
+        };
+        let recovered = Recovered {
+            vote: VoteState::default(),
+            boot: Boot(1),
+            clean: true,
+            torn: false,
+            log: terms,
+            durable: BatchIndex(0),
+            watermark: BatchIndex(0),
+        };
+        let shared = Shared::new(Cursors::default());
+        shared.room.store(128 * 1024);
+        let (requests, receiver) = channel(64 * 1024);
+        let (questions, _) = channel(64 * 1024);
+        let (vote_sender, votes) = channel(1024);
+        let config = LogConfig {
+            core: Core::new(config, recovered, Nanos(0)),
+            facts,
+            writer,
+            others: vec![],
+            id: NodeId(0),
+            peers: NoPeers,
+            progress: [BatchIndex(0); 3],
+            requests: receiver,
+            questions,
+            votes: vote_sender,
+            shared: shared.clone(),
+            archive: Box::new(NoArchive),
+        };
+        let log = Log::new(config, &Registry::default());
+        let mut rig = Self { log, shared, requests, votes, consumer, published: Vec::new(), now: 0 };
+        for _ in 0..20 {
+            rig.cycle();
+        }
+        assert!(rig.shared.leads() && rig.shared.committed.load() == 3, "genesis and the term's first batch");
+        rig
+    }
+
+    fn cycle(&mut self) {
+        self.now += 500;
+        let now = Nanos(self.now);
+        self.log.do_work(Now { mono: now, wall: now.plus(1_000_000) }, 100).unwrap();
+        loop {
+            let bytes = self.consumer.available(Position(u64::MAX >> 2));
+            let Ok(batch) = BatchView::parse(bytes) else { break };
+            self.published.push((batch.header.index(), batch.header.count.get()));
+            let len = batch.bytes().len();
+            self.consumer.release(len);
+        }
+        if let Some((last, _)) = self.published.last() {
+            self.shared.written.store(last.0);
+            self.shared.durable.store(last.0);
+            self.shared.watermark.store(last.0);
+        }
+        while let Some(bytes) = self.votes.peek() {
+            self.shared.vote_stored.store(VoteRequest::ref_from_bytes(bytes).unwrap().number.get());
+            self.votes.release();
+        }
+    }
+
+    fn push(&mut self) {
+        let record = RecordHeader { kind: RecordKind::SessionOpen as u8, ..RecordHeader::default() };
+        let head = Submission { kind: submission::RECORD.into(), conn: 1.into() };
+        let space = self.requests.try_claim(SUBMISSION + record.record_len()).unwrap();
+        space[..SUBMISSION].copy_from_slice(head.as_bytes());
+        space[SUBMISSION..].copy_from_slice(record.as_bytes());
+        self.requests.commit();
+    }
+}
+
+#[test]
+fn what_the_gateway_handed_over_is_published_before_the_log_closes() {
+    let mut rig = Rig::new();
+    rig.shared.stop();
+    rig.cycle();
+    assert_eq!(rig.shared.log_closed.load(), 0, "the gateway may be about to hand something over");
+    rig.push();
+    rig.push();
+    rig.shared.requests_closed.store(1);
+    rig.cycle();
+    assert_eq!(rig.published.last(), Some(&(BatchIndex(4), 2)));
+    assert_eq!(rig.shared.log_closed.load(), 1);
+    rig.cycle();
+    assert_eq!(rig.shared.committed.load(), 4, "it is committed afterwards");
+}
+
+#[test]
+fn a_closed_log_publishes_nothing() {
+    let mut rig = Rig::new();
+    rig.shared.stop();
+    rig.shared.requests_closed.store(1);
+    rig.cycle();
+    assert_eq!(rig.shared.log_closed.load(), 1);
+    let end = rig.published.len();
+    rig.push();
+    rig.shared.tick_due.store(1_000_001);
+    for _ in 0..10 {
+        rig.cycle();
+    }
+    assert_eq!(rig.published.len(), end);
+}
+
+#[test]
+fn an_open_log_ticks() {
+    let mut rig = Rig::new();
+    rig.shared.tick_due.store(1_000_001 + rig.now);
+    rig.cycle();
+    assert_eq!(rig.published.last(), Some(&(BatchIndex(4), 1)));
+}

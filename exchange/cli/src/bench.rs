@@ -1,0 +1,326 @@
+//! `ordain bench`: the engine alone, whole round trips, and the floors of the machine beside them.
+
+use crate::child::{ANY_PORT, OwnNode};
+use crate::error::{CliError, OrNext, Result};
+use crate::pipeline;
+use clap::{Args, ValueEnum};
+use ordain_client::ClientConfig;
+use ordain_exchange_bench::flow::Settings;
+use ordain_exchange_bench::{engine, load};
+use ordain_host::floors;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the load goes on trying to connect.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// The engine alone, on one thread
+    Engine,
+    /// All stages and the clients on one thread, journal on disk, no sockets: the cost of each stage
+    Pipeline,
+    /// Orders over loopback TCP to a node of its own, journal synced, every answer read and checked
+    Roundtrip,
+    /// What the disk, the network and a core of this machine can do at best
+    Floors,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure
+    #[arg(long, value_enum, default_value = "roundtrip")]
+    mode: Mode,
+    /// Connections, each with a session
+    #[arg(long, default_value_t = 16)]
+    connections: usize,
+    /// Requests in flight per connection
+    #[arg(long, default_value_t = 256)]
+    window: usize,
+    /// Requests per second in all (open loop, latency from the intended start); none: closed loop
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Seconds measured
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Seconds before
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// Accounts
+    #[arg(long, default_value_t = 10_000)]
+    accounts: u32,
+    /// Instruments
+    #[arg(long, default_value_t = 100)]
+    instruments: u32,
+    /// Folder for the node's data, emptied afterwards; choose the disk to be measured
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Further arguments for the node, as one word each
+    #[arg(long, allow_hyphen_values = true)]
+    node_arg: Vec<String>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Machine {
+    processor: String,
+    cores: usize,
+    kernel: String,
+    memory_mib: u64,
+}
+
+fn machine() -> Machine {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let value = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let memory = value(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
+    Machine {
+        processor: value(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
+        cores: ordain_host::runner::cores(),
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        memory_mib: memory.split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024,
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct RoundTrip {
+    mode: &'static str,
+    machine: Machine,
+    connections: usize,
+    window: usize,
+    rate: Option<u64>,
+    accounts: u32,
+    instruments: u32,
+    node_args: Vec<String>,
+    seconds: f64,
+    throughput: u64,
+    p50_us: f64,
+    p99_us: f64,
+    p999_us: f64,
+    max_us: f64,
+    accepted: u64,
+    rejected: u64,
+    fills: u64,
+    lost: u64,
+    server_cpu_us_per_request: f64,
+    journal_bytes_per_request: f64,
+    requests_per_sync: f64,
+    resident_mib: u64,
+}
+
+pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    match args.mode {
+        Mode::Engine => run_engine(args),
+        Mode::Pipeline => run_pipeline(args),
+        Mode::Roundtrip => run_roundtrip(args),
+        Mode::Floors => run_floors(args),
+    }
+}
+
+fn print<T: Serialize>(value: &T) -> Result<()> {
+    let text =
+        serde_json::to_string(value).or_next("the result cannot be written as JSON", "Report this.")?;
+    println!("{text}");
+    Ok(())
+}
+
+fn run_engine(args: &BenchArgs) -> Result<ExitCode> {
+    let requests = (args.seconds * 2_000_000.0) as u64;
+    let report = engine::bench_engine(requests.max(1));
+    if args.json {
+        let [p50, p99, p999, max] = report.latency;
+        let value = serde_json::json!({
+            "mode": "engine", "machine": machine(), "throughput": report.rate(), "requests": report.requests,
+            "orders": report.orders, "refused": report.refused, "trades": report.trades,
+            "p50_ns": p50, "p99_ns": p99, "p999_ns": p999, "max_ns": max,
+        });
+        print(&value)?;
+    } else {
+        describe(&machine());
+        println!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_pipeline(args: &BenchArgs) -> Result<ExitCode> {
+    let flow = Settings { accounts: args.accounts, instruments: args.instruments, ..Settings::default() };
+    let duration = Duration::from_secs_f64(args.seconds);
+    let report = pipeline::run(&args.dir, args.connections, args.window, duration, &flow)?;
+    let rate = report.requests as f64 / report.elapsed.as_secs_f64();
+    let per_request = |time: &Duration| time.as_nanos() as f64 / report.requests.max(1) as f64;
+    if args.json {
+        let stages: serde_json::Map<String, serde_json::Value> =
+            report.stages.iter().map(|(name, time)| ((*name).to_owned(), per_request(time).into())).collect();
+        print(&serde_json::json!({
+            "mode": "pipeline", "machine": machine(), "connections": args.connections, "window": args.window,
+            "throughput": rate as u64, "requests": report.requests, "ns_per_request": stages,
+        }))?;
+    } else {
+        describe(&machine());
+        println!("{} x {}, one thread: {rate:.0} requests/s", args.connections, args.window);
+        for (name, time) in &report.stages {
+            println!("  {name:<8} {:7.1} ns per request", per_request(time));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(machine: &Machine) {
+    println!(
+        "{}, {} cores, Linux {}, {} MiB",
+        machine.processor, machine.cores, machine.kernel, machine.memory_mib
+    );
+}
+
+fn run_floors(args: &BenchArgs) -> Result<ExitCode> {
+    let next = "Give a folder on the disk to be measured with --dir.";
+    let measured = "the floors cannot be measured";
+    let sync = floors::sync(&args.dir, floors::FileKind::Zeroed, 2_000).or_next(measured, next)?;
+    let ping = floors::ping(false, 5_000).or_next(measured, next)?;
+    let busy = floors::ping(true, 5_000).or_next(measured, next)?;
+    let calibration = floors::calibrate();
+    let micros = |nanos: u64| nanos as f64 / 1e3;
+    if args.json {
+        print(&serde_json::json!({
+            "mode": "floors", "machine": machine(),
+            "sync_p50_us": micros(sync.p50), "sync_p99_us": micros(sync.p99),
+            "ping_p50_us": micros(ping.p50), "ping_p99_us": micros(ping.p99),
+            "busy_ping_p50_us": micros(busy.p50), "busy_ping_p99_us": micros(busy.p99),
+            "calibration_ms": calibration.as_secs_f64() * 1e3,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    describe(&machine());
+    println!(
+        "sync  S  p50 {:7.1} us  p99 {:7.1} us   4 KiB write + fdatasync, pre-zeroed file",
+        micros(sync.p50),
+        micros(sync.p99)
+    );
+    println!(
+        "ping  P  p50 {:7.1} us  p99 {:7.1} us   64 B over loopback TCP, blocking",
+        micros(ping.p50),
+        micros(ping.p99)
+    );
+    println!(
+        "         p50 {:7.1} us  p99 {:7.1} us   the same, busy polling",
+        micros(busy.p50),
+        micros(busy.p99)
+    );
+    println!("core  C  {:.2} ms", calibration.as_secs_f64() * 1e3);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
+    if args.connections == 0 || args.window == 0 || !(args.seconds > 0.0) || args.rate == Some(0) {
+        return Err(CliError::new(
+            "there is nothing to measure",
+            "Give connections, window, seconds and rate above 0.",
+        ));
+    }
+    let data = args.dir.join(format!("ordain-bench-{}", std::process::id()));
+    let result = roundtrip(args, &data);
+    let _ = std::fs::remove_dir_all(&data);
+    let result = result?;
+    if args.json {
+        print(&result)?;
+    } else {
+        describe(&result.machine);
+        println!(
+            "{} x {}{}: {} requests/s, p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, max {:.0} us",
+            result.connections,
+            result.window,
+            result.rate.map_or(String::new(), |rate| format!(", open loop {rate}/s")),
+            result.throughput,
+            result.p50_us,
+            result.p99_us,
+            result.p999_us,
+            result.max_us
+        );
+        println!(
+            "{} accepted, {} refused by the exchange, {} fills, {} lost",
+            result.accepted, result.rejected, result.fills, result.lost
+        );
+        println!(
+            "server: {:.2} us of processor time, {:.0} bytes of journal per request, {:.1} requests per sync, {} MiB resident",
+            result.server_cpu_us_per_request,
+            result.journal_bytes_per_request,
+            result.requests_per_sync,
+            result.resident_mib
+        );
+    }
+    Ok(if result.lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn roundtrip(args: &BenchArgs, data: &std::path::Path) -> Result<RoundTrip> {
+    let node = OwnNode::start_with(data, ANY_PORT, &args.node_arg)?;
+    let flow = Settings { accounts: args.accounts, instruments: args.instruments, ..Settings::default() };
+    let client = ClientConfig { timeout: PATIENCE, ..node.operator()? };
+    let failed = "The node's log on standard error says why.";
+    load::open_exchange(&client, &flow, &mut |_, _, _, _| Ok(())).or_next("the load cannot begin", failed)?;
+    let options = load::Options {
+        client,
+        connections: args.connections,
+        window: args.window,
+        rate: args.rate,
+        warm_up: Duration::from_secs_f64(args.warm_up),
+        duration: Duration::from_secs_f64(args.seconds),
+        flow,
+    };
+    let before = Server::of(&node);
+    let report =
+        load::run(&options, &mut |_, _, _, _| Ok(()), |_| {}).or_next("the load broke off", failed)?;
+    let after = Server::of(&node);
+    let resident = node.metric("process_resident_memory_bytes") as u64;
+    node.stop()?;
+    let per_request = |now: f64, then: f64| (now - then) / (after.requests - before.requests).max(1.0);
+    Ok(RoundTrip {
+        mode: "roundtrip",
+        machine: machine(),
+        connections: args.connections,
+        window: args.window,
+        rate: args.rate,
+        accounts: args.accounts,
+        instruments: args.instruments,
+        node_args: args.node_arg.clone(),
+        seconds: args.seconds,
+        throughput: report.rate(),
+        p50_us: report.percentile(50.0),
+        p99_us: report.percentile(99.0),
+        p999_us: report.percentile(99.9),
+        max_us: report.percentile(100.0),
+        accepted: report.accepted,
+        rejected: report.rejected,
+        fills: report.fills,
+        lost: report.lost,
+        server_cpu_us_per_request: per_request(after.cpu, before.cpu) * 1e6,
+        journal_bytes_per_request: per_request(after.bytes, before.bytes),
+        requests_per_sync: 1.0 / per_request(after.syncs, before.syncs).max(1e-9),
+        resident_mib: resident >> 20,
+    })
+}
+
+/// A node's own numbers.
+struct Server {
+    cpu: f64,
+    requests: f64,
+    bytes: f64,
+    syncs: f64,
+}
+
+impl Server {
+    fn of(node: &OwnNode) -> Self {
+        Self {
+            cpu: node.metric("process_cpu_seconds_total"),
+            requests: node.metric("ordain_log_records_total"),
+            bytes: node.metric("ordain_journal_bytes_total"),
+            syncs: node.metric("ordain_journal_syncs_total"),
+        }
+    }
+}
