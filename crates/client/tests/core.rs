@@ -483,7 +483,7 @@ fn a_query_leaves_behind_what_was_submitted_before_it() {
     pair.run();
     let seen = pair.take_seen();
     let answered = seen.iter().position(|seen| matches!(seen, Seen::Answered(..)));
-    let completed = seen.iter().position(|seen| matches!(seen, Seen::Completed(..)));
+    let completed = seen.iter().position(|seen| matches!(seen, Seen::Acknowledged { .. }));
     assert!(completed.is_some() && completed < answered, "{seen:?}");
 }
 
