@@ -530,6 +530,19 @@ fn queries_need_no_session_and_end_with_the_connection() {
 }
 
 #[test]
+fn a_query_leaves_behind_what_was_submitted_before_it() {
+    let mut pair = Pair::ready(core_config());
+    pair.take_seen();
+    pair.submit(b"first");
+    pair.core.query(1, b"abc").unwrap();
+    pair.run();
+    let seen = pair.take_seen();
+    let answered = seen.iter().position(|seen| matches!(seen, Seen::Answered(..)));
+    let completed = seen.iter().position(|seen| matches!(seen, Seen::Acknowledged { .. }));
+    assert!(completed.is_some() && completed < answered, "{seen:?}");
+}
+
+#[test]
 fn subscriptions_go_on_behind_the_last_output_seen() {
     let mut pair = Pair::ready(core_config());
     pair.take_seen();
