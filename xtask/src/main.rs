@@ -1,6 +1,8 @@
 //! Everything about this repository that is not plain cargo: `cargo xtask help`.
 #![forbid(unsafe_code)]
 
+mod sim;
+mod mutants;
 mod tidy;
 
 use std::process::ExitCode;
@@ -10,13 +12,19 @@ cargo xtask COMMAND
 
   tidy    check the rules that the compiler does not: which folder may depend on
           which, where clocks, threads and files may be used, links in documents
+  sim     simulate whole clusters from seeds: `cargo xtask sim --help`
+  mutants [COUNT [SKIP]]
+          change one operator of the exchange's engine at a time, in a copy, and
+          say which changes the comparison with the model does not notice
   help    this text
 ";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
+        Some("sim") => sim::run(&args[1..]),
         Some("tidy") => tidy::run(),
+        Some("mutants") => mutants::run(&args[1..]),
         Some("help") | None => {
             print!("{HELP}");
             ExitCode::SUCCESS

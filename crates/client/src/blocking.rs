@@ -1,236 +1,329 @@
 //! One call at a time.
 
-use crate::core::{Event, Outcome, RequestId};
-use crate::pipelined;
-use crate::socket::{ClientConfig, ClientError};
+use crate::driver::{ClientConfig, ConnectError, Driver, nanos};
+use crate::{Event, QueryError, QueryId, SubmitError, Ticket};
+use core::fmt;
+use ordain_keys::PublicKey;
 use ordain_types::codes::Code;
-use ordain_types::record::RecordKind;
-use ordain_types::{Nanos, Number, OutputSeq, Seq, SessionId, Stream};
+use ordain_types::{Nanos, OutputSeq, Seq, SessionId, Stream};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Outputs kept for [`Client::next_output`] while other calls run; more are an error of the program, which
-/// must read what it subscribed to.
-const OUTPUTS_MAX: usize = 65_536;
+/// Outputs kept that came during other calls. A reader further behind is cut off, as a node would.
+const OUTPUTS_MAX: usize = 4096;
 
-/// What a call came to.
+/// What became of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// Executed once; the copies that the ack policy names exist.
+pub enum Outcome {
+    /// Executed, once.
     Acknowledged {
-        /// Its number in the session.
-        number: Number,
         /// Its record in the log.
         seq: Seq,
-        /// What the application replied.
-        payload: Vec<u8>,
+        /// The application's reply.
+        reply: Vec<u8>,
     },
     /// Not executed, and never will be.
     NotExecuted(Code),
+    /// It may or may not have been executed: its session is gone, and nobody can tell any more.
+    Unknown,
 }
 
-/// An output of a stream that was subscribed to.
+/// An output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// The stream.
+    /// Its stream.
     pub stream: Stream,
-    /// Its number there.
+    /// Its number in the stream.
     pub number: OutputSeq,
     /// The record that caused it.
     pub seq: Seq,
-    /// What it says.
+    /// The application's bytes.
     pub payload: Vec<u8>,
 }
 
-/// A client whose calls wait for their answers. It reconnects by itself, and a call that was under way is
-/// answered all the same, executed once.
-#[derive(Debug)]
-pub struct Client {
-    inner: pipelined::Client,
-    timeout: Duration,
-    outputs: VecDeque<Output>,
+/// Why a call came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// No connection.
+    Connect(ConnectError),
+    /// The request was not taken.
+    Submit(SubmitError),
+    /// Time is up; what went wrong last, if anything did. A request may have been executed or be so yet:
+    /// it stays open, and counts in the window, until its outcome is known.
+    Timeout(String),
+    /// The query was refused.
+    Query(Code),
+    /// The subscription was refused or has ended. If the code is TooOld, `next` is the oldest output that
+    /// can be had; if TooSlow, the one that comes next for this client.
+    Subscription {
+        /// Which.
+        stream: Stream,
+        /// Why.
+        code: Code,
+        /// See above; else 0.
+        next: OutputSeq,
+    },
 }
 
-/// What a wait looks for.
-#[derive(Debug, Default)]
-struct Found {
-    reply: Option<Result<Reply, ClientError>>,
-    answer: Option<Result<(Seq, Vec<u8>), Option<Code>>>,
-    subscribed: Option<Result<OutputSeq, Code>>,
-}
-
-/// What a wait is for.
-#[derive(Clone, Copy, Debug)]
-enum Wanted {
-    Reply(RequestId),
-    Answer(u64),
-    Subscribed(Stream),
-    Output,
-}
-
-impl Client {
-    /// Connects, signs in and opens a session.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        let timeout = config.timeout;
-        Ok(Self { inner: pipelined::Client::connect(config)?, timeout, outputs: VecDeque::new() })
-    }
-
-    /// The session.
-    #[must_use]
-    pub fn session(&self) -> Option<SessionId> {
-        self.inner.session()
-    }
-
-    /// Has a command executed.
-    ///
-    /// # Errors
-    /// [`ClientError`]; after `TimedOut` the command may yet be executed.
-    pub fn call(&mut self, schema: u8, payload: &[u8]) -> Result<Reply, ClientError> {
-        self.call_as(RecordKind::Request, schema, payload)
-    }
-
-    /// As [`Client::call`] for the runtime's own records: `KeySet` and `SessionClose`.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn call_as(&mut self, kind: RecordKind, schema: u8, payload: &[u8]) -> Result<Reply, ClientError> {
-        self.check_len(payload)?;
-        let deadline = Instant::now() + self.timeout;
-        let id = loop {
-            // The window is full only of calls that timed out before: their answers are still awaited.
-            if let Some(id) = self.inner.core().submit_as(kind, schema, payload, Nanos(0)) {
-                break id;
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => error.fmt(f),
+            Self::Submit(error) => error.fmt(f),
+            Self::Timeout(why) if why.is_empty() => {
+                write!(f, "no answer in time: the request may be executed yet; check the cluster")
             }
-            self.step(Wanted::Output, deadline)?;
-        };
-        loop {
-            if let Some(reply) = self.step(Wanted::Reply(id), deadline)?.reply {
-                return reply;
+            Self::Timeout(why) => {
+                write!(f, "no answer in time: the request may be executed yet; last: {why}")
+            }
+            Self::Query(code) => write!(f, "the query was refused ({code:?})"),
+            Self::Subscription { stream, code, next } => {
+                write!(f, "no more outputs of {stream:?} ({code:?}): subscribe again, from {next} if not 0")
             }
         }
     }
+}
 
-    /// Asks a question about committed state.
+impl std::error::Error for ClientError {}
+
+impl From<ConnectError> for ClientError {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(error)
+    }
+}
+
+/// What events leave behind for the calls that wait for them.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The request that is waited for.
+    ticket: Option<Ticket>,
+    outcome: Option<Outcome>,
+    /// The query that is waited for.
+    query: Option<QueryId>,
+    answer: Option<Result<(Seq, Vec<u8>), QueryError>>,
+    subscribed: Option<Stream>,
+    outputs: VecDeque<Output>,
+    /// Subscriptions that ended: [`ClientError::Subscription`].
+    ended: VecDeque<(Stream, Code, OutputSeq)>,
+    /// Streams whose outputs no longer fit, with the first that was dropped.
+    overrun: Vec<(Stream, OutputSeq)>,
+    closed: bool,
+    data_lost: bool,
+}
+
+impl Seen {
+    fn take(&mut self, event: Event<'_>) {
+        match event {
+            Event::Completed(completion) if Some(completion.ticket) == self.ticket => {
+                self.outcome = Some(match completion.outcome {
+                    crate::Outcome::Acknowledged { seq, reply } => {
+                        Outcome::Acknowledged { seq, reply: reply.to_vec() }
+                    }
+                    crate::Outcome::NotExecuted(code) => Outcome::NotExecuted(code),
+                    crate::Outcome::Unknown => Outcome::Unknown,
+                });
+            }
+            Event::Answered(query, result) if Some(query) == self.query => {
+                self.answer = Some(result.map(|(seq, payload)| (seq, payload.to_vec())));
+            }
+            Event::Subscribed { stream, .. } => self.subscribed = Some(stream),
+            Event::SubscriptionRefused { stream, code, oldest } => {
+                self.ended.push_back((stream, code, oldest))
+            }
+            Event::Output { stream, number, seq, payload } => self.output(stream, number, seq, payload),
+            Event::SessionClosed(_) => self.closed = true,
+            Event::DataLost { .. } => self.data_lost = true,
+            _ => {}
+        }
+    }
+
+    fn output(&mut self, stream: Stream, number: OutputSeq, seq: Seq, payload: &[u8]) {
+        if self.overrun.iter().any(|(overrun, _)| *overrun == stream) {
+            return;
+        }
+        if self.outputs.len() >= OUTPUTS_MAX {
+            self.overrun.push((stream, number));
+        } else {
+            self.outputs.push_back(Output { stream, number, seq, payload: payload.to_vec() });
+        }
+    }
+}
+
+/// A client that waits for each answer, and survives lost connections meanwhile. Between calls nothing
+/// is sent or received: one that is idle for longer than the idle timeout reconnects at its next call, and
+/// one that is idle for longer than the session timeout finds its session gone and opens another.
+#[derive(Debug)]
+pub struct Client {
+    driver: Driver,
+    timeout: Duration,
+    seen: Seen,
+}
+
+impl Client {
+    /// Connects and opens or resumes a session.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`].
+    pub fn connect(config: &ClientConfig) -> Result<Self, ClientError> {
+        let mut driver = Driver::new(config)?;
+        driver.connect(config.timeout)?;
+        Ok(Self { driver, timeout: config.timeout, seen: Seen::default() })
+    }
+
+    /// The session, if there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        self.driver.core.session()
+    }
+
+    /// Has a command executed, exactly once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn call(&mut self, schema: u8, payload: &[u8]) -> Result<Outcome, ClientError> {
+        self.execute(|core| core.submit(schema, payload))
+    }
+
+    /// Adds a key or changes its permissions; 0 revokes it. The reply is the key's number, 4 bytes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn set_key(&mut self, key: PublicKey, permissions: u32) -> Result<Outcome, ClientError> {
+        self.execute(|core| core.set_key(key, permissions))
+    }
+
+    fn execute(
+        &mut self,
+        submit: impl Fn(&mut crate::ClientCore) -> Result<Ticket, SubmitError>,
+    ) -> Result<Outcome, ClientError> {
+        let until = self.until(self.timeout);
+        self.seen.outcome = None;
+        self.seen.ticket = Some(self.insist(until, submit)?);
+        self.wait(until, |seen| seen.outcome.take())
+    }
+
+    /// Asks a question: the last record that the answer reflects, and the answer. Asked again after a lost
+    /// connection.
     ///
     /// # Errors
     /// [`ClientError`].
     pub fn query(&mut self, schema: u8, payload: &[u8]) -> Result<(Seq, Vec<u8>), ClientError> {
-        self.check_len(payload)?;
-        let deadline = Instant::now() + self.timeout;
+        let until = self.until(self.timeout);
         loop {
-            let Some(id) = self.inner.query(schema, payload) else {
-                self.step(Wanted::Output, deadline)?;
-                continue;
-            };
-            loop {
-                match self.step(Wanted::Answer(id), deadline)?.answer {
-                    None => {}
-                    Some(Ok(answer)) => return Ok(answer),
-                    Some(Err(Some(code @ (Code::Starting | Code::NotLeader | Code::Busy)))) => {
-                        self.pause(deadline, code)?;
-                        break;
-                    }
-                    Some(Err(Some(code))) => return Err(ClientError::QueryRefused(code)),
-                    // The connection broke: questions may be asked again at will.
-                    Some(Err(None)) => break,
-                }
+            self.seen.answer = None;
+            self.seen.query = Some(self.insist(until, |core| core.query(schema, payload))?);
+            match self.wait(until, |seen| seen.answer.take())? {
+                Ok(answer) => return Ok(answer),
+                Err(QueryError::Refused(code)) => return Err(ClientError::Query(code)),
+                Err(QueryError::Disconnected) => {}
             }
         }
     }
 
-    /// Reads a stream from output `from` on, 0 for the next to come; says which that is.
+    /// Reads the outputs of a stream, from `from` on, or, if that is 0, from the next one to come.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn subscribe(&mut self, stream: Stream, from: OutputSeq) -> Result<OutputSeq, ClientError> {
-        let deadline = Instant::now() + self.timeout;
-        self.inner.subscribe(stream, from);
-        loop {
-            if let Some(subscribed) = self.step(Wanted::Subscribed(stream), deadline)?.subscribed {
-                return subscribed.map_err(ClientError::NotSubscribed);
+    pub fn subscribe(&mut self, stream: Stream, from: OutputSeq) -> Result<(), ClientError> {
+        let until = self.until(self.timeout);
+        self.seen.subscribed = None;
+        self.seen.ended.retain(|(ended, ..)| *ended != stream);
+        self.insist(until, |core| core.subscribe(stream, from))?;
+        self.wait(until, |seen| {
+            if let Some(place) = seen.ended.iter().position(|(ended, ..)| *ended == stream) {
+                let (stream, code, next) = seen.ended.remove(place).expect("just found");
+                return Some(Err(ClientError::Subscription { stream, code, next }));
             }
-        }
+            (seen.subscribed == Some(stream)).then_some(Ok(()))
+        })?
     }
 
-    /// The next output of any stream subscribed to; `None` if none came within `timeout`.
+    /// The next output of any stream that is read; `None` if none came within `timeout`.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError::Subscription`] once for a subscription that ended; others go on.
     pub fn next_output(&mut self, timeout: Duration) -> Result<Option<Output>, ClientError> {
-        let deadline = Instant::now() + timeout;
+        let until = self.until(timeout);
+        let next = self.wait(until, |seen| {
+            if let Some(output) = seen.outputs.pop_front() {
+                return Some(Ok(output));
+            }
+            let (stream, code, next) = seen.ended.pop_front()?;
+            Some(Err(ClientError::Subscription { stream, code, next }))
+        });
+        match next {
+            Ok(output) => output.map(Some),
+            Err(ClientError::Timeout(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the cluster declared a loss of acknowledged data since the last time this was asked.
+    pub fn data_lost(&mut self) -> bool {
+        std::mem::take(&mut self.seen.data_lost)
+    }
+
+    /// Closes the session. Without it, the session lives on until it expires, and can be resumed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn close(mut self) -> Result<(), ClientError> {
+        let until = self.until(self.timeout);
+        self.seen.outcome = None;
+        self.seen.ticket = Some(self.insist(until, |core| core.close_session())?);
+        self.wait(until, |seen| seen.outcome.take().map(drop).or_else(|| seen.closed.then_some(())))
+    }
+
+    fn until(&self, timeout: Duration) -> Nanos {
+        self.driver.now().plus(nanos(timeout))
+    }
+
+    /// Tries until there is room.
+    fn insist<T>(
+        &mut self,
+        until: Nanos,
+        submit: impl Fn(&mut crate::ClientCore) -> Result<T, SubmitError>,
+    ) -> Result<T, ClientError> {
         loop {
-            if let Some(output) = self.outputs.pop_front() {
-                return Ok(Some(output));
-            }
-            match self.step(Wanted::Output, deadline) {
-                Err(ClientError::TimedOut) => return Ok(None),
-                other => other.map(drop)?,
+            match submit(&mut self.driver.core) {
+                Ok(taken) => return Ok(taken),
+                Err(SubmitError::Full) => self.step(until)?,
+                Err(error) => return Err(ClientError::Submit(error)),
             }
         }
     }
 
-    fn check_len(&mut self, payload: &[u8]) -> Result<(), ClientError> {
-        let max = self.inner.core().payload_max();
-        if payload.len() > max { Err(ClientError::TooLong { max }) } else { Ok(()) }
+    fn wait<T>(
+        &mut self,
+        until: Nanos,
+        mut done: impl FnMut(&mut Seen) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        loop {
+            if let Some(done) = done(&mut self.seen) {
+                return Ok(done);
+            }
+            self.step(until)?;
+        }
     }
 
-    fn pause(&mut self, deadline: Instant, _code: Code) -> Result<(), ClientError> {
-        if Instant::now() >= deadline {
-            return Err(ClientError::TimedOut);
+    fn step(&mut self, until: Nanos) -> Result<(), ClientError> {
+        let now = self.driver.now();
+        if self.driver.is_hopeless() {
+            return Err(ConnectError::Refused(self.driver.why().to_owned()).into());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        if now >= until {
+            return Err(ClientError::Timeout(self.driver.why().to_owned()));
+        }
+        let seen = &mut self.seen;
+        self.driver.step(Duration::from_nanos(until.since(now)), &mut |event| seen.take(event));
+        let (core, ended) = (&mut self.driver.core, &mut self.seen.ended);
+        self.seen.overrun.retain(|(stream, next)| {
+            let is_jammed = core.unsubscribe(*stream).is_err();
+            if !is_jammed {
+                ended.push_back((*stream, Code::TooSlow, *next));
+            }
+            is_jammed
+        });
         Ok(())
-    }
-
-    fn step(&mut self, wanted: Wanted, deadline: Instant) -> Result<Found, ClientError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ClientError::TimedOut);
-        }
-        let mut found = Found::default();
-        let outputs = &mut self.outputs;
-        let mut happened = false;
-        self.inner.poll(|event| {
-            happened = true;
-            found.see(wanted, event, outputs);
-        })?;
-        if !happened {
-            self.inner.wait(left.min(Duration::from_millis(5)));
-        }
-        Ok(found)
-    }
-}
-
-impl Found {
-    fn see(&mut self, wanted: Wanted, event: Event<'_>, outputs: &mut VecDeque<Output>) {
-        match (event, wanted) {
-            (Event::Completed(id, outcome), Wanted::Reply(wanted)) if id == wanted => {
-                self.reply = Some(match outcome {
-                    Outcome::Acknowledged { number, seq, reply } => {
-                        Ok(Reply::Acknowledged { number, seq, payload: reply.to_vec() })
-                    }
-                    Outcome::NotExecuted(code) => Ok(Reply::NotExecuted(code)),
-                    Outcome::Unknown => Err(ClientError::SessionLost(Code::UnknownSession)),
-                });
-            }
-            (Event::Answer(id, answer), Wanted::Answer(wanted)) if id == wanted => {
-                self.answer = Some(answer.map(|(seq, bytes)| (seq, bytes.to_vec())).map_err(Some));
-            }
-            (Event::AnswerLost(id), Wanted::Answer(wanted)) if id == wanted => self.answer = Some(Err(None)),
-            (Event::Subscribed(stream, next), Wanted::Subscribed(wanted)) if stream == wanted => {
-                self.subscribed = Some(Ok(next));
-            }
-            (Event::NotSubscribed(stream, code, _), Wanted::Subscribed(wanted)) if stream == wanted => {
-                self.subscribed = Some(Err(code));
-            }
-            (Event::Output(stream, number, seq, payload), _) => {
-                assert!(outputs.len() < OUTPUTS_MAX, "read the outputs that you subscribed to");
-                outputs.push_back(Output { stream, number, seq, payload: payload.to_vec() });
-            }
-            _ => {}
-        }
     }
 }

@@ -1,726 +1,904 @@
-//! The protocol without I/O.
-//!
-//! Requests wait in the order in which they were submitted until they are answered. Each has a number in
-//! the session only for the log's sake: when the node refuses one before sequencing, the node answers
-//! everything behind it with `Expected`. The core then sends nothing until every answer that is due has
-//! come (*draining*), gives the rest new dense numbers, and sends them again.
+//! The protocol, without sockets, clock or randomness.
 
-use ordain_keys::{ClientHandshake, HandshakeError, Identified, KeyPair, PublicKey};
+use crate::event::{Completion, Ending, Event, Outcome, QueryError, QueryId, Ticket};
+use crate::outbox::Outbox;
+use crate::pending::{Pending, State};
+use core::fmt;
+use ordain_keys::{ClientHandshake, Identified, KeyPair, PublicKey};
 use ordain_types::codes::Code;
 use ordain_types::frame::{
-    ChallengeBody, ClientFrame, FrameError, OpenBody, ServerFrame, ServerView, SubscribeBody, WelcomeBody,
-    body,
+    ChallengeBody, ClientFrame, FrameError, KeyBody, OpenBody, ServerFrame, ServerView, SubscribeBody,
+    WelcomeBody, body,
 };
-use ordain_types::record::{RECORD_HEADER, RecordKind, record_len};
-use ordain_types::{ClusterId, Nanos, Number, OutputSeq, RecordHeader, Seq, SessionId, Stream};
+use ordain_types::record::{PAYLOAD_MAX, record_len};
+use ordain_types::{
+    ClusterId, Lineage, Nanos, Number, OutputSeq, RecordHeader, RecordKind, SessionId, Stream,
+};
 use std::collections::VecDeque;
-use std::fmt;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
-/// A request as the program knows it: counted from 0 in the order of submission. Unlike its number in the
-/// session it never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
+/// Queries that may be unanswered. Beyond, a node would only make them wait.
+pub const QUERIES_MAX: usize = 64;
+/// Streams that may be read at a time: what fits into one sign-in.
+pub const SUBSCRIPTIONS_MAX: usize = 64;
+/// Before a node has told its bounds.
+const NOT_YET: u64 = u64::MAX;
 
-/// What became of a request.
+/// Which session a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome<'a> {
-    /// It was executed, once, and the copies that the ack policy names exist.
-    Acknowledged {
-        /// Its number in the session.
-        number: Number,
-        /// Its record in the log.
-        seq: Seq,
-        /// What the application replied.
-        reply: &'a [u8],
-    },
-    /// It was not executed and never will be.
-    NotExecuted(Code),
-    /// It may or may not have been executed: its session is gone, and with it the way to ask.
-    Unknown,
+pub enum SessionWish {
+    /// A new one.
+    Open,
+    /// One that an earlier process left. What that process had not read the answers of is confirmed.
+    Resume(SessionId),
+    /// None: queries and outputs only.
+    None,
 }
 
-/// What the protocol brings.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
-    /// The node proved who it is, and so did we.
-    SignedIn(Identified),
-    /// The session is open, or attached again: requests flow.
-    Attached(SessionId),
-    /// A request was answered.
-    Completed(RequestId, Outcome<'a>),
-    /// A query was answered; `Err` if it was refused.
-    Answer(u64, Result<(Seq, &'a [u8]), Code>),
-    /// A query's connection broke before its answer: ask again.
-    AnswerLost(u64),
-    /// A subscription stands; the next output has this number.
-    Subscribed(Stream, OutputSeq),
-    /// A subscription was refused; for `TooOld` the oldest number kept.
-    NotSubscribed(Stream, Code, OutputSeq),
-    /// An output.
-    Output(Stream, OutputSeq, Seq, &'a [u8]),
-    /// The session ended: everything open is reported as unknown first.
-    SessionLost(Code),
-    /// A session could not be opened at present.
-    NotOpened(Code),
-    /// The node will close the connection.
-    Goodbye(Code, &'a str),
+/// What a client is told once.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// The client's key.
+    pub pair: KeyPair,
+    /// The cluster that is meant; all zeros for any.
+    pub cluster: ClusterId,
+    /// The session wanted.
+    pub session: SessionWish,
+    /// Requests that may be open, 1 to 65,535. The cluster's window bounds them too.
+    pub window: u32,
+    /// Bytes of open requests that may be kept; rounded up to a power of two that holds a longest request.
+    pub buffer: usize,
+    /// After how many nanoseconds a request is tried again that was refused for want of room, copies or
+    /// time (Busy, NoRoom, NoCopies, Starting). `None`: its outcome is [`Outcome::NotExecuted`].
+    pub retry_after: Option<u64>,
+    /// How many nanoseconds a node may leave a sign-in or a Ping unanswered.
+    pub silence: u64,
 }
 
-/// The node does not keep to the protocol, or is not who it should be. Hang up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProtocolError {
-    /// The handshake failed.
-    Handshake(HandshakeError),
-    /// A frame makes no sense.
-    Frame(&'static str),
-}
-
-impl fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Handshake(error) => write!(f, "signing in failed: {error}"),
-            Self::Frame(what) => {
-                write!(
-                    f,
-                    "the node does not keep to the protocol: {what}. Check that the address is a node's"
-                )
-            }
+impl CoreConfig {
+    /// The defaults: 1,024 requests, 1 MiB, another try after 20 ms, 10 s of silence.
+    #[must_use]
+    pub const fn new(pair: KeyPair) -> Self {
+        Self {
+            pair,
+            cluster: ClusterId([0; 16]),
+            session: SessionWish::Open,
+            window: 1024,
+            buffer: 1 << 20,
+            retry_after: Some(20 * Nanos::MILLI),
+            silence: 10 * Nanos::SECOND,
         }
     }
 }
 
-impl std::error::Error for ProtocolError {}
-
-/// Who signs in where.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The client's key.
-    pub key: KeyPair,
-    /// The cluster meant; zeros for any.
-    pub cluster: ClusterId,
-    /// The key that the node must have, if known.
-    pub node: Option<PublicKey>,
+/// Why a request, query or subscription was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmitError {
+    /// The window or a buffer is full, or there is no session yet. Go on polling, then try again.
+    Full,
+    /// The payload is longer than the cluster takes.
+    TooLong {
+        /// Bytes that it takes.
+        max: u32,
+    },
+    /// The session is being closed, or none was wanted.
+    Closed,
 }
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => write!(f, "too much is open: wait for answers, then try again"),
+            Self::TooLong { max } => write!(f, "the payload is longer than {max} bytes: split it"),
+            Self::Closed => write!(f, "there is no session to send it in: connect with one"),
+        }
+    }
+}
+
+impl std::error::Error for SubmitError {}
 
 #[derive(Debug)]
 enum Phase {
-    Offline,
+    /// There is no connection.
+    Down,
+    /// Hello was sent.
     Challenge(Box<ClientHandshake>),
+    /// Proof was sent.
     Welcome(Identified),
-    /// Signed in; no session yet, or not attached.
-    Opening,
+    /// Signed in; the session is not attached.
+    Detached(Detached),
+    /// Signed in, the session attached.
     Attached,
 }
 
-/// A request that is not answered.
-#[derive(Debug, Default)]
-struct Pending {
-    id: u64,
-    number: u64,
-    /// The whole record.
-    record: Vec<u8>,
-    /// Sent on this connection and not answered.
-    due: bool,
-    /// Answered, behind one that is not.
-    done: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detached {
+    /// SessionOpen was sent.
+    Opening,
+    /// SessionOpen was refused and is to be sent again.
+    Until(Nanos),
+    /// Resume was sent.
+    Resuming,
+    /// No session is wanted.
+    Content,
 }
 
-/// Bytes to be sent: consumed from the front.
-#[derive(Debug, Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    sent: usize,
+#[derive(Clone, Copy, Debug)]
+struct Subscription {
+    stream: Stream,
+    /// The next output to come, 0 while the node has not said.
+    next: u64,
+    /// Subscribed on this connection.
+    active: bool,
 }
 
-/// A failed request is tried again this long after it was refused for want of something.
-const RETRY: Nanos = Nanos(5 * Nanos::MILLI);
-/// Smallest share of a time-out after which something is said.
-const KEEP_ALIVE_SHARE: u64 = 3;
+/// A number was refused: it is free, and everything above it will be passed over.
+#[derive(Clone, Copy, Debug)]
+struct Stall {
+    from: u64,
+    /// Requests above that were sent and not answered yet.
+    unanswered: usize,
+}
 
-/// See the module.
+/// One session and one connection at a time. The shell around it moves bytes and tells the time:
+/// [`connected`](Self::connected), then [`outgoing`](Self::outgoing) and [`sent`](Self::sent),
+/// [`receive`](Self::receive) and [`tick`](Self::tick), until [`Event::Disconnected`] or its own
+/// [`disconnected`](Self::disconnected); then again. Open requests outlive connections.
+///
+/// Nothing is allocated per request.
 #[derive(Debug)]
 pub struct ClientCore {
-    identity: Identity,
+    config: CoreConfig,
     phase: Phase,
-    out: Outgoing,
-    session: Option<SessionId>,
-    window: usize,
-    payload_max: usize,
-    session_timeout: u64,
-    idle_timeout: u64,
-    /// In order of submission. `due` ones come first.
-    pending: VecDeque<Pending>,
-    spare: Vec<Vec<u8>>,
-    /// How many of `pending` are due an answer on this connection.
-    due: usize,
-    /// Everything of `pending` before this was sent on this connection.
-    next_to_send: usize,
-    next_id: u64,
-    next_number: u64,
-    draining: bool,
-    /// While draining: the number that the log takes next.
-    refused_from: Option<u64>,
-    /// While draining: something was refused that may be taken a little later.
-    retry_later: bool,
-    resend_at: Option<Nanos>,
-    open_at: Option<Nanos>,
+    welcome: Option<WelcomeBody>,
+    outbox: Outbox,
+    /// The session, while it is not lost.
+    session: SessionId,
+    /// The session was named by the caller, who does not know its numbers.
+    adopting: bool,
+    closing: bool,
+    pending: Pending,
+    /// Numbers below this are in the log.
+    logged: u64,
+    stall: Option<Stall>,
+    /// No request is sent before this time.
+    hold: Nanos,
+    tickets: u64,
+    /// Queries that are unanswered, in the order in which they were asked.
     queries: VecDeque<u64>,
-    next_query: u64,
-    subscriptions: Vec<(Stream, OutputSeq)>,
+    last_query: u64,
+    subscriptions: Vec<Subscription>,
+    /// Counts SessionOpens, so that a late Opened is told from the one waited for.
+    opens: u64,
+    lineage: Option<Lineage>,
+    now: Nanos,
+    /// When a frame came last, when one was sent, when a record of the session was sent.
+    heard: Nanos,
     spoke: Nanos,
-    kept_alive: Nanos,
+    recorded: Nanos,
+    /// When the Ping that is unanswered was sent.
+    pinged: Option<Nanos>,
 }
 
 impl ClientCore {
-    /// A client that is not connected.
+    /// A client without a connection.
+    ///
+    /// # Panics
+    /// If the window is not between 1 and 65,535.
     #[must_use]
-    pub fn new(identity: Identity) -> Self {
+    pub fn new(config: CoreConfig) -> Self {
+        assert!((1..=65_535).contains(&config.window), "the window is between 1 and 65,535 requests");
+        let buffer = config.buffer.max(record_len(PAYLOAD_MAX)).next_power_of_two();
+        let session = match config.session {
+            SessionWish::Resume(session) => session,
+            SessionWish::Open | SessionWish::None => SessionId::ZERO,
+        };
         Self {
-            identity,
-            phase: Phase::Offline,
-            out: Outgoing::default(),
-            session: None,
-            window: 0,
-            payload_max: 0,
-            session_timeout: u64::MAX,
-            idle_timeout: u64::MAX,
-            pending: VecDeque::new(),
-            spare: Vec::new(),
-            due: 0,
-            next_to_send: 0,
-            next_id: 0,
-            next_number: 1,
-            draining: false,
-            refused_from: None,
-            retry_later: false,
-            resend_at: None,
-            open_at: None,
-            queries: VecDeque::new(),
-            next_query: 0,
-            subscriptions: Vec::new(),
-            spoke: Nanos(0),
-            kept_alive: Nanos(0),
+            pending: Pending::new(config.window as usize, buffer),
+            phase: Phase::Down,
+            welcome: None,
+            outbox: Outbox::new(),
+            session,
+            adopting: session != SessionId::ZERO,
+            closing: false,
+            logged: 1,
+            stall: None,
+            hold: Nanos::ZERO,
+            tickets: 0,
+            queries: VecDeque::with_capacity(QUERIES_MAX),
+            last_query: 0,
+            subscriptions: Vec::with_capacity(SUBSCRIPTIONS_MAX),
+            opens: 0,
+            lineage: None,
+            now: Nanos::ZERO,
+            heard: Nanos::ZERO,
+            spoke: Nanos::ZERO,
+            recorded: Nanos::ZERO,
+            pinged: None,
+            config,
         }
     }
 
-    /// The session, once there is one.
-    #[must_use]
-    pub const fn session(&self) -> Option<SessionId> {
-        self.session
+    /// There is a new connection. `nonce`: fresh random bytes; `node`: the key that the node must have.
+    ///
+    /// # Panics
+    /// If the last connection has not ended.
+    pub fn connected(&mut self, now: Nanos, nonce: [u8; 32], node: Option<PublicKey>) {
+        assert!(matches!(self.phase, Phase::Down), "one connection at a time");
+        (self.now, self.heard, self.pinged) = (now, now, None);
+        let handshake = ClientHandshake::new(self.config.pair.clone(), self.config.cluster, node, nonce);
+        self.control(ClientFrame::Hello as u8, 0, 0, handshake.hello().as_bytes());
+        self.phase = Phase::Challenge(Box::new(handshake));
     }
 
-    /// Whether requests flow.
+    /// The connection broke or is to be given up.
+    pub fn disconnected(&mut self, on: &mut impl FnMut(Event<'_>)) {
+        if self.is_connected() {
+            self.end(Ending::Closed, on);
+        }
+    }
+
+    /// Whether there is a connection.
     #[must_use]
-    pub const fn is_attached(&self) -> bool {
+    pub const fn is_connected(&self) -> bool {
+        !matches!(self.phase, Phase::Down)
+    }
+
+    /// Whether requests are answered at present: signed in, session attached.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Attached)
     }
 
-    /// Requests that are not answered.
+    /// The session, if there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        (self.session != SessionId::ZERO).then_some(self.session)
+    }
+
+    /// Requests that have no outcome yet.
     #[must_use]
     pub fn open_requests(&self) -> usize {
         self.pending.len()
     }
 
-    /// Whether [`ClientCore::submit`] takes another request now.
+    /// What the node signed in to last said of its bounds.
     #[must_use]
-    pub fn has_window(&self) -> bool {
-        self.session.is_some() && self.pending.len() < self.window
+    pub const fn welcome(&self) -> Option<&WelcomeBody> {
+        self.welcome.as_ref()
     }
 
-    /// Longest payload that the cluster takes, bytes; 0 before the first sign-in.
-    #[must_use]
-    pub const fn payload_max(&self) -> usize {
-        self.payload_max
-    }
-
-    /// A connection stands. `nonce` must be fresh and unpredictable.
-    pub fn connected(&mut self, nonce: [u8; 32], now: Nanos) {
-        let Identity { key, cluster, node } = &self.identity;
-        let handshake = ClientHandshake::new(key.clone(), *cluster, *node, nonce);
-        self.out = Outgoing { bytes: core::mem::take(&mut self.out.bytes), sent: 0 };
-        self.out.bytes.clear();
-        self.frame(ClientFrame::Hello as u8, 0, 0, handshake.hello().as_bytes());
-        self.phase = Phase::Challenge(Box::new(handshake));
-        self.spoke = now;
-    }
-
-    /// The connection is gone. Requests are kept; queries are lost, each with an event.
-    pub fn disconnected(&mut self, mut on: impl FnMut(Event<'_>)) {
-        self.phase = Phase::Offline;
-        self.due = 0;
-        self.next_to_send = 0;
-        self.resend_at = None;
-        self.open_at = None;
-        (self.draining, self.refused_from, self.retry_later) = (false, None, false);
-        for pending in &mut self.pending {
-            pending.due = false;
-        }
-        while let Some(query) = self.queries.pop_front() {
-            on(Event::AnswerLost(query));
-        }
-    }
-
-    /// Takes a request; `None` while the window is full, before the first session is open, or if the
-    /// payload is longer than [`ClientCore::payload_max`].
-    pub fn submit(&mut self, schema: u8, payload: &[u8], now: Nanos) -> Option<RequestId> {
-        self.submit_as(RecordKind::Request, schema, payload, now)
-    }
-
-    /// As [`ClientCore::submit`] for the runtime's own numbered records: `SessionClose` and `KeySet`.
-    pub fn submit_as(
-        &mut self,
-        kind: RecordKind,
-        schema: u8,
-        payload: &[u8],
-        now: Nanos,
-    ) -> Option<RequestId> {
-        if !self.has_window() || payload.len() > self.payload_max {
-            return None;
-        }
-        let session = self.session.expect("a window needs a session");
-        let header = RecordHeader {
-            length: (payload.len() as u32).into(),
-            kind: kind as u8,
-            schema,
-            session: session.0.into(),
-            ..RecordHeader::default()
-        };
-        let mut record = self.spare.pop().unwrap_or_default();
-        record.clear();
-        record.extend_from_slice(header.as_bytes());
-        record.extend_from_slice(payload);
-        record.resize(record_len(payload.len()), 0);
-        let id = self.next_id;
-        self.next_id += 1;
-        let number = self.next_number;
-        self.next_number += 1;
-        self.pending.push_back(Pending { id, number, record, due: false, done: false });
-        self.send_pending(now);
-        Some(RequestId(id))
-    }
-
-    /// Asks a question; the id comes back with the answer. `None` while not signed in, or with as many
-    /// questions open as the window has requests.
-    pub fn query(&mut self, schema: u8, payload: &[u8], now: Nanos) -> Option<u64> {
-        let is_ready = matches!(self.phase, Phase::Opening | Phase::Attached);
-        if !is_ready || self.queries.len() >= self.window || payload.len() > self.payload_max {
-            return None;
-        }
-        let id = self.next_query;
-        self.next_query += 1;
-        self.queries.push_back(id);
-        let header = RecordHeader {
-            length: (payload.len() as u32).into(),
-            kind: ClientFrame::Query as u8,
-            schema,
-            number: id.into(),
-            ..RecordHeader::default()
-        };
-        self.put(&header, payload);
-        self.spoke = now;
-        Some(id)
-    }
-
-    /// Reads a stream from output `from` on, or from the next to come if that is 0. After a reconnect it
-    /// goes on behind the last output seen.
-    pub fn subscribe(&mut self, stream: Stream, from: OutputSeq) {
-        self.subscriptions.retain(|(known, _)| *known != stream);
-        self.subscriptions.push((stream, from));
-        if matches!(self.phase, Phase::Opening | Phase::Attached) {
-            self.send_subscribe(stream, from);
-        }
-    }
-
-    /// Bytes for the node.
-    #[must_use]
-    pub fn outgoing(&self) -> &[u8] {
-        &self.out.bytes[self.out.sent..]
-    }
-
-    /// The first `bytes` of [`ClientCore::outgoing`] were sent.
-    pub fn sent(&mut self, bytes: usize) {
-        self.out.sent += bytes;
-        if self.out.sent == self.out.bytes.len() {
-            self.out.bytes.clear();
-            self.out.sent = 0;
-        }
-    }
-
-    /// Time at which [`ClientCore::tick`] has something to do.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Nanos> {
-        if matches!(self.phase, Phase::Offline) {
-            return None;
-        }
-        let speak = self.spoke.plus(self.idle_timeout / KEEP_ALIVE_SHARE);
-        let keep = self.kept_alive.plus(self.session_timeout / KEEP_ALIVE_SHARE);
-        [Some(speak), self.session.map(|_| keep), self.resend_at, self.open_at].into_iter().flatten().min()
-    }
-
-    /// Time passes: sends what was put off, and keeps session and connection alive.
-    pub fn tick(&mut self, now: Nanos) {
-        if self.open_at.is_some_and(|at| now >= at) {
-            self.open_at = None;
-            self.open();
-        }
-        if self.resend_at.is_some_and(|at| now >= at) {
-            self.resend_at = None;
-            self.send_pending(now);
-        }
-        if let (Phase::Attached, Some(session)) = (&self.phase, self.session)
-            && now.since(self.kept_alive) >= self.session_timeout / KEEP_ALIVE_SHARE
-        {
-            let number = self.pending.front().map_or(self.next_number, |front| front.number);
-            self.frame(RecordKind::SessionKeepAlive as u8, session.0, number, &[]);
-            (self.kept_alive, self.spoke) = (now, now);
-        }
-        if matches!(self.phase, Phase::Opening | Phase::Attached)
-            && now.since(self.spoke) >= self.idle_timeout / KEEP_ALIVE_SHARE
-        {
-            self.frame(ClientFrame::Ping as u8, 0, 0, &[]);
-            self.spoke = now;
-        }
-    }
-
-    /// Takes received bytes, and says how many of them were whole frames. The rest must be given again
-    /// with what follows.
+    /// Takes a command of the application.
     ///
     /// # Errors
-    /// [`ProtocolError`]: hang up.
-    pub fn receive(
-        &mut self,
-        bytes: &[u8],
-        now: Nanos,
-        mut on: impl FnMut(Event<'_>),
-    ) -> Result<usize, ProtocolError> {
-        let mut used = 0;
-        loop {
-            match ServerView::split(&bytes[used..]) {
-                Ok((view, len)) => {
-                    self.take(&view, now, &mut on)?;
-                    used += len;
+    /// [`SubmitError`]; the request is not taken and has no outcome.
+    pub fn submit(&mut self, schema: u8, payload: &[u8]) -> Result<Ticket, SubmitError> {
+        self.take(RecordKind::Request, schema, payload)
+    }
+
+    /// Adds a key or changes its permissions; 0 revokes it. The reply is the key's number, 4 bytes.
+    ///
+    /// # Errors
+    /// As [`ClientCore::submit`].
+    pub fn set_key(&mut self, key: PublicKey, permissions: u32) -> Result<Ticket, SubmitError> {
+        let body = KeyBody { key: key.0, permissions: permissions.into(), reserved: [0; 4] };
+        self.take(RecordKind::KeySet, 0, body.as_bytes())
+    }
+
+    /// Closes the session behind what was submitted before.
+    ///
+    /// # Errors
+    /// As [`ClientCore::submit`].
+    pub fn close_session(&mut self) -> Result<Ticket, SubmitError> {
+        let ticket = self.take(RecordKind::SessionClose, 0, &[])?;
+        self.closing = true;
+        Ok(ticket)
+    }
+
+    fn take(&mut self, kind: RecordKind, schema: u8, payload: &[u8]) -> Result<Ticket, SubmitError> {
+        if self.closing || self.config.session == SessionWish::None {
+            return Err(SubmitError::Closed);
+        }
+        let Some(welcome) = &self.welcome else { return Err(SubmitError::Full) };
+        let max = welcome.payload_max.get();
+        if payload.len() > max as usize {
+            return Err(SubmitError::TooLong { max });
+        }
+        let window = self.config.window.min(welcome.window.get()) as usize;
+        if self.session == SessionId::ZERO || self.adopting || self.pending.len() >= window {
+            return Err(SubmitError::Full);
+        }
+        if !self.pending.push((self.tickets + 1, self.session, kind), schema, payload) {
+            return Err(SubmitError::Full);
+        }
+        self.tickets += 1;
+        Ok(Ticket(self.tickets))
+    }
+
+    /// Takes a query of the application.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; [`SubmitError::Full`] also while there is no connection.
+    pub fn query(&mut self, schema: u8, payload: &[u8]) -> Result<QueryId, SubmitError> {
+        let (Some(welcome), Phase::Detached(_) | Phase::Attached) = (&self.welcome, &self.phase) else {
+            return Err(SubmitError::Full);
+        };
+        let max = welcome.payload_max.get();
+        if payload.len() > max as usize {
+            return Err(SubmitError::TooLong { max });
+        }
+        // A query sees what was submitted before it: those requests leave first.
+        let is_jammed = !self.fill() || !self.outbox.has_room(record_len(payload.len()));
+        if self.queries.len() >= QUERIES_MAX || is_jammed {
+            return Err(SubmitError::Full);
+        }
+        self.last_query += 1;
+        let header = RecordHeader {
+            kind: ClientFrame::Query as u8,
+            schema,
+            session: self.session.0.into(),
+            number: self.last_query.into(),
+            ..RecordHeader::default()
+        };
+        let taken = self.outbox.put_parts(header, payload);
+        debug_assert!(taken, "room was looked for");
+        self.queries.push_back(self.last_query);
+        Ok(QueryId(self.last_query))
+    }
+
+    /// Reads the outputs of a stream, from `from` on, or, if that is 0, from the next one to come. Goes on
+    /// over connections with the output behind the last one seen, until it is refused or ended.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] if [`SUBSCRIPTIONS_MAX`] streams are read already.
+    pub fn subscribe(&mut self, stream: Stream, from: OutputSeq) -> Result<(), SubmitError> {
+        let others = self.subscriptions.iter().filter(|subscription| subscription.stream != stream).count();
+        let is_full = others >= SUBSCRIPTIONS_MAX
+            || (self.is_signed_in() && !self.put_subscribe(ClientFrame::Subscribe, stream, from.0));
+        if is_full {
+            return Err(SubmitError::Full);
+        }
+        self.subscriptions.retain(|subscription| subscription.stream != stream);
+        self.subscriptions.push(Subscription { stream, next: from.0, active: false });
+        Ok(())
+    }
+
+    /// Reads a stream no longer.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`]: the connection is jammed; try again.
+    pub fn unsubscribe(&mut self, stream: Stream) -> Result<(), SubmitError> {
+        if self.is_signed_in() && !self.put_subscribe(ClientFrame::Unsubscribe, stream, 0) {
+            return Err(SubmitError::Full);
+        }
+        self.subscriptions.retain(|subscription| subscription.stream != stream);
+        Ok(())
+    }
+
+    /// Whether queries and subscriptions are answered at present.
+    #[must_use]
+    pub const fn is_signed_in(&self) -> bool {
+        matches!(self.phase, Phase::Detached(_) | Phase::Attached)
+    }
+
+    fn put_subscribe(&mut self, kind: ClientFrame, stream: Stream, from: u64) -> bool {
+        let body = SubscribeBody { stream: stream.to_wire().into(), from: from.into() };
+        self.control(kind as u8, 0, 0, body.as_bytes())
+    }
+
+    fn control(&mut self, kind: u8, session: u64, number: u64, payload: &[u8]) -> bool {
+        let header =
+            RecordHeader { kind, session: session.into(), number: number.into(), ..RecordHeader::default() };
+        self.spoke = self.now;
+        self.outbox.put_parts(header, payload)
+    }
+
+    /// Bytes to be sent now; tell [`ClientCore::sent`] how many were.
+    pub fn outgoing(&mut self, now: Nanos) -> &[u8] {
+        self.now = now;
+        self.fill();
+        self.outbox.waiting()
+    }
+
+    /// Moves requests that may be sent into the outbox, as far as it takes them. Says whether it took all.
+    fn fill(&mut self) -> bool {
+        if matches!(self.phase, Phase::Attached) && self.stall.is_none() && self.now >= self.hold {
+            while let Some(frame) = self.pending.to_send() {
+                if !self.outbox.put(frame) {
+                    return false;
                 }
-                Err(FrameError::Incomplete) => return Ok(used),
-                Err(FrameError::Malformed(what)) => return Err(ProtocolError::Frame(what)),
+                self.pending.mark_sent();
+                (self.spoke, self.recorded) = (self.now, self.now);
             }
+        }
+        true
+    }
+
+    /// The first `bytes` of [`ClientCore::outgoing`] are on their way.
+    ///
+    /// # Panics
+    /// If that is more than there were.
+    pub fn sent(&mut self, bytes: usize) {
+        self.outbox.sent(bytes);
+    }
+
+    /// Lets time pass: keeps connection and session alive, gives up a node that is silent.
+    pub fn tick(&mut self, now: Nanos, on: &mut impl FnMut(Event<'_>)) {
+        self.now = now;
+        let awaited = match self.phase {
+            Phase::Down => return,
+            Phase::Challenge(_) | Phase::Welcome(_) => Some(self.heard),
+            _ => self.pinged.map(|pinged| pinged.max(self.heard)),
+        };
+        if awaited.is_some_and(|since| now.since(since) >= self.config.silence) {
+            return self.end(Ending::Silent, on);
+        }
+        if !self.is_signed_in() {
+            return;
+        }
+        let (idle, session) = self.intervals();
+        if self.pinged.is_none() && (now.since(self.spoke) >= idle || now.since(self.heard) >= idle) {
+            self.pinged = Some(now);
+            self.control(ClientFrame::Ping as u8, 0, 0, &[]);
+        }
+        if matches!(self.phase, Phase::Attached) && now.since(self.recorded) >= session {
+            self.keep_alive();
+        }
+        if matches!(self.phase, Phase::Detached(Detached::Until(time)) if now >= time) {
+            self.open();
         }
     }
 
-    fn take(
+    /// When [`ClientCore::tick`] or [`ClientCore::outgoing`] has something to do next if nothing happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Nanos> {
+        let awaited = match self.phase {
+            Phase::Down => return None,
+            Phase::Challenge(_) | Phase::Welcome(_) => Some(self.heard),
+            _ => self.pinged.map(|pinged| pinged.max(self.heard)),
+        };
+        let (idle, session) = self.intervals();
+        let silence = awaited.map(|since| since.plus(self.config.silence));
+        let ping = self.pinged.is_none().then(|| self.spoke.min(self.heard).plus(idle));
+        let alive = matches!(self.phase, Phase::Attached).then(|| self.recorded.plus(session));
+        let open = match self.phase {
+            Phase::Detached(Detached::Until(time)) => Some(time),
+            _ => None,
+        };
+        let retry = (self.stall.is_none() && self.hold > self.now).then_some(self.hold);
+        [silence, ping, alive, open, retry].into_iter().flatten().min()
+    }
+
+    /// How often to ping, and to keep the session alive, in nanoseconds: thrice as often as needed.
+    fn intervals(&self) -> (u64, u64) {
+        self.welcome.as_ref().map_or((NOT_YET, NOT_YET), |welcome| {
+            (welcome.idle_timeout.get() / 3, welcome.session_timeout.get() / 3)
+        })
+    }
+
+    fn keep_alive(&mut self) {
+        let number = self.pending.unsent();
+        let header = RecordHeader {
+            kind: RecordKind::SessionKeepAlive as u8,
+            open_span: ((number - self.pending.lowest()) as u16).into(),
+            session: self.session.0.into(),
+            number: number.into(),
+            ..RecordHeader::default()
+        };
+        // One more third is left if it does not fit.
+        let _ = self.outbox.put_parts(header, &[]);
+        (self.spoke, self.recorded) = (self.now, self.now);
+    }
+
+    /// Takes the whole frames at the start of `bytes` and says how many bytes that were; the rest is to be
+    /// given again with more behind it. A frame is at most 1,056 bytes long.
+    pub fn receive(&mut self, now: Nanos, bytes: &[u8], on: &mut impl FnMut(Event<'_>)) -> usize {
+        self.now = now;
+        let mut at = 0;
+        while self.is_connected() {
+            let result = match ServerView::split(&bytes[at..]) {
+                Ok((frame, len)) => {
+                    at += len;
+                    self.heard = now;
+                    self.frame(frame, on)
+                }
+                Err(FrameError::Incomplete) => break,
+                Err(FrameError::Malformed(why)) => Err(Ending::Protocol(why)),
+            };
+            if let Err(ending) = result {
+                self.end(ending, on);
+            }
+        }
+        at
+    }
+
+    fn end(&mut self, ending: Ending<'_>, on: &mut impl FnMut(Event<'_>)) {
+        self.phase = Phase::Down;
+        self.outbox.clear();
+        self.stall = None;
+        self.pending.rewind();
+        for subscription in &mut self.subscriptions {
+            subscription.active = false;
+        }
+        while let Some(query) = self.queries.pop_front() {
+            on(Event::Answered(QueryId(query), Err(QueryError::Disconnected)));
+        }
+        on(Event::Disconnected(ending));
+    }
+
+    fn frame<'a>(&mut self, frame: ServerView<'a>, on: &mut impl FnMut(Event<'_>)) -> Result<(), Ending<'a>> {
+        let header = frame.header;
+        let kind = ServerFrame::from_wire(header.kind).expect("unknown kinds make no frame");
+        let code = code(header.code);
+        if kind == ServerFrame::Goodbye {
+            return Err(Ending::Goodbye { code, why: text(frame.payload) });
+        }
+        match (&self.phase, kind) {
+            (Phase::Challenge(_), ServerFrame::Challenge) => return self.prove(frame),
+            (Phase::Welcome(_), ServerFrame::Welcome) => return self.signed_in(frame, on),
+            (Phase::Challenge(_) | Phase::Welcome(_), _) => {
+                return Err(Ending::Protocol("a frame before Welcome"));
+            }
+            _ => {}
+        }
+        if code == Code::Executed {
+            self.watch_lineage(Lineage(header.lineage.get()), kind, on);
+        } else if matches!(code, Code::NotLeader | Code::Stopping | Code::NotAttached)
+            || (code == Code::Starting && kind == ServerFrame::Subscribed)
+        {
+            return Err(Ending::Elsewhere { code, leader: text(frame.payload) });
+        }
+        match kind {
+            ServerFrame::Reply => self.reply(frame, code, on),
+            ServerFrame::Opened => self.opened(frame, code, on),
+            ServerFrame::Resumed => self.resumed(frame, code, on),
+            ServerFrame::Answer => {
+                let number = header.number.get();
+                if let Some(place) = self.queries.iter().position(|query| *query == number) {
+                    self.queries.remove(place);
+                    let result = if code == Code::Executed {
+                        Ok((header.seq(), frame.payload))
+                    } else {
+                        Err(QueryError::Refused(code))
+                    };
+                    on(Event::Answered(QueryId(number), result));
+                }
+                Ok(())
+            }
+            ServerFrame::Subscribed => self.subscribed(frame, code, on),
+            ServerFrame::Output => self.output(frame, on),
+            ServerFrame::Pong => {
+                self.pinged = None;
+                Ok(())
+            }
+            ServerFrame::Challenge | ServerFrame::Welcome => Err(Ending::Protocol("a second sign-in")),
+            ServerFrame::Goodbye => unreachable!("dealt with above"),
+        }
+    }
+
+    fn prove<'a>(&mut self, frame: ServerView<'a>) -> Result<(), Ending<'a>> {
+        let Phase::Challenge(handshake) = &self.phase else { unreachable!("the caller looked") };
+        let challenge =
+            body::<ChallengeBody>(frame.payload).ok_or(Ending::Protocol("a challenge's length"))?;
+        let (proof, node) = handshake.answer(challenge).map_err(Ending::Handshake)?;
+        self.phase = Phase::Welcome(node);
+        self.control(ClientFrame::Proof as u8, 0, 0, proof.as_bytes());
+        Ok(())
+    }
+
+    fn signed_in<'a>(
         &mut self,
-        view: &ServerView<'_>,
-        now: Nanos,
+        frame: ServerView<'a>,
         on: &mut impl FnMut(Event<'_>),
-    ) -> Result<(), ProtocolError> {
-        let header = view.header;
-        let kind = ServerFrame::from_wire(header.kind).expect("split checked the kind");
-        let code = Code::from_wire(header.code).ok_or(ProtocolError::Frame("an unknown code"))?;
-        match (kind, &self.phase) {
-            (ServerFrame::Goodbye, _) => {
-                on(Event::Goodbye(code, core::str::from_utf8(view.payload).unwrap_or("")));
-                Ok(())
-            }
-            (ServerFrame::Challenge, Phase::Challenge(handshake)) => {
-                let challenge: &ChallengeBody =
-                    body(view.payload).ok_or(ProtocolError::Frame("a challenge of another size"))?;
-                let (proof, node) = handshake.answer(challenge).map_err(ProtocolError::Handshake)?;
-                self.frame(ClientFrame::Proof as u8, 0, 0, proof.as_bytes());
-                self.phase = Phase::Welcome(node);
-                Ok(())
-            }
-            (ServerFrame::Welcome, Phase::Welcome(node)) => {
-                let node = *node;
-                let welcome: &WelcomeBody =
-                    body(view.payload).ok_or(ProtocolError::Frame("a welcome of another size"))?;
-                self.welcome(welcome, now);
-                on(Event::SignedIn(node));
-                Ok(())
-            }
-            (_, Phase::Offline | Phase::Challenge(_) | Phase::Welcome(_)) => {
-                Err(ProtocolError::Frame("an answer before anything was asked"))
-            }
-            (ServerFrame::Opened, _) => self.on_opened(view, code, now, on),
-            (ServerFrame::Resumed, _) => self.on_resumed(view, code, now, on),
-            (ServerFrame::Reply, _) => {
-                self.on_reply(view, code, now, on);
-                Ok(())
-            }
-            (ServerFrame::Answer, _) => {
-                let id = header.number.get();
-                let Some(at) = self.queries.iter().position(|open| *open == id) else {
-                    return Err(ProtocolError::Frame("an answer to no question"));
-                };
-                self.queries.remove(at);
-                let answer =
-                    if code == Code::Executed { Ok((header.seq(), view.payload)) } else { Err(code) };
-                on(Event::Answer(id, answer));
-                Ok(())
-            }
-            (ServerFrame::Output, _) => self.on_output(view, on),
-            (ServerFrame::Subscribed, _) => {
-                let stream = stream_of(view)?;
-                if code == Code::Executed {
-                    on(Event::Subscribed(stream, OutputSeq(header.number.get())));
-                } else {
-                    self.subscriptions.retain(|(known, _)| *known != stream);
-                    on(Event::NotSubscribed(stream, code, OutputSeq(header.seq.get())));
-                }
-                Ok(())
-            }
-            (ServerFrame::Pong, _) => Ok(()),
-            (ServerFrame::Challenge | ServerFrame::Welcome, _) => {
-                Err(ProtocolError::Frame("a handshake after the handshake"))
-            }
+    ) -> Result<(), Ending<'a>> {
+        let Phase::Welcome(node) = self.phase else { unreachable!("the caller looked") };
+        let welcome = *body::<WelcomeBody>(frame.payload).ok_or(Ending::Protocol("a welcome's length"))?;
+        let is_possible = (1..=65_535).contains(&welcome.window.get())
+            && welcome.payload_max.get() as usize <= PAYLOAD_MAX
+            && welcome.session_timeout.get() >= 3
+            && welcome.idle_timeout.get() >= 3;
+        if !is_possible {
+            return Err(Ending::Protocol("bounds in Welcome"));
         }
+        self.welcome = Some(welcome);
+        on(Event::SignedIn { node, welcome });
+        for place in 0..self.subscriptions.len() {
+            let Subscription { stream, next, .. } = self.subscriptions[place];
+            self.put_subscribe(ClientFrame::Subscribe, stream, next);
+        }
+        self.want_session();
+        Ok(())
     }
 
-    fn welcome(&mut self, welcome: &WelcomeBody, now: Nanos) {
-        self.window = welcome.window.get() as usize;
-        self.payload_max = welcome.payload_max.get() as usize;
-        self.session_timeout = welcome.session_timeout.get();
-        self.idle_timeout = welcome.idle_timeout.get();
-        (self.spoke, self.kept_alive) = (now, now);
-        self.phase = Phase::Opening;
-        match self.session {
-            Some(session) => self.frame(ClientFrame::Resume as u8, session.0, 0, &[]),
-            None => self.open(),
-        }
-        for at in 0..self.subscriptions.len() {
-            let (stream, from) = self.subscriptions[at];
-            self.send_subscribe(stream, from);
+    fn want_session(&mut self) {
+        if self.session != SessionId::ZERO {
+            self.phase = Phase::Detached(Detached::Resuming);
+            self.control(ClientFrame::Resume as u8, self.session.0, 0, &[]);
+        } else if self.closing || self.config.session == SessionWish::None {
+            self.phase = Phase::Detached(Detached::Content);
+        } else {
+            self.open();
         }
     }
 
     fn open(&mut self) {
-        if matches!(self.phase, Phase::Opening) {
-            self.frame(RecordKind::SessionOpen as u8, 0, 0, OpenBody { reserved: [0; 8] }.as_bytes());
-        }
+        self.phase = Phase::Detached(Detached::Opening);
+        self.opens += 1;
+        let body = OpenBody { reserved: [0; 8] };
+        self.control(RecordKind::SessionOpen as u8, 0, self.opens, body.as_bytes());
     }
 
-    fn on_opened(
+    fn opened<'a>(
         &mut self,
-        view: &ServerView<'_>,
+        frame: ServerView<'a>,
         code: Code,
-        now: Nanos,
         on: &mut impl FnMut(Event<'_>),
-    ) -> Result<(), ProtocolError> {
-        if self.session.is_some() {
-            return Err(ProtocolError::Frame("a session that was not asked for"));
-        }
-        if code != Code::Executed {
-            self.open_at = Some(now.plus(RETRY.0));
-            on(Event::NotOpened(code));
+    ) -> Result<(), Ending<'a>> {
+        let waited_for = matches!(self.phase, Phase::Detached(Detached::Opening))
+            && frame.header.number.get() == self.opens;
+        if !waited_for {
             return Ok(());
         }
-        let session = view.header.session();
-        self.session = Some(session);
-        self.next_number = 1;
-        self.phase = Phase::Attached;
-        on(Event::Attached(session));
+        if code != Code::Executed {
+            let Some(pause) = self.config.retry_after.filter(|_| is_passing(code)) else {
+                return Err(Ending::NoSession(code));
+            };
+            self.phase = Phase::Detached(Detached::Until(self.now.plus(pause)));
+            return Ok(());
+        }
+        let session = frame.header.session();
+        if session == SessionId::ZERO {
+            return Err(Ending::Protocol("session 0 was opened"));
+        }
+        self.session = session;
+        self.attach(1, 1);
+        on(Event::SessionOpened(session));
         Ok(())
     }
 
-    fn on_resumed(
+    fn attach(&mut self, first: u64, logged: u64) {
+        if self.pending.is_empty() {
+            self.pending.start(first);
+        }
+        self.logged = logged;
+        self.hold = Nanos::ZERO;
+        self.recorded = self.now;
+        self.phase = Phase::Attached;
+    }
+
+    fn resumed<'a>(
         &mut self,
-        view: &ServerView<'_>,
+        frame: ServerView<'a>,
         code: Code,
-        now: Nanos,
         on: &mut impl FnMut(Event<'_>),
-    ) -> Result<(), ProtocolError> {
-        let session = view.header.session();
-        if self.session != Some(session) || !matches!(self.phase, Phase::Opening) {
-            return Err(ProtocolError::Frame("a session that was not asked for"));
+    ) -> Result<(), Ending<'a>> {
+        let waited_for = matches!(self.phase, Phase::Detached(Detached::Resuming))
+            && frame.header.session() == self.session;
+        if !waited_for {
+            return Ok(());
         }
         match code {
-            Code::Executed => {
-                self.phase = Phase::Attached;
-                self.renumber(view.header.number.get());
-                on(Event::Attached(session));
-                self.send_pending(now);
-            }
+            Code::Executed => {}
             Code::UnknownSession | Code::WrongKey => {
-                self.lose_session(code, on);
-                self.open();
+                self.lose(code, on);
+                return Ok(());
             }
-            // Not at present: the connection is of no use, and the program will find another.
-            other => on(Event::Goodbye(other, "the session cannot be attached here at present")),
+            _ => return Err(Ending::Elsewhere { code, leader: "" }),
         }
+        let expected = frame.header.number.get();
+        if std::mem::take(&mut self.adopting) {
+            if expected == 0 {
+                return Err(Ending::Protocol("number 0 is expected"));
+            }
+            self.pending.start(expected);
+        }
+        if !self.agrees(expected) {
+            self.lose(Code::Expected, on);
+            return Ok(());
+        }
+        self.pending.renumber(expected);
+        self.attach(expected, expected);
+        on(Event::SessionResumed(self.session));
         Ok(())
     }
 
-    fn lose_session(&mut self, code: Code, on: &mut impl FnMut(Event<'_>)) {
-        while let Some(pending) = self.pending.pop_front() {
-            if !pending.done {
-                on(Event::Completed(RequestId(pending.id), Outcome::Unknown));
-            }
-            self.spare.push(pending.record);
+    /// Whether a session that expects `expected` can be the one that this client knows: what is below is
+    /// in the log, what is not is free.
+    fn agrees(&self, expected: u64) -> bool {
+        if !(self.pending.lowest()..=self.pending.next()).contains(&expected) {
+            return false;
         }
-        (self.due, self.next_to_send, self.next_number) = (0, 0, 1);
-        (self.draining, self.refused_from, self.retry_later) = (false, None, false);
-        self.resend_at = None;
-        self.session = None;
-        self.phase = Phase::Opening;
-        on(Event::SessionLost(code));
+        (self.pending.lowest()..self.pending.next()).all(|number| {
+            let state = self.pending.get(number).expect("an open request").state;
+            if number < expected { matches!(state, State::Sent | State::Done) } else { state != State::Done }
+        })
     }
 
-    /// Gives everything that the log does not have yet the numbers that it takes next.
-    fn renumber(&mut self, expected: u64) {
-        let mut next = expected;
-        self.pending.retain(|pending| !pending.done || pending.number < expected);
-        for pending in self.pending.iter_mut().filter(|pending| pending.number >= expected) {
-            pending.number = next;
-            next += 1;
-        }
-        self.next_number = next;
+    /// The session is gone: says what is known of its requests and opens another.
+    fn lose(&mut self, code: Code, on: &mut impl FnMut(Event<'_>)) {
+        let session = std::mem::take(&mut self.session);
+        on(Event::SessionLost { session, code });
+        self.abandon(code, on);
     }
 
-    fn on_reply(&mut self, view: &ServerView<'_>, code: Code, now: Nanos, on: &mut impl FnMut(Event<'_>)) {
-        let header = view.header;
-        if self.session != Some(header.session()) {
-            return;
+    fn abandon(&mut self, code: Code, on: &mut impl FnMut(Event<'_>)) {
+        (self.adopting, self.stall) = (false, None);
+        while let Some((number, entry)) = self.pending.take_oldest() {
+            let outcome = match entry.state {
+                State::Done | State::Dropped => continue,
+                State::Fresh | State::Bounced => Outcome::NotExecuted(code),
+                State::Sent => Outcome::Unknown,
+            };
+            complete(entry.ticket, number, outcome, on);
+        }
+        self.want_session();
+    }
+
+    fn reply<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        code: Code,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let header = frame.header;
+        if !matches!(self.phase, Phase::Attached) || header.session() != self.session {
+            return Ok(());
         }
         let number = header.number.get();
-        let Some(at) = self.find(number) else { return };
-        let pending = &mut self.pending[at];
-        if !core::mem::take(&mut pending.due) {
-            return;
-        }
-        self.due -= 1;
-        let id = RequestId(pending.id);
-        let outcome = match code {
-            Code::Executed => {
-                Some(Outcome::Acknowledged { number: Number(number), seq: header.seq(), reply: view.payload })
-            }
-            Code::Forgotten => Some(Outcome::Unknown),
-            Code::UnknownSession => {
-                self.lose_session(code, on);
-                self.open();
-                return;
-            }
-            // In want of something that may come: asked again when everything due is in.
-            Code::Expected
-            | Code::Busy
-            | Code::NoRoom
-            | Code::NoCopies
-            | Code::Starting
-            | Code::NotLeader => None,
-            Code::NotAttached | Code::Fenced | Code::Stopping => {
-                on(Event::Goodbye(code, "the session is not attached to this connection"));
-                None
-            }
-            other => Some(Outcome::NotExecuted(other)),
+        let Some(entry) = self.pending.get(number).filter(|entry| entry.state == State::Sent).copied() else {
+            return Ok(());
         };
-        if code.is_refusal() || code == Code::Expected {
-            let taken_next = if code == Code::Expected { header.seq.get() } else { number };
-            self.refused_from = Some(self.refused_from.map_or(taken_next, |from| from.min(taken_next)));
-            self.retry_later |= outcome.is_none() && code != Code::Expected;
-            self.draining = true;
-        }
-        if let Some(outcome) = outcome {
-            self.pending[at].done = true;
-            on(Event::Completed(id, outcome));
-            self.forget_done();
-        }
-        if self.draining && self.due == 0 {
-            self.end_drain(now);
-        }
-    }
-
-    /// Everything sent was answered: what is left gets dense numbers from the one that the log takes next,
-    /// and is sent again, a little later if something has to become possible first.
-    fn end_drain(&mut self, now: Nanos) {
-        self.pending.retain(|pending| !pending.done);
-        let taken_next = self.refused_from.take().expect("draining begins with a refusal");
-        self.renumber(taken_next);
-        self.draining = false;
-        self.next_to_send = 0;
-        if core::mem::take(&mut self.retry_later) {
-            self.resend_at = Some(now.plus(RETRY.0));
-        } else {
-            self.send_pending(now);
-        }
-    }
-
-    /// Where the request with this number is, numbers being ascending.
-    fn find(&self, number: u64) -> Option<usize> {
-        let front = self.pending.front()?.number;
-        // Dense in all but the moments after a refusal: try the obvious place first.
-        let guess = number.checked_sub(front)? as usize;
-        if self.pending.get(guess).is_some_and(|pending| pending.number == number) {
-            return Some(guess);
-        }
-        self.pending.binary_search_by_key(&number, |pending| pending.number).ok()
-    }
-
-    fn forget_done(&mut self) {
-        while self.pending.front().is_some_and(|front| front.done) {
-            let pending = self.pending.pop_front().expect("just seen");
-            self.spare.push(pending.record);
-            self.next_to_send = self.next_to_send.saturating_sub(1);
-        }
-    }
-
-    /// Sends what was not sent on this connection, unless answers are awaited first.
-    fn send_pending(&mut self, now: Nanos) {
-        if !matches!(self.phase, Phase::Attached) || self.draining || self.resend_at.is_some() {
-            return;
-        }
-        let Some(lowest) = self.pending.front().map(|front| front.number) else { return };
-        while let Some(pending) = self.pending.get_mut(self.next_to_send) {
-            self.next_to_send += 1;
-            if pending.done {
-                continue;
+        let outcome = match code {
+            Code::Executed => Outcome::Acknowledged { seq: header.seq(), reply: frame.payload },
+            Code::Conflict | Code::Invalid => Outcome::NotExecuted(code),
+            Code::Forgotten => Outcome::Unknown,
+            Code::UnknownSession | Code::WrongKey | Code::Fenced => {
+                if number >= self.logged && number < self.pending.unsent() {
+                    self.pending.set(number, State::Bounced);
+                }
+                self.lose(code, on);
+                return Ok(());
             }
-            let (header, _) =
-                RecordHeader::mut_from_prefix(&mut pending.record).expect("a record has a header");
-            header.number = pending.number.into();
-            header.open_span = ((pending.number - lowest).min(u64::from(u16::MAX)) as u16).into();
-            pending.due = true;
-            self.due += 1;
-            self.out.bytes.extend_from_slice(&pending.record);
-            (self.spoke, self.kept_alive) = (now, now);
+            _ => return self.refused(number, code, header.seq.get(), on),
+        };
+        if self.stall.is_some_and(|stall| number > stall.from) {
+            return Err(Ending::Protocol("a number above a free one was used"));
         }
-    }
-
-    fn on_output(
-        &mut self,
-        view: &ServerView<'_>,
-        on: &mut impl FnMut(Event<'_>),
-    ) -> Result<(), ProtocolError> {
-        let stream = stream_of(view)?;
-        let seq = OutputSeq(view.header.number.get());
-        if let Some((_, next)) = self.subscriptions.iter_mut().find(|(known, _)| *known == stream) {
-            *next = seq.next();
-            on(Event::Output(stream, seq, view.header.seq(), view.payload));
+        complete(entry.ticket, number, outcome, on);
+        self.pending.done(number);
+        if entry.kind == RecordKind::SessionClose {
+            self.closing = code == Code::Executed;
+            if self.closing {
+                on(Event::SessionClosed(std::mem::take(&mut self.session)));
+                self.abandon(Code::UnknownSession, on);
+            }
         }
         Ok(())
     }
 
-    fn send_subscribe(&mut self, stream: Stream, from: OutputSeq) {
-        let wanted = SubscribeBody { stream: stream.to_wire().into(), from: from.0.into() };
-        self.frame(ClientFrame::Subscribe as u8, 0, 0, wanted.as_bytes());
+    fn refused<'a>(
+        &mut self,
+        number: u64,
+        code: Code,
+        expected: u64,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        if number < self.logged || number >= self.pending.unsent() {
+            return Err(Ending::Protocol("a refusal of what is in the log or was not sent"));
+        }
+        match &mut self.stall {
+            Some(stall) if number > stall.from && (code != Code::Expected || expected == stall.from) => {
+                stall.unanswered -= 1;
+            }
+            None if code != Code::Expected && code != Code::TooManySessions => {
+                let above = number + 1..self.pending.unsent();
+                let state = |number| self.pending.get(number).expect("an open request").state;
+                if above.clone().any(|above| state(above) != State::Sent) {
+                    return Err(Ending::Protocol("a number above a free one was used"));
+                }
+                self.stall = Some(Stall { from: number, unanswered: above.count() });
+            }
+            _ => return Err(Ending::Protocol("another number is expected than the one refused")),
+        }
+        let again = code == Code::Expected || (is_passing(code) && self.config.retry_after.is_some());
+        if again {
+            self.pending.set(number, State::Bounced);
+            if let (true, Some(pause)) = (is_passing(code), self.config.retry_after) {
+                self.hold = self.now.plus(pause);
+            }
+        } else {
+            let entry = *self.pending.get(number).expect("an open request");
+            self.pending.set(number, State::Dropped);
+            // Nothing can have been submitted behind a SessionClose.
+            self.closing &= entry.kind != RecordKind::SessionClose;
+            complete(entry.ticket, number, Outcome::NotExecuted(code), on);
+        }
+        if let Some(Stall { from, unanswered: 0 }) = self.stall {
+            self.stall = None;
+            self.pending.renumber(from);
+        }
+        Ok(())
     }
 
-    fn frame(&mut self, kind: u8, session: u64, number: u64, payload: &[u8]) {
-        let header = RecordHeader {
-            length: (payload.len() as u32).into(),
-            kind,
-            session: session.into(),
-            number: number.into(),
-            ..RecordHeader::default()
+    fn subscribed<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        code: Code,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let header = frame.header;
+        let Some(stream) = Stream::from_wire(header.session.get()) else {
+            return Err(Ending::Protocol("a stream that cannot be"));
         };
-        self.put(&header, payload);
+        let Some(place) = self.subscriptions.iter().position(|subscription| subscription.stream == stream)
+        else {
+            return Ok(());
+        };
+        if code == Code::Executed {
+            let next = header.number.get();
+            let subscription = &mut self.subscriptions[place];
+            if next == 0 || (subscription.next != 0 && subscription.next != next) {
+                // The answer to a Subscribe that was replaced since.
+                return Ok(());
+            }
+            (subscription.next, subscription.active) = (next, true);
+            on(Event::Subscribed { stream, next: OutputSeq(next) });
+        } else {
+            self.subscriptions.remove(place);
+            on(Event::SubscriptionRefused { stream, code, oldest: OutputSeq(header.seq.get()) });
+        }
+        Ok(())
     }
 
-    fn put(&mut self, header: &RecordHeader, payload: &[u8]) {
-        self.out.bytes.extend_from_slice(header.as_bytes());
-        self.out.bytes.extend_from_slice(payload);
-        let padding = record_len(payload.len()) - RECORD_HEADER - payload.len();
-        self.out.bytes.extend_from_slice(&[0; 8][..padding]);
+    fn output<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let (wire, number) = (frame.header.session.get(), frame.header.number.get());
+        let reads =
+            |subscription: &&mut Subscription| subscription.active && subscription.stream.to_wire() == wire;
+        let Some(subscription) = self.subscriptions.iter_mut().find(reads) else { return Ok(()) };
+        if number > subscription.next {
+            return Err(Ending::Protocol("a gap between outputs"));
+        }
+        if number == subscription.next {
+            subscription.next += 1;
+            let stream = subscription.stream;
+            let (number, seq) = (OutputSeq(number), frame.header.seq());
+            on(Event::Output { stream, number, seq, payload: frame.payload });
+        }
+        Ok(())
+    }
+
+    fn watch_lineage(&mut self, now: Lineage, kind: ServerFrame, on: &mut impl FnMut(Event<'_>)) {
+        if matches!(kind, ServerFrame::Pong) {
+            return;
+        }
+        match self.lineage {
+            Some(before) if now > before => on(Event::DataLost { before, now }),
+            Some(_) => return,
+            None => {}
+        }
+        self.lineage = Some(now);
     }
 }
 
-fn stream_of(view: &ServerView<'_>) -> Result<Stream, ProtocolError> {
-    Stream::from_wire(view.header.session.get()).ok_or(ProtocolError::Frame("a stream that cannot be"))
+fn complete(ticket: u64, number: u64, outcome: Outcome<'_>, on: &mut impl FnMut(Event<'_>)) {
+    on(Event::Completed(Completion { ticket: Ticket(ticket), number: Number(number), outcome }));
+}
+
+/// Codes that a later version may add are refusals: they come from 64 on, and this build can do nothing
+/// about them.
+fn code(wire: u8) -> Code {
+    Code::from_wire(wire).unwrap_or(Code::Unsupported)
+}
+
+/// Refusals that may pass by themselves.
+const fn is_passing(code: Code) -> bool {
+    matches!(code, Code::Busy | Code::NoRoom | Code::NoCopies | Code::Starting)
+}
+
+fn text(payload: &[u8]) -> &str {
+    core::str::from_utf8(payload).unwrap_or("")
 }

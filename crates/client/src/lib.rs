@@ -1,17 +1,21 @@
-//! A client of an Ordain cluster, by `docs/format/client.md`.
+//! A client of an Ordain cluster. The protocol is in `docs/format/client.md`.
 //!
-//! * [`core`]: the protocol without I/O: bytes and time in, bytes and events out.
-//! * [`blocking`]: one call at a time, for programs that wait.
-//! * [`pipelined`]: many requests in flight without waiting, for programs that must not.
+//! * [`ClientCore`]: the protocol without sockets, clock or randomness.
+//! * [`blocking::Client`]: one call at a time.
+//! * [`pipelined::Client`]: many requests under way, for gateways and load generators.
 //!
-//! A request is executed exactly once while its session lives, whatever happens to connections: unanswered
-//! requests are kept, and asked again under the same numbers after a reconnect.
+//! Each has one session at a time, goes on with it over connections and nodes, and reports exactly one
+//! [`Outcome`] for each request.
 #![forbid(unsafe_code)]
 
 pub mod blocking;
-pub mod core;
+mod core;
+mod driver;
+mod event;
+mod outbox;
+mod pending;
 pub mod pipelined;
-mod socket;
 
-pub use crate::core::{ClientCore, Event, Outcome, ProtocolError, RequestId};
-pub use crate::socket::{Address, ClientConfig, ClientError};
+pub use crate::core::{ClientCore, CoreConfig, QUERIES_MAX, SUBSCRIPTIONS_MAX, SessionWish, SubmitError};
+pub use driver::{ClientConfig, ConnectError, Member};
+pub use event::{Completion, Ending, Event, Outcome, QueryError, QueryId, Ticket};

@@ -1,7 +1,7 @@
 //! A data directory on a real file system: its lock, its files, and lanes that do the blocking calls on
 //! threads of their own.
 //!
-//! Files: `segment-%016x.log`, `node-state`, `facts`. Names that begin with `.new-` are files under
+//! Files: `segment-%016x.log`, `node-state`, `facts`, `address`. Names that begin with `.new-` are files under
 //! construction that a crash left behind; they are removed when the directory is opened.
 
 use crate::doorbell::Doorbell;

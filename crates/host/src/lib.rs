@@ -2,6 +2,7 @@
 //! place of a node with system calls and threads.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod clock;
 pub mod config;
 pub mod disk;

@@ -1,6 +1,7 @@
 //! A node as a process: everything around its stages, from the first look at the data directory to the exit
 //! code.
 
+use crate::address::AddressFile;
 use crate::clock;
 use crate::config::{ConfigError, LogFormat, Validated};
 use crate::disk::{DataDir, FileDisk, OpenError};
@@ -224,6 +225,7 @@ pub fn serve(
     let signals = Signals::catch(&stop).map_err(system("catch signals"))?;
 
     let dir = DataDir::open(&config.data).map_err(ServerError::Data)?;
+    let address_file = AddressFile::clear(dir.path()).map_err(system("remove the address file"))?;
     let drawn = draw_cluster().map_err(system("draw random numbers"))?;
     let facts = facts::open(config, drawn, clock::now().wall).map_err(ServerError::Facts)?;
     let ring_size = ring_size(config, &facts).map_err(ServerError::Config)?;
@@ -269,6 +271,11 @@ pub fn serve(
     let addresses =
         Addresses { tcp, unix: config.net.unix.clone(), ops: ops.as_ref().map(OpsServer::address) };
     tracing::info!(tcp = ?addresses.tcp, unix = ?addresses.unix, ops = ?addresses.ops, "node runs");
+    if let Err(error) = address_file.write(&addresses) {
+        running.halt();
+        let _ = running.join();
+        return Err(ServerError::System { what: "write the address file", error });
+    }
     if let Some(on_ready) = on_ready {
         on_ready(addresses);
     }

@@ -15,6 +15,8 @@ pub struct Segments<D> {
     /// Number of the last batch before each segment's first.
     starts: Vec<BatchIndex>,
     serving: Option<NodeId>,
+    /// The batch that the reader is on its way to, from the start of a segment.
+    sought: BatchIndex,
     /// Whole batches found and not yet handed out.
     found: Vec<u8>,
     /// The first and last of them.
@@ -26,7 +28,7 @@ impl<D: Disk> Segments<D> {
     pub fn new(segment_size: u64, segments: &[LogEnd], shared: Shared, disk: D) -> Self {
         let reader = LogReader::segments_only(segment_size, Position(0), BatchIndex(1), shared.clone(), disk);
         let starts = segments.iter().map(|end| end.index).collect();
-        Self { reader, shared, segment_size, starts, serving: None, found: Vec::new(), range: None }
+        Self { reader, shared, segment_size, starts, serving: None, sought: BatchIndex(0), found: Vec::new(), range: None }
     }
 
     /// Goes to the segment that holds `first`, as far as the starts of segments are known.
@@ -36,6 +38,7 @@ impl<D: Disk> Segments<D> {
         self.reader.seek(Position(segment as u64 * self.segment_size), before.next());
         self.range = None;
         self.found.clear();
+        self.sought = first;
     }
 
     /// Remembers where segments start as they are passed.
@@ -56,8 +59,10 @@ impl<D: Disk> Archive for Segments<D> {
         first: BatchIndex,
         bytes_max: usize,
     ) -> Result<Option<(&[u8], BatchIndex)>, Fatal> {
+        let next = self.reader.next_index();
+        let on_its_way = next == first || self.sought == first && next < first;
         let goes_on = self.serving == Some(peer)
-            && (self.reader.next_index() == first || self.range.is_some_and(|range| range.0 == first));
+            && (on_its_way || self.range.is_some_and(|range| range.0 == first));
         if !goes_on {
             self.seek(first);
             self.serving = Some(peer);

@@ -1,1 +1,22 @@
+//! A whole cluster in one thread: the production stages over a simulated disk, network and clock, stepped
+//! by a seeded scheduler, with faults, and with checkers that know what must hold.
+//!
+//! A seed decides everything: who runs next and how far, how long each operation takes, what fails and
+//! when, what clients ask. Equal seeds give equal runs, byte for byte.
 #![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod client;
+pub mod disk;
+pub mod life;
+pub mod net;
+pub mod peers;
+pub mod plan;
+#[cfg(feature = "planted")]
+pub mod planted;
+pub mod rng;
+pub mod run;
+pub mod shadow;
+pub mod trace;
+pub mod workload;
+pub mod world;

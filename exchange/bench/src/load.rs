@@ -5,10 +5,10 @@
 //! the answers do, and a request's latency counts from the time at which it *should* have started, so that a
 //! stall is charged to every request that it delayed.
 
-use crate::flow::{Flow, Settings, setup};
+use crate::flow::{Flow, REQUEST_MAX, Settings, setup};
 use hdrhistogram::Histogram;
 use ordain_client::pipelined::Client;
-use ordain_client::{ClientConfig, ClientError, Event, Outcome};
+use ordain_client::{ClientConfig, Completion, ConnectError, Event, Outcome, SubmitError};
 use ordain_exchange_protocol::{Reject, Reply};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt;
@@ -86,7 +86,7 @@ impl Report {
 #[derive(Debug)]
 pub enum LoadError {
     /// The client.
-    Client(ClientError),
+    Client(ConnectError),
     /// The exchange could not be opened for the flow.
     Setup(String),
     /// An answer is no reply of the exchange, or not to what was asked.
@@ -115,8 +115,8 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-impl From<ClientError> for LoadError {
-    fn from(error: ClientError) -> Self {
+impl From<ConnectError> for LoadError {
+    fn from(error: ConnectError) -> Self {
         Self::Client(error)
     }
 }
@@ -134,37 +134,33 @@ pub fn open_exchange(
     flow: &Settings,
     on_ack: &mut OnAck<'_>,
 ) -> Result<(), LoadError> {
-    let mut connection = Client::connect(client.clone())?;
-    let session = connection.session().map_or(0, |session| session.0);
+    let mut connection = Client::connect(client)?;
+    let session = connection.core().session().map_or(0, |session| session.0);
     let mut failure = None;
     // Key 1 is the operator's: the first in every genesis.
     let mut requests = setup(flow, 1).peekable();
     while failure.is_none() && (requests.peek().is_some() || connection.open_requests() > 0) {
         while let Some(request) = requests.peek() {
-            if connection.submit(SCHEMA, request).is_none() {
-                break;
-            }
-            requests.next();
+            match connection.submit(SCHEMA, request) {
+                Ok(_) => requests.next(),
+                Err(SubmitError::Full) => break,
+                Err(error) => return Err(LoadError::Setup(error.to_string())),
+            };
         }
-        let mut answered = false;
-        connection.poll(|event| {
-            answered = true;
-            if let Event::Completed(_, outcome) = event {
-                failure = failure.take().or_else(|| check_setup(outcome, session, on_ack).err());
+        connection.poll_events(Duration::from_millis(5), |event| {
+            if let Event::Completed(completion) = event {
+                failure = failure.take().or_else(|| check_setup(completion, session, on_ack).err());
             }
         })?;
-        if !answered {
-            connection.wait(Duration::from_millis(5));
-        }
     }
     failure.map_or(Ok(()), Err)
 }
 
-fn check_setup(outcome: Outcome<'_>, session: u64, on_ack: &mut OnAck<'_>) -> Result<(), LoadError> {
-    let Outcome::Acknowledged { number, seq, reply } = outcome else {
-        return Err(LoadError::Setup(format!("a setup command was not executed: {outcome:?}")));
+fn check_setup(done: Completion<'_>, session: u64, on_ack: &mut OnAck<'_>) -> Result<(), LoadError> {
+    let Outcome::Acknowledged { seq, reply } = done.outcome else {
+        return Err(LoadError::Setup(format!("a setup command was not executed: {:?}", done.outcome)));
     };
-    on_ack(session, number.0, seq.0, reply).map_err(LoadError::Acknowledgements)?;
+    on_ack(session, done.number.0, seq.0, reply).map_err(LoadError::Acknowledgements)?;
     let decoded = Reply::decode(reply).map_err(|error| LoadError::Answer(error.to_string()))?;
     match Reject::from_wire(decoded.code()) {
         None | Some(Reject::InstrumentExists | Reject::AccountExists) => Ok(()),
@@ -179,6 +175,27 @@ struct Lane {
     /// When each open request started, or should have: by its id, modulo the length.
     starts: Vec<u64>,
     session: u64,
+    /// Made and not taken yet.
+    held: Option<Request>,
+}
+
+/// A request of the flow.
+#[derive(Clone, Copy)]
+struct Request {
+    bytes: [u8; REQUEST_MAX],
+    len: usize,
+}
+
+impl Request {
+    fn copy(request: &[u8]) -> Self {
+        let mut bytes = [0; REQUEST_MAX];
+        bytes[..request.len()].copy_from_slice(request);
+        Self { bytes, len: request.len() }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 /// Loads a node and says what came of it. `progress` is called about once a second with what was measured so
@@ -232,17 +249,17 @@ pub fn run(
             }
             let session = lane.session;
             let starts = &lane.starts;
-            let result = lane.client.poll(|event| {
-                let Event::Completed(id, outcome) = event else { return };
+            // One reading of the clock for all answers of a poll: they came in one read.
+            let now = clock();
+            let result = lane.client.poll(|Completion { ticket, number, outcome }| {
                 busy = true;
-                let now = clock();
-                if let Outcome::Acknowledged { number, seq, reply } = outcome
+                if let Outcome::Acknowledged { seq, reply } = outcome
                     && let Err(error) = on_ack(session, number.0, seq.0, reply)
                 {
                     failure = Some(LoadError::Acknowledgements(error));
                 }
                 if now >= measure_from {
-                    let latency = now.saturating_sub(starts[id.0 as usize % starts.len()]);
+                    let latency = now.saturating_sub(starts[ticket.0 as usize % starts.len()]);
                     failure = failure.take().or_else(|| report.count(outcome, latency).err());
                 }
             });
@@ -271,15 +288,21 @@ pub fn run(
 fn connect(options: &Options) -> Result<Vec<Lane>, LoadError> {
     (0..options.connections)
         .map(|number| {
-            let client = Client::connect(options.client.clone())?;
+            let mut client = Client::connect(&options.client)?;
             let flow = Flow::new(&Settings {
                 seed: options.flow.seed + number as u64,
                 stream: options.flow.stream + number as u16,
                 live_max: (options.flow.live_max / options.connections).max(16),
                 ..options.flow
             });
-            let session = client.session().map_or(0, |session| session.0);
-            Ok(Lane { client, flow, starts: vec![0; options.window.next_power_of_two()], session })
+            let session = client.core().session().map_or(0, |session| session.0);
+            Ok(Lane {
+                client,
+                flow,
+                starts: vec![0; options.window.next_power_of_two()],
+                session,
+                held: None,
+            })
         })
         .collect()
 }
@@ -287,12 +310,16 @@ fn connect(options: &Options) -> Result<Vec<Lane>, LoadError> {
 impl Lane {
     /// Submits the next request; `false` if the client takes none at present.
     fn start(&mut self, at: u64) -> bool {
-        if !self.client.has_window() {
+        let request = match self.held.take() {
+            Some(request) => request,
+            None => Request::copy(self.flow.next_request()),
+        };
+        let Ok(ticket) = self.client.submit(SCHEMA, request.bytes()) else {
+            self.held = Some(request);
             return false;
-        }
-        let id = self.client.submit(SCHEMA, self.flow.next_request()).expect("the window is open");
+        };
         let places = self.starts.len();
-        self.starts[id.0 as usize % places] = at;
+        self.starts[ticket.0 as usize % places] = at;
         true
     }
 }

@@ -1,8 +1,10 @@
 //! `ordain bench`: the engine alone, whole round trips, and the floors of the machine beside them.
 
-use crate::child::Node;
+use crate::child::{ANY_PORT, OwnNode};
 use crate::error::{CliError, OrNext, Result};
+use crate::pipeline;
 use clap::{Args, ValueEnum};
+use ordain_client::ClientConfig;
 use ordain_exchange_bench::flow::Settings;
 use ordain_exchange_bench::{engine, load};
 use ordain_host::floors;
@@ -11,11 +13,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// How long the load goes on trying to connect.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
     /// The engine alone, on one thread
     Engine,
+    /// All stages and the clients on one thread, journal on disk, no sockets: the cost of each stage
+    Pipeline,
     /// Orders over loopback TCP to a node of its own, journal synced, every answer read and checked
     Roundtrip,
     /// What the disk, the network and a core of this machine can do at best
@@ -111,6 +118,7 @@ struct RoundTrip {
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     match args.mode {
         Mode::Engine => run_engine(args),
+        Mode::Pipeline => run_pipeline(args),
         Mode::Roundtrip => run_roundtrip(args),
         Mode::Floors => run_floors(args),
     }
@@ -137,6 +145,29 @@ fn run_engine(args: &BenchArgs) -> Result<ExitCode> {
     } else {
         describe(&machine());
         println!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_pipeline(args: &BenchArgs) -> Result<ExitCode> {
+    let flow = Settings { accounts: args.accounts, instruments: args.instruments, ..Settings::default() };
+    let duration = Duration::from_secs_f64(args.seconds);
+    let report = pipeline::run(&args.dir, args.connections, args.window, duration, &flow)?;
+    let rate = report.requests as f64 / report.elapsed.as_secs_f64();
+    let per_request = |time: &Duration| time.as_nanos() as f64 / report.requests.max(1) as f64;
+    if args.json {
+        let stages: serde_json::Map<String, serde_json::Value> =
+            report.stages.iter().map(|(name, time)| ((*name).to_owned(), per_request(time).into())).collect();
+        print(&serde_json::json!({
+            "mode": "pipeline", "machine": machine(), "connections": args.connections, "window": args.window,
+            "throughput": rate as u64, "requests": report.requests, "ns_per_request": stages,
+        }))?;
+    } else {
+        describe(&machine());
+        println!("{} x {}, one thread: {rate:.0} requests/s", args.connections, args.window);
+        for (name, time) in &report.stages {
+            println!("  {name:<8} {:7.1} ns per request", per_request(time));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -197,7 +228,6 @@ fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
     let result = roundtrip(args, &data);
     let _ = std::fs::remove_dir_all(&data);
     let result = result?;
-    let _ = std::fs::remove_file(data.with_extension("log"));
     if args.json {
         print(&result)?;
     } else {
@@ -229,10 +259,10 @@ fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
 }
 
 fn roundtrip(args: &BenchArgs, data: &std::path::Path) -> Result<RoundTrip> {
-    let node = Node::start(data, &args.node_arg)?;
+    let node = OwnNode::start_with(data, ANY_PORT, &args.node_arg)?;
     let flow = Settings { accounts: args.accounts, instruments: args.instruments, ..Settings::default() };
-    let client = node.client()?;
-    let failed = "Look at the node's log beside the data directory.";
+    let client = ClientConfig { timeout: PATIENCE, ..node.operator()? };
+    let failed = "The node's log on standard error says why.";
     load::open_exchange(&client, &flow, &mut |_, _, _, _| Ok(())).or_next("the load cannot begin", failed)?;
     let options = load::Options {
         client,
@@ -247,7 +277,7 @@ fn roundtrip(args: &BenchArgs, data: &std::path::Path) -> Result<RoundTrip> {
     let report =
         load::run(&options, &mut |_, _, _, _| Ok(()), |_| {}).or_next("the load broke off", failed)?;
     let after = Server::of(&node);
-    let resident = node.resident();
+    let resident = node.metric("process_resident_memory_bytes") as u64;
     node.stop()?;
     let per_request = |now: f64, then: f64| (now - then) / (after.requests - before.requests).max(1.0);
     Ok(RoundTrip {
@@ -285,12 +315,12 @@ struct Server {
 }
 
 impl Server {
-    fn of(node: &Node) -> Self {
+    fn of(node: &OwnNode) -> Self {
         Self {
-            cpu: node.cpu().as_secs_f64(),
-            requests: node.metric("ordain_requests_admitted_total "),
-            bytes: node.metric("ordain_journal_bytes_total "),
-            syncs: node.metric("ordain_journal_syncs_total "),
+            cpu: node.metric("process_cpu_seconds_total"),
+            requests: node.metric("ordain_log_records_total"),
+            bytes: node.metric("ordain_journal_bytes_total"),
+            syncs: node.metric("ordain_journal_syncs_total"),
         }
     }
 }

@@ -1,169 +1,161 @@
-//! A node as a child process, for the commands that need one of their own.
+//! A node of our own: this program as a child process.
 
 use crate::error::{CliError, OrNext, Result};
-use ordain_client::{Address, ClientConfig};
+use ordain_client::{ClientConfig, CoreConfig, Member};
+use ordain_host::address;
+use ordain_host::keys::{self, FOLDER, OPERATOR};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a node may take to come up before that counts as a failure: recovery of a large journal included.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a start may take: recovery of a demonstration's journal takes a second or two.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(1);
 
-/// A running node. Dropping it kills it.
+/// An address of this machine whose port the system chooses.
+pub const ANY_PORT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+
+/// A directory that goes when the command is done.
+pub fn temporary() -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("ordain-")
+        .tempdir()
+        .or_next("no temporary directory can be made", "Let TMPDIR name a folder that you may write to.")
+}
+
+/// A node that runs as long as this lives. Dropped, it is killed.
 #[derive(Debug)]
-pub struct Node {
+pub struct OwnNode {
     child: Child,
     data: PathBuf,
-    address: String,
-    metrics: String,
-    log: PathBuf,
+    address: SocketAddr,
+    ops: Option<SocketAddr>,
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
-    let next = "Check that this machine has a loopback interface.";
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").or_next("no port can be had", next)?;
-    Ok(listener.local_addr().or_next("no port can be had", next)?.port())
-}
-
-impl Node {
-    /// Starts a node on `data` with further arguments, and waits until it serves.
-    pub fn start(data: &Path, arguments: &[String]) -> Result<Self> {
-        let (port, metrics_port) = (free_port()?, free_port()?);
-        Self::start_at(data, arguments, &format!("127.0.0.1:{port}"), &format!("127.0.0.1:{metrics_port}"))
+impl OwnNode {
+    /// Starts a node on `data` and waits until clients can connect. `listen` is `127.0.0.1:0` for a port that
+    /// the system chooses.
+    pub fn start(data: &Path, listen: SocketAddr) -> Result<Self> {
+        Self::start_with(data, listen, &[])
     }
 
-    fn start_at(data: &Path, arguments: &[String], address: &str, metrics: &str) -> Result<Self> {
-        let next = "Check the permissions of the directory and the free space.";
-        let program = std::env::current_exe().or_next("this program's path is not known", next)?;
-        std::fs::create_dir_all(data).or_next("the data directory cannot be made", next)?;
-        let log = data.with_extension("log");
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .or_next(format!("{} cannot be written", log.display()), next)?;
-        let child = Command::new(program)
-            .args(["node", "--data"])
+    /// As [`OwnNode::start`], with further arguments for the node.
+    pub fn start_with(data: &Path, listen: SocketAddr, arguments: &[String]) -> Result<Self> {
+        let program = std::env::current_exe()
+            .or_next("this program's own file is not known", "Start it by its whole path.")?;
+        // What a killed node left behind is not this one's.
+        let _ = std::fs::remove_file(data.join(address::FILE));
+        let mut child = Command::new(program)
+            .arg("node")
+            .arg("--data")
             .arg(data)
-            .args(["--listen", address, "--metrics", metrics])
+            .args(["--listen", &listen.to_string(), "--metrics", "127.0.0.1:0", "--log-level", "warn"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(file)
             .spawn()
-            .or_next("the node cannot be started", next)?;
-        let mut node = Self {
-            child,
-            data: data.to_owned(),
-            address: address.to_owned(),
-            metrics: metrics.to_owned(),
-            log,
-        };
-        node.wait_ready()?;
-        Ok(node)
-    }
-
-    fn wait_ready(&mut self) -> Result<()> {
-        let begin = Instant::now();
-        while begin.elapsed() < PATIENCE {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(CliError::new(
-                    format!("the node ended with {status} before it served"),
-                    format!("Read its log: {}", self.log.display()),
-                ));
+            .or_next("the node cannot be started", "Raise the limit of processes (ulimit -u).")?;
+        match wait_until_ready(&mut child, data) {
+            Ok((address, ops)) => Ok(Self { child, data: data.to_owned(), address, ops }),
+            Err(error) => {
+                end(&mut child);
+                Err(error)
             }
-            if self.get("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(2));
         }
-        Err(CliError::new(
-            "the node did not come up in time",
-            format!("Read its log: {}", self.log.display()),
-        ))
     }
 
-    fn get(&self, path: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(&self.metrics)?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it tells its metrics.
+    pub const fn ops(&self) -> Option<SocketAddr> {
+        self.ops
+    }
+
+    /// The file of its operator's key, which may do everything.
+    pub fn operator_key(&self) -> PathBuf {
+        self.data.join(FOLDER).join(OPERATOR)
+    }
+
+    /// How its operator connects.
+    pub fn operator(&self) -> Result<ClientConfig> {
+        client(&self.address.to_string(), &self.operator_key())
     }
 
     /// A number from the node's metrics, 0 if it has none of that name.
     pub fn metric(&self, name: &str) -> f64 {
-        let text = self.get("/metrics").unwrap_or_default();
-        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0.0)
+        let text = self.ops.and_then(|ops| get(ops, "/metrics").ok()).unwrap_or_default();
+        let number = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+        text.lines().find_map(number).unwrap_or(0.0)
     }
 
-    /// Processor time of the node so far.
-    pub fn cpu(&self) -> Duration {
-        Duration::from_secs_f64(self.metric("process_cpu_seconds_total "))
+    /// Kills it with SIGKILL, as a crash of the process would.
+    pub fn kill(mut self) {
+        end(&mut self.child);
     }
 
-    /// Memory of the node, bytes.
-    pub fn resident(&self) -> u64 {
-        self.metric("process_resident_memory_bytes ") as u64
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn data(&self) -> &Path {
-        &self.data
-    }
-
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// How to connect to it as its operator.
-    pub fn client(&self) -> Result<ClientConfig> {
-        let path = self.data.join(ordain_host::keys::FOLDER).join(ordain_host::keys::OPERATOR);
-        let key = ordain_host::keys::load(&path)
-            .or_next("no operator key", "Use the data directory of this node.")?;
-        Ok(ClientConfig { timeout: PATIENCE, ..ClientConfig::new(Address::Tcp(self.address.clone()), key) })
-    }
-
-    /// Kills it at once, as kill -9 does.
-    pub fn kill(&mut self) -> Result<()> {
-        self.child
-            .kill()
-            .and_then(|()| self.child.wait())
-            .map(drop)
-            .or_next("the node cannot be killed", "Try again.")
-    }
-
-    /// Starts it again where it was.
-    pub fn restart(&mut self, arguments: &[String]) -> Result<()> {
-        *self = Self::start_at(&self.data.clone(), arguments, &self.address.clone(), &self.metrics.clone())?;
-        Ok(())
-    }
-
-    /// Stops it in good order.
+    /// Asks it to stop, and waits until it has.
     pub fn stop(mut self) -> Result<()> {
-        let next = format!("Read its log: {}", self.log.display());
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .or_next("the node cannot be stopped", &next)?;
-        let status = self.child.wait().or_next("the node cannot be waited for", &next)?;
+        let next = "Its log on standard error says why. The journal is kept; the next start recovers.";
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).or_next("the node cannot be told to stop", next)?;
+        let status = self.child.wait().or_next("the node's end cannot be awaited", next)?;
         if status.success() {
             Ok(())
         } else {
-            Err(CliError::new(format!("the node stopped with {status}"), next))
+            Err(CliError::new(format!("the node did not stop cleanly ({status})"), next))
         }
     }
 }
 
-impl Drop for Node {
+impl Drop for OwnNode {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
+}
+
+fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn end(child: &mut Child) {
+    // Both fail only if the process is gone already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn wait_until_ready(child: &mut Child, data: &Path) -> Result<(SocketAddr, Option<SocketAddr>)> {
+    let next = "Its log on standard error says why.";
+    let deadline = Instant::now() + START_TIMEOUT;
+    while Instant::now() < deadline {
+        let addresses = address::read(data).or_next("the node's address cannot be read", next)?;
+        if let Some(addresses) = addresses
+            && let Some(tcp) = addresses.tcp.first()
+        {
+            return Ok((*tcp, addresses.ops));
+        }
+        let ended = child.try_wait().or_next("the node cannot be watched", next)?;
+        if let Some(status) = ended {
+            return Err(CliError::new(format!("the node ended while it started ({status})"), next));
+        }
+        std::thread::sleep(LOOK);
+    }
+    Err(CliError::new(format!("the node was not ready within {} s", START_TIMEOUT.as_secs()), next))
+}
+
+/// How to connect to `address` with the key of a file.
+pub fn client(address: &str, key: &Path) -> Result<ClientConfig> {
+    let next = "Give --key the key file of an operator, for instance DATA/keys/operator.key of the node.";
+    let key = keys::load(key).or_next("the key cannot be used", next)?;
+    Ok(ClientConfig::new(vec![Member::at(address)], CoreConfig::new(key)))
 }

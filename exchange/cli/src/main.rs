@@ -7,6 +7,7 @@ mod child;
 mod error;
 mod journal;
 mod keys;
+mod pipeline;
 mod replay;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,8 @@ enum Command {
     /// Make and show keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Replay real order flow through a node and compare its book row by row
+    Replay(replay::ReplayArgs),
     /// Check that every acknowledgement a client wrote down is in the journal, with that reply
     Audit(audit::AuditArgs),
     /// Measure the engine, whole round trips, or the floors of this machine
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Node { config, server } => node(*server, config),
         Command::Keys(command) => keys::run(&command),
+        Command::Replay(args) => replay::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Journal(command) => journal::run(&command),

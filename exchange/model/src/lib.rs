@@ -179,6 +179,12 @@ impl Model {
         self.instruments.get(&id)
     }
 
+    /// The keys granted an account, if there is such an account.
+    #[must_use]
+    pub fn keys(&self, account: u32) -> Option<&BTreeSet<u32>> {
+        self.accounts.get(&account)
+    }
+
     /// The orders of one side of a book, best price first, oldest first.
     #[must_use]
     pub fn side(&self, instrument: u32, side: Side) -> Vec<&Order> {
@@ -217,7 +223,9 @@ impl Model {
         self.owned(account, currency) - self.held(account, currency)
     }
 
-    fn supply(&self, currency: u32) -> i128 {
+    /// Deposits less withdrawals of a currency, minor units.
+    #[must_use]
+    pub fn supply(&self, currency: u32) -> i128 {
         self.supply.get(&currency).copied().unwrap_or(0)
     }
 

@@ -96,6 +96,18 @@ impl Model {
         }
     }
 
+    /// Whether a key may read what the account's stream says: if it may ask for the account's balances.
+    #[must_use]
+    pub fn may_read(&self, account: u32, context: &Context) -> bool {
+        self.may_see(account, context).is_ok()
+    }
+
+    fn may_see(&self, account: u32, context: &Context) -> Result<(), Reject> {
+        context.may(permission::VIEW)?;
+        self.is_account(account)?;
+        self.is_granted(context, account)
+    }
+
     fn book_levels(
         &self,
         context: &Context,
@@ -161,10 +173,8 @@ impl Model {
     }
 
     fn balances(&self, context: &Context, query: &BalancesQuery) -> Result<Vec<Vec<u8>>, Reject> {
-        context.may(permission::VIEW)?;
         let account = query.account.get();
-        self.is_account(account)?;
-        self.is_granted(context, account)?;
+        self.may_see(account, context)?;
         let currencies = self.owned.keys().filter(|key| key.0 == account).map(|key| key.1);
         let balances = currencies
             .filter(|currency| *currency > query.after.get())

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod metrics;
 pub mod net;
 pub mod peer;
+pub mod planted;
 pub mod shared;
 pub mod wire;
 

@@ -116,6 +116,10 @@ pub struct Cursors {
     /// Apply: earliest log time, nanoseconds, at which the application or a session's expiry wants a
     /// tick; 0 if none.
     pub tick_due: Cursor,
+    /// Apply: how often it started over from an empty state. Stored before the cut is answered that made it
+    /// necessary: whatever it delivered before the RESTART of this number is void, even if a batch of the
+    /// same index is committed by now.
+    pub restarts: Cursor,
     /// Cutting the log.
     pub cut: Cut,
     /// Graceful stop, before all else: 1 when the gateway will hand nothing more to the log stage.

@@ -4,6 +4,7 @@ use crate::deliver::{Emit, MESSAGE_MAX, message_len, write_frame};
 use crate::replica::{Querier, Replica, step_messages};
 use crate::source::BatchSource;
 use ordain_agent::metrics::{Gauge, Registry};
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::{Holder, Shared};
 use ordain_agent::wire::{DELIVERY, Delivery, Question, delivery, submission};
 use ordain_agent::{Agent, Fatal};
@@ -49,6 +50,8 @@ pub struct Apply<F: AppFactory, D, E, S> {
     questions: Receiver,
     out: Outbox,
     replica: Replica<F::App, D, E>,
+    /// The state was given up, and the gateway has not been told.
+    owes_restart: bool,
     /// Bytes of the delivery ring that one step can need.
     step_room: usize,
     metrics: Metrics,
@@ -101,6 +104,7 @@ where
             questions,
             out: Outbox { sender: deliveries, room: 0 },
             replica,
+            owes_restart: false,
             step_room: step_room(facts),
             metrics: Metrics::new(registry),
         }
@@ -118,27 +122,33 @@ where
         &self.replica
     }
 
-    /// Lets go of what is behind batch `keep`. Says whether it has: a rebuild is announced first, and that
-    /// needs room.
-    fn let_go(&mut self, keep: BatchIndex) -> bool {
+    /// Lets go of what is behind batch `keep`. Waits for nothing: what the gateway waits for may vanish with
+    /// the cut.
+    fn let_go(&mut self, keep: BatchIndex) {
         let at = self.replica.applied();
         let touched = if self.replica.in_batch() { at.next() } else { at };
         if touched <= keep {
             self.source.let_go();
-            return true;
+            return;
         }
-        if !self.out.has_room(self.step_room) {
-            return false;
-        }
-        let restart = Delivery { kind: delivery::RESTART.into(), ..Delivery::default() };
-        self.out.claim(DELIVERY).copy_from_slice(restart.as_bytes());
-        self.out.commit(DELIVERY);
         self.metrics.forget(self.replica.counts());
         self.replica = Replica::new(&self.facts, &self.factory, self.decoder.clone(), self.encoder.clone());
         self.source.restart();
         self.shared.applied.store(0);
         self.shared.tick_due.store(0);
-        true
+        self.shared.restarts.store(self.shared.restarts.load() + 1);
+        self.owes_restart = true;
+    }
+
+    /// Tells the gateway that everything comes anew; `false` if there is no room for that yet.
+    fn announce_restart(&mut self) -> bool {
+        if self.owes_restart && self.out.has_room(self.step_room) {
+            let restart = Delivery { kind: delivery::RESTART.into(), ..Delivery::default() };
+            self.out.claim(DELIVERY).copy_from_slice(restart.as_bytes());
+            self.out.commit(DELIVERY);
+            self.owes_restart = false;
+        }
+        !self.owes_restart
     }
 
     /// Works on the next batch for at most `limit` steps; says how many were made.
@@ -208,10 +218,14 @@ where
 
     fn do_work(&mut self, _now: Now, limit: usize) -> Result<usize, Fatal> {
         if let Some((keep, _)) = self.shared.cut.asked(Holder::Apply) {
-            if !self.let_go(keep) {
+            if planted::is(Mistake::CutWaitsForRoom) && !self.out.has_room(self.step_room) {
                 return Ok(0);
             }
+            self.let_go(keep);
             self.shared.cut.answer(Holder::Apply);
+        }
+        if !self.announce_restart() {
+            return Ok(0);
         }
         let mut work = 0;
         let mut steps = 0;

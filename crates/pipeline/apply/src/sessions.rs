@@ -1,6 +1,7 @@
 //! The session table: who may send which number next, which replies are kept, and when a session ends.
 //! Replicated state, driven only by the log.
 
+use ordain_agent::planted::{self, Mistake};
 use crate::replies::{Fingerprint, Kept, Replies};
 use core::cmp::Reverse;
 use ordain_types::codes::Code;
@@ -138,7 +139,9 @@ impl Sessions {
         let slot = self.owned(record)?;
         let session = self.at_mut(slot);
         session.last = time;
-        session.replies.confirm(record.header.lowest_open());
+        if !planted::is(Mistake::FloorIgnored) {
+            session.replies.confirm(record.header.lowest_open());
+        }
         Ok(slot)
     }
 
@@ -169,6 +172,7 @@ impl Sessions {
             return expected;
         }
         match replies.get(number) {
+            _ if planted::is(Mistake::RepeatExecuted) => Verdict::Execute(slot),
             None => Verdict::Refuse(Code::Forgotten, None),
             Some(kept) if kept.request == Fingerprint::of(record) => Verdict::Repeat(slot, kept),
             Some(kept) => Verdict::Refuse(Code::Conflict, Some(kept.seq.0)),

@@ -4,6 +4,7 @@ use crate::stage::{Core, goodbye};
 use crate::subscriptions::Subscription;
 use crate::table::Attached;
 use ordain_agent::net::{ConnId, Net};
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::wire::{Delivery, delivery};
 use ordain_api::{Application, RequestDecoder};
 use ordain_keys::PublicKey;
@@ -31,19 +32,19 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             return 0;
         }
         let stint = self.stint;
+        let restarts = self.shared.restarts.load();
         for taken in 0..limit {
             let Some(message) = deliveries.peek() else {
                 self.note_ready(applied);
                 return taken;
             };
             let (head, frame) = Delivery::ref_from_prefix(message).expect("apply wrote a delivery");
-            let is_bound = head.stint.get() != 0;
-            if is_bound && head.stint() < stint {
+            let is_bound = head.stint.get() != 0 && !planted::is(Mistake::StaleStint);
+            let is_void = self.restarts < restarts && head.kind.get() != delivery::RESTART;
+            let is_early = head.index.get() > committed && !planted::is(Mistake::ReplyBeforeCommit);
+            if is_void || is_bound && head.stint() < stint {
                 self.metrics.stale.add(1);
-            } else if head.index.get() > committed
-                || head.round.get() > rounds
-                || (is_bound && head.stint() != stint)
-            {
+            } else if is_early || head.round.get() > rounds || (is_bound && head.stint() != stint) {
                 self.note_ready(head.index.get());
                 return taken;
             } else {
@@ -77,6 +78,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             }
             delivery::CLOSED => self.session_ended(SessionId(head.conn.get())),
             delivery::RESTART => {
+                self.restarts += 1;
                 self.keys.clear();
                 self.outputs.clear();
             }

@@ -95,6 +95,8 @@ pub(crate) struct Core<A, D> {
     pub stint: Stint,
     /// The last stint in which everything from before it was delivered: only then are all keys known here.
     pub ready_in: Stint,
+    /// Times that apply started over, as far as the delivery ring has told.
+    pub restarts: u64,
     pub cycle: Cycle,
     /// Where a frame of this stage's own is put together.
     pub frame: Vec<u8>,
@@ -152,6 +154,7 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
             nonces: 0,
             stint: Stint::ZERO,
             ready_in: Stint::ZERO,
+            restarts: 0,
             cycle: Cycle::default(),
             frame: Vec::with_capacity(GOODBYE_ROOM),
             application: PhantomData,

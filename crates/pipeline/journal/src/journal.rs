@@ -7,6 +7,7 @@
 //! Group commit: whatever is published is written at once, and a sync follows right behind it unless one is
 //! in flight. Then it covers all that was written meanwhile when it is its turn.
 
+use ordain_agent::planted::{self, Mistake};
 use crate::recovery::{Recovered, name};
 use crate::state::{Floor, Mark, NodeState, SLOT_LEN, Slots};
 use core::cmp::min;
@@ -241,7 +242,8 @@ impl<D: Disk> Journal<D> {
         work += usize::from(self.store_state(now));
         work += usize::from(self.prepare(now));
         if self.cut.is_none() {
-            let durable = min(self.synced.index.0, self.stored.index.0.saturating_add(self.unsynced_max));
+            let synced = if planted::is(Mistake::DurableWhenWritten) { self.written } else { self.synced };
+        let durable = min(synced.index.0, self.stored.index.0.saturating_add(self.unsynced_max));
             // In this order, so that whoever loads them in the other one never sees the watermark ahead.
             self.cursors.durable.store(durable);
             self.cursors.watermark.store(self.stored.index.0);
@@ -268,7 +270,9 @@ impl<D: Disk> Journal<D> {
         while self.writes < WRITES_MAX && self.lanes.log.free() >= 2 {
             let from = self.submitted;
             let segment_end = (from.position.0 / self.segment_size + 1) * self.segment_size;
-            let limit = Position(segment_end.min(from.position.0 + WRITE_MAX));
+            // The first batches of a new log are published before their segment is prepared.
+            let limit = segment_end.min(from.position.0 + WRITE_MAX).min(self.room.0.max(from.position.0));
+            let limit = Position(limit);
             let bytes = consumer.peek(from.position, limit);
             let end = walk(bytes, from);
             if end == from {
@@ -276,7 +280,6 @@ impl<D: Disk> Journal<D> {
                 break;
             }
             assert!(!self.state.clean, "batch {} was published after the journal was closed", end.index);
-            assert!(end.position <= self.room, "batch {} was sealed where no segment is", end.index);
             let len = (end.position.0 - from.position.0) as usize;
             let pinned =
                 consumer.pin(from.position, len).expect("fewer writes are in flight than pins exist");
@@ -377,7 +380,8 @@ impl<D: Disk> Journal<D> {
         if self.storing.is_some() || self.lanes.state.free() < 2 {
             return false;
         }
-        let watermark = self.state.cut.map_or(self.synced, |cut| min(cut, self.synced));
+        let synced = if planted::is(Mistake::WatermarkAhead) { self.submitted } else { self.synced };
+        let watermark = self.state.cut.map_or(synced, |cut| min(cut, synced));
         let lag = watermark.index.0.saturating_sub(self.stored.index.0);
         let watermark_due = lag >= self.unsynced_max / 2 || lag > 0 && now.mono >= self.quiet_at;
         let mut slot = core::mem::take(&mut self.slot);
@@ -397,6 +401,9 @@ impl<D: Disk> Journal<D> {
         self.lanes.state.submit(DiskOp::Write { tag: 0, file, offset, bytes: IoBytes::Owned(slot) });
         self.lanes.state.submit(DiskOp::Sync { tag: 0, file });
         self.storing = Some((self.state.watermark, self.vote));
+        if planted::is(Mistake::VoteNotAwaited) {
+            self.cursors.vote_stored.store(self.vote);
+        }
         true
     }
 

@@ -9,6 +9,7 @@
 //! watermark and the end is written once more before it counts as synced: if a sync failed in an earlier
 //! life, the kernel may hold those pages as clean though the disk never got them.
 
+use ordain_agent::planted::{self, Mistake};
 use crate::state::{Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, Slots, StateFault, read_slots};
 use crate::verify::{Fault, LogEnd, TermStart, Verifier, whole_batches};
 use core::fmt;
@@ -246,6 +247,7 @@ enum Phase {
     },
     Sync,
     Store,
+    Mirror,
     Done,
 }
 
@@ -432,7 +434,8 @@ impl<D: Disk> Recovery<D> {
                 self.remove();
             }
             Phase::Sync => self.store(),
-            Phase::Store => self.phase = Phase::Done,
+            Phase::Store => self.mirror(),
+            Phase::Mirror => self.phase = Phase::Done,
             other => unreachable!("nothing to do after {other:?}"),
         }
         Ok(())
@@ -724,6 +727,14 @@ impl<D: Disk> Recovery<D> {
         self.state.cut = None;
         self.phase = Phase::Store;
         self.submit_state(false);
+        if planted::is(Mistake::SlotsAtOnce) {
+            self.mirror();
+        }
+    }
+
+    /// The other slot is overwritten only once this one is known to be on disk.
+    fn mirror(&mut self) {
+        self.phase = Phase::Mirror;
         self.submit_state(true);
     }
 

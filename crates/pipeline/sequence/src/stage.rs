@@ -1,6 +1,7 @@
 //! The agent. One duty cycle: what the disk and the peers report, what consensus makes of it, what clients
 //! ask for, what peers are owed.
 
+use ordain_agent::planted::{self, Mistake};
 use crate::writer::{ENDS, Put, Stamp, Tail, Writer};
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::peer::{PeerEvent, Peers};
@@ -231,7 +232,7 @@ impl<P: Peers> Log<P> {
 
     /// A graceful stop: nothing is published any more.
     fn is_closed(&self) -> bool {
-        self.shared.log_closed.load() == 1
+        self.shared.log_closed.load() == 1 && !planted::is(Mistake::ClosedLogGoesOn)
     }
 
     fn note_leader(&self, from: NodeId, message: &Message) {
@@ -326,7 +327,7 @@ impl<P: Peers> Log<P> {
     /// Ends a cut once every stage has let go.
     fn end_cut(&mut self) -> Result<(), Fatal> {
         let Some(keep) = self.cutting else { return Ok(()) };
-        if self.shared.cut.is_done() && self.writer.cut(keep) {
+        if (self.shared.cut.is_done() || planted::is(Mistake::CutWithoutBarrier)) && self.writer.cut(keep) {
             self.shared.cut.finish();
             self.cutting = None;
             self.archive.cut(keep.index);

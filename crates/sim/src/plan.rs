@@ -1,0 +1,223 @@
+//! What a seed decides before the first step: limits, speeds, which faults and how often. Each run leaves
+//! most faults out and overdoes the others, so that thousands of runs cover what no average run would.
+
+use crate::client::key_pair;
+use crate::disk::{Lie, Speed};
+use crate::net::Weather;
+use crate::peers::Roads;
+use crate::rng::Rng;
+use crate::workload::Workload;
+use ordain_keys::KeyPair;
+use ordain_node::gateway::GatewayConfig;
+use ordain_types::facts::AckPolicy;
+use ordain_types::frame::KeyBody;
+use ordain_types::record::permission;
+use ordain_types::{ClusterFacts, ClusterId, Nanos};
+
+const MICRO: u64 = Nanos::MICRO;
+const MILLI: u64 = Nanos::MILLI;
+
+/// Wall-clock time at which simulations begin, nanoseconds since the Unix epoch.
+pub const EPOCH: u64 = 1_800_000_000 * Nanos::SECOND;
+
+/// What goes wrong. The numbers are odds against each other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Odds {
+    /// A process is killed and restarted.
+    pub kill: u64,
+    /// A machine loses power.
+    pub power: u64,
+    /// All machines lose power.
+    pub blackout: u64,
+    /// A process stops gracefully.
+    pub stop: u64,
+    /// A process is not scheduled for a while.
+    pub pause: u64,
+    /// A sync, write or create fails.
+    pub disk: u64,
+    /// A file system is full for a while.
+    pub full: u64,
+    /// A client's connection breaks.
+    pub reset: u64,
+    /// Nodes are cut off from each other.
+    pub partition: u64,
+    /// A connection between nodes breaks.
+    pub link: u64,
+    /// A wall clock jumps.
+    pub clock: u64,
+    /// The leader of the moment is killed, loses power, or is cut off.
+    pub leader: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Nodes.
+    pub nodes: usize,
+    /// Cluster facts.
+    pub facts: ClusterFacts,
+    /// Bytes of the log ring.
+    pub ring: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Requests that all clients together finish before the faults end.
+    pub operations: u64,
+    /// Faults before they end.
+    pub faults: u64,
+    /// Which.
+    pub odds: Odds,
+    /// Time between faults, nanoseconds.
+    pub calm: (u64, u64),
+    /// How long a node stays down, is paused, or a partition lasts, nanoseconds.
+    pub trouble: (u64, u64),
+    /// Disks, one for each node.
+    pub disks: Vec<Speed>,
+    /// Clients' network.
+    pub weather: Weather,
+    /// Network between nodes.
+    pub roads: Roads,
+    /// Election time-out.
+    pub election_timeout: Nanos,
+    /// Largest `limit` given to a stage.
+    pub limit: u64,
+    /// Clients let this much time pass between requests, nanoseconds, shortest and longest.
+    pub think: (u64, u64),
+    /// Percent of clients' steps in which one goes silent, so that its session expires.
+    pub silence: u64,
+    /// Bits at rest are flipped while a node is down; such a run has one node and no power loss.
+    pub corrupt: bool,
+    /// What the disks do wrong without saying so; never drawn.
+    pub lie: Option<Lie>,
+    /// The mistake that consensus makes.
+    #[cfg(feature = "planted")]
+    pub mutation: ordain_consensus::Mutation,
+}
+
+impl Plan {
+    /// The plan that `rng` draws for a cluster of `nodes`.
+    #[must_use]
+    pub fn draw(rng: &mut Rng, nodes: usize) -> Self {
+        let mut cluster = [0; 16];
+        rng.fill(&mut cluster);
+        let mut facts = ClusterFacts::new(ClusterId(cluster), Nanos(EPOCH), nodes as u32);
+        if nodes > 1 && rng.one_in(4) {
+            facts.policy = AckPolicy::TWO_DISKS;
+        }
+        facts.unsynced_max = rng.pick(&[16, 24, 64]);
+        facts.segment_size = rng.pick(&[16, 32, 64]) * 1024;
+        facts.batch_max = 4096;
+        facts.payload_max = 1024;
+        facts.sessions_max = 32;
+        facts.sessions_per_key = 16;
+        facts.window = rng.pick(&[4, 16]) as u32;
+        facts.reply_max = 256;
+        let expiry = rng.one_in(3);
+        facts.session_timeout = Nanos(if expiry { 2 } else { 30 } * Nanos::SECOND);
+        facts.step_outputs_max = rng.range(2, 6) as u32;
+        let three = u64::from(nodes > 1);
+        let corrupt = nodes == 1 && rng.one_in(6);
+        let mut odd = |most: u64| if rng.one_in(3) { 0 } else { rng.range(1, most) };
+        let odds = Odds {
+            kill: odd(6) + 1,
+            power: if corrupt { 0 } else { odd(6) },
+            blackout: if corrupt { 0 } else { odd(2) * three },
+            stop: odd(2),
+            pause: odd(3),
+            disk: if corrupt { 0 } else { odd(2) },
+            full: odd(2),
+            reset: odd(8),
+            partition: odd(6) * three,
+            link: odd(6) * three,
+            clock: odd(2),
+            leader: odd(8) * three,
+        };
+        let slow = rng.one_in(4);
+        let disks = (0..nodes)
+            .map(|_| Speed {
+                quick: (2 * MICRO, rng.pick(&[20, 100, 2_000]) * MICRO),
+                sync: (20 * MICRO, rng.pick(&[200, 2_000, if slow { 50_000 } else { 5_000 }]) * MICRO),
+                meta: (50 * MICRO, rng.pick(&[500, 5_000]) * MICRO),
+            })
+            .collect();
+        let delay = (rng.pick(&[1, 10, 50]) * MICRO, rng.pick(&[100, 500, 5_000]) * MICRO);
+        Self {
+            nodes,
+            ring: 2 * facts.segment_size as usize,
+            clients: rng.range(2, 6) as usize,
+            operations: 2_000,
+            faults: 20,
+            odds,
+            calm: (MILLI, rng.pick(&[30, 100]) * MILLI),
+            trouble: (MILLI, rng.pick(&[20, 100, 400]) * MILLI),
+            disks,
+            weather: Weather {
+                delay: (rng.pick(&[1, 20]) * MICRO, rng.pick(&[100, 2_000]) * MICRO),
+                chunk: rng.pick(&[8, 100, 4_096, 4_096]),
+                window: 8 * 1024,
+                buffer: rng.pick(&[2, 8, 32]) * 1024,
+            },
+            roads: Roads {
+                delay,
+                buffer: rng.pick(&[8, 16, 64]) * 1024,
+                reconnect: (MILLI, 20 * MILLI),
+                give_up: (20 * MILLI, 200 * MILLI),
+            },
+            election_timeout: Nanos(rng.pick(&[20, 50]) * MILLI),
+            limit: rng.pick(&[1, 4, 64]),
+            think: (MICRO, rng.pick(&[20, 200, 2_000]) * MICRO),
+            silence: if expiry { 1 } else { 0 },
+            corrupt,
+            lie: None,
+            #[cfg(feature = "planted")]
+            mutation: ordain_consensus::Mutation::None,
+            facts,
+        }
+    }
+}
+
+impl Plan {
+    /// Bytes of the delivery ring: no more than the largest step needs.
+    #[must_use]
+    pub fn delivery_ring<W: Workload>(&self) -> usize {
+        const SLOT: usize = ordain_apply::MESSAGE_MAX + 8;
+        (2 * (self.facts.step_outputs_max as usize + 4) * SLOT).next_power_of_two()
+    }
+
+    /// The clients' keys.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyBody> {
+        let body = |client| KeyBody {
+            key: key_pair(client).public().0,
+            permissions: permission::APPLICATION.into(),
+            reserved: [0; 4],
+        };
+        (0..self.clients).map(body).collect()
+    }
+
+    /// Bounds of a node's gateway.
+    #[must_use]
+    pub fn gateway(&self, node: usize) -> GatewayConfig {
+        let byte = 0x80 + node as u8;
+        GatewayConfig {
+            connections_max: 24,
+            operator_reserve: 2,
+            strangers_max: 12,
+            outputs_bytes: 64 * 1024,
+            ..GatewayConfig::new(KeyPair::from_seed(&[byte; 32]), [byte; 32])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plan_is_valid() {
+        for seed in 0..200 {
+            for nodes in [1, 3] {
+                Plan::draw(&mut Rng::new(seed), nodes).facts.check().unwrap();
+            }
+        }
+    }
+}

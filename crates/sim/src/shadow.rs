@@ -1,0 +1,303 @@
+//! What the checkers know of the logs: every node's written batches as its disk holds them, the committed
+//! ones, and which node ever held a copy of what.
+
+use crate::disk::Store;
+use crate::trace::Trace;
+use ordain_agent::disk::FileId;
+use ordain_types::batch::{BATCH_HEADER, BatchView, chain};
+use ordain_types::{BatchHeader, BatchKind, Chain, Number, Seq, SessionId, Term};
+use std::collections::BTreeMap;
+
+/// A batch that some node has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it starts.
+    pub position: u64,
+    /// Its bytes.
+    pub len: usize,
+    /// Its term.
+    pub term: Term,
+    /// What it holds.
+    pub kind: BatchKind,
+    /// Seq of its first record.
+    pub first_seq: u64,
+    /// Records.
+    pub count: u64,
+    /// Its chain value: equal values mean equal bytes here and before.
+    pub chain: Chain,
+}
+
+/// The batches of one node, from the first.
+#[derive(Debug, Default)]
+struct Shadow {
+    entries: Vec<Entry>,
+    /// Of them, how many were compared with what is committed.
+    compared: usize,
+    /// Of them, how many were seen to be durable.
+    durable: usize,
+}
+
+/// Who ever held a batch: one bit a node.
+#[derive(Clone, Copy, Debug, Default)]
+struct Copies {
+    written: u32,
+    durable: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Logs {
+    segment_size: u64,
+    ring_size: u64,
+    trace: Trace,
+    nodes: Vec<Shadow>,
+    committed: Vec<Entry>,
+    /// Bytes of the committed batches.
+    bytes: Vec<u8>,
+    copies: BTreeMap<(u64, [u8; 32]), Copies>,
+    /// Who sealed the first batch of a term.
+    pub leaders: BTreeMap<u64, usize>,
+}
+
+impl Logs {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(nodes: usize, segment_size: u64, ring_size: u64, trace: Trace) -> Self {
+        Self {
+            segment_size,
+            ring_size,
+            trace,
+            nodes: (0..nodes).map(|_| Shadow::default()).collect(),
+            committed: Vec::new(),
+            bytes: Vec::new(),
+            copies: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+        }
+    }
+
+    fn place(&self, position: u64) -> (FileId, usize) {
+        (FileId::Segment(position / self.segment_size), (position % self.segment_size) as usize)
+    }
+
+    fn read<'a>(&self, store: &'a Store, position: u64) -> Option<&'a [u8]> {
+        let (file, offset) = self.place(position);
+        let head = store.written(file, offset, BATCH_HEADER)?;
+        store.written(file, offset, BatchHeader::parse(head).ok()?.len())
+    }
+
+    /// Takes in what `node` says it has written, up to batch `written`, from its disk.
+    pub fn follow(&mut self, node: usize, store: &Store, written: u64) {
+        while (self.nodes[node].entries.len() as u64) < written {
+            let last = self.nodes[node].entries.last().copied();
+            let position = last.map_or(0, |last| last.position + last.len as u64);
+            let index = self.nodes[node].entries.len() as u64 + 1;
+            let view = self.read(store, position).map(BatchView::parse);
+            let Some(Ok(view)) = view else {
+                let what = format!(
+                    "node {node} calls batch {index} at position {position} written; its disk has no whole batch there"
+                );
+                return self.trace.fail("written batches are on the disk", what);
+            };
+            let header = view.header;
+            let previous = last.map_or(Chain::default(), |last| last.chain);
+            let next_seq = last.map_or(1, |last| last.first_seq + last.count);
+            if header.position().0 != position
+                || header.index().0 != index
+                || header.previous() != previous
+                || header.first_seq().0 != next_seq
+            {
+                let what = format!("node {node} wrote batch {index} at {position} as {header:?}");
+                return self.trace.fail("batches form one chain", what);
+            }
+            let entry = Entry {
+                position,
+                len: header.len(),
+                term: header.term(),
+                kind: header.kind(),
+                first_seq: header.first_seq().0,
+                count: u64::from(header.count.get()),
+                chain: chain(previous, view.bytes()),
+            };
+            if entry.kind == BatchKind::SegmentStart && position > 0 {
+                self.trace.mark("segment wrapped");
+                if position.is_multiple_of(self.ring_size) {
+                    self.trace.mark("ring wrapped");
+                }
+            }
+            self.nodes[node].entries.push(entry);
+            self.copies.entry((index, entry.chain.0)).or_default().written |= 1 << node;
+        }
+    }
+
+    /// Remembers which of the node's batches its device holds now.
+    pub fn note_durable(&mut self, node: usize, store: &Store) {
+        while let Some(entry) = self.nodes[node].entries.get(self.nodes[node].durable).copied() {
+            let (file, offset) = self.place(entry.position);
+            if !store.is_durable(file, offset, entry.len) {
+                return;
+            }
+            self.nodes[node].durable += 1;
+            let index = self.nodes[node].durable as u64;
+            self.copies.entry((index, entry.chain.0)).or_default().durable |= 1 << node;
+        }
+    }
+
+    /// The node cuts its log behind batch `keep`.
+    pub fn cut(&mut self, node: usize, keep: u64) {
+        let shadow = &mut self.nodes[node];
+        if (shadow.compared as u64) > keep {
+            let what = format!("node {node} cuts behind batch {keep}, {} are committed", shadow.compared);
+            self.trace.fail("nothing committed is cut", what);
+        }
+        if shadow.entries.len() as u64 > keep {
+            self.trace.mark("uncommitted suffix cut");
+        }
+        shadow.entries.truncate(keep as usize);
+        shadow.durable = shadow.durable.min(shadow.entries.len());
+        shadow.compared = shadow.compared.min(shadow.entries.len());
+    }
+
+    /// The node lost power: what is known of it is what its device held for certain.
+    pub fn lost_power(&mut self, node: usize) {
+        let shadow = &mut self.nodes[node];
+        shadow.entries.truncate(shadow.durable);
+        shadow.compared = shadow.compared.min(shadow.durable);
+    }
+
+    /// The node has recovered a journal of `written` batches.
+    pub fn recovered(&mut self, node: usize, written: u64) {
+        let known = self.nodes[node].entries.len() as u64;
+        if written < known {
+            let what = format!("node {node} had {known} batches for certain and recovered {written}");
+            self.trace.fail("the journal survives every crash", what);
+        }
+    }
+
+    /// Batches known to be written, and to be durable.
+    #[must_use]
+    pub fn known(&self, node: usize) -> (u64, u64) {
+        (self.nodes[node].entries.len() as u64, self.nodes[node].durable as u64)
+    }
+
+    /// Where batch `index` of `node` ends in the log.
+    #[must_use]
+    pub fn end_of(&self, node: usize, index: u64) -> u64 {
+        let entry = index.checked_sub(1).and_then(|at| self.nodes[node].entries.get(at as usize));
+        entry.map_or(0, |entry| entry.position + entry.len as u64)
+    }
+
+    /// Compares what `node` calls committed, as far as it has written it itself, with what anybody ever did.
+    pub fn commit(&mut self, node: usize, store: &Store, committed: u64) {
+        loop {
+            let shadow = &self.nodes[node];
+            let at = shadow.compared;
+            let Some(entry) = shadow.entries.get(at).copied().filter(|_| (at as u64) < committed) else {
+                return;
+            };
+            match self.committed.get(at) {
+                Some(known) if known.chain == entry.chain => {}
+                Some(known) => {
+                    let what = format!(
+                        "batch {} is {entry:?} on node {node} and was committed as {known:?}",
+                        at + 1
+                    );
+                    return self.trace.fail("one committed prefix", what);
+                }
+                None => {
+                    let Some(bytes) = self.read(store, entry.position) else {
+                        return self
+                            .trace
+                            .fail("written batches are on the disk", format!("batch {}", at + 1));
+                    };
+                    self.bytes.extend_from_slice(bytes);
+                    self.committed.push(entry);
+                }
+            }
+            self.nodes[node].compared += 1;
+        }
+    }
+
+    /// `node` leads in `term`.
+    pub fn leads(&mut self, node: usize, term: u64) {
+        let known = *self.leaders.entry(term).or_insert(node);
+        if known != node {
+            let what = format!("nodes {known} and {node} both lead in term {term}");
+            self.trace.fail("one leader a term", what);
+        }
+    }
+
+    /// A reply to (session, number) with `seq` leaves: do the copies exist that the policy names?
+    pub fn reply_leaves(&mut self, stores: &[crate::disk::StoreHandle], asked: Asked, policy: (u32, u32)) {
+        let mut best = Copies::default();
+        for (node, store) in stores.iter().enumerate() {
+            self.note_durable(node, &store.lock());
+        }
+        for (shadow, store) in self.nodes.iter().zip(stores) {
+            let entries = &shadow.entries;
+            let at = entries.partition_point(|entry| entry.first_seq + entry.count <= asked.seq.0);
+            let Some(entry) = entries.get(at).filter(|entry| entry.first_seq <= asked.seq.0) else {
+                continue;
+            };
+            let store = store.lock();
+            let Some(Ok(view)) = self.read(&store, entry.position).map(BatchView::parse) else { continue };
+            let matches = view.records().flatten().any(|(seq, record)| {
+                seq == asked.seq
+                    && record.header.session() == asked.session
+                    && record.header.number() == asked.number
+            });
+            if matches && let Some(copies) = self.copies.get(&(at as u64 + 1, entry.chain.0)) {
+                let enough = |copies: &Copies| (copies.durable.count_ones(), copies.written.count_ones());
+                if enough(copies) > enough(&best) {
+                    best = *copies;
+                }
+            }
+        }
+        if best.written.count_ones() < policy.0 || best.durable.count_ones() < policy.1 {
+            let what = format!(
+                "the reply to {asked:?} leaves with {} copies, {} of them on disk; the policy names {} and {}",
+                best.written.count_ones(),
+                best.durable.count_ones(),
+                policy.0,
+                policy.1
+            );
+            self.trace.fail("copies exist when a reply leaves", what);
+        }
+    }
+
+    /// The committed batches, in order, with their bytes.
+    pub fn committed(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
+        let mut at = 0;
+        self.committed.iter().map(move |entry| {
+            at += entry.len;
+            (entry, &self.bytes[at - entry.len..at])
+        })
+    }
+
+    /// Where the committed log ends.
+    #[must_use]
+    pub fn committed_len(&self) -> usize {
+        self.committed.len()
+    }
+
+    /// At the end of a run: the segments of every node hold the committed log, byte for byte.
+    pub fn compare_segments(&self, node: usize, store: &Store) {
+        for (entry, bytes) in self.committed() {
+            let (file, offset) = self.place(entry.position);
+            if store.written(file, offset, entry.len) != Some(bytes) {
+                let what = format!("node {node} differs at position {}", entry.position);
+                return self.trace.fail("equal segments", what);
+            }
+        }
+    }
+}
+
+/// A request and the seq that its reply names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Session.
+    pub session: SessionId,
+    /// Number in it.
+    pub number: Number,
+    /// Seq.
+    pub seq: Seq,
+}

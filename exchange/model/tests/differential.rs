@@ -1,0 +1,160 @@
+//! The engine against the naive model: after every event of random streams, replies, outputs, books, balances
+//! and counts must agree, byte by byte.
+//!
+//! `DIFFERENTIAL_ROUNDS` in the environment multiplies the number of streams (1 if not set);
+//! `DIFFERENTIAL_SHRINK=no` leaves out the search for a short stream that fails.
+#![forbid(unsafe_code)]
+
+#[path = "differential/coverage.rs"]
+mod coverage;
+#[path = "differential/pair.rs"]
+mod pair;
+#[path = "differential/shrink.rs"]
+mod shrink;
+#[path = "differential/stream.rs"]
+mod stream;
+#[path = "differential/text.rs"]
+mod text;
+
+use coverage::Coverage;
+use ordain_exchange_engine::Limits;
+use pair::{Event, Pair};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use stream::{Profile, Stream};
+
+/// Runs streams of a profile and returns what they reached.
+fn check(name: &str, profile: Profile, streams: u64, events_per_stream: usize) -> Coverage {
+    let rounds: u64 = std::env::var("DIFFERENTIAL_ROUNDS").map_or(1, |text| text.parse().expect("a number"));
+    let mut coverage = Coverage::default();
+    for seed in 0..streams * rounds {
+        let mut log: Vec<Event> = Vec::new();
+        let run =
+            catch_unwind(AssertUnwindSafe(|| run(seed, profile, events_per_stream, &mut log, &mut coverage)));
+        let failed = match run {
+            Ok(result) => result.err(),
+            Err(panic) => Some(shrink::message(&*panic).to_owned()),
+        };
+        if let Some(how) = failed {
+            if std::env::var("DIFFERENTIAL_SHRINK").is_ok_and(|text| text == "no") {
+                panic!("{name}, seed {seed}, event {}: {how}", log.len());
+            }
+            std::panic::set_hook(Box::new(|_| {}));
+            let (events, how_short) = shrink::shrink(&profile.limits, &log);
+            let _ = std::panic::take_hook();
+            let lines: Vec<String> = events.iter().map(text::describe).collect();
+            panic!(
+                "{name}, seed {seed}, event {} of {}: {how}\n\nthe shortest that fails:\n{}\n\n{how_short}",
+                log.len(),
+                events_per_stream,
+                lines.join("\n"),
+            );
+        }
+    }
+    coverage
+}
+
+fn run(
+    seed: u64,
+    profile: Profile,
+    events: usize,
+    log: &mut Vec<Event>,
+    coverage: &mut Coverage,
+) -> Result<(), String> {
+    let mut pair = Pair::new(&profile.limits);
+    let mut stream = Stream::new(seed, profile);
+    let mut waiting = stream.opening();
+    while log.len() < events {
+        for event in waiting {
+            log.push(event);
+            let event = &log[log.len() - 1];
+            let said = pair.apply(event)?;
+            coverage.note(event, &said);
+        }
+        waiting = stream.next(&pair.model);
+    }
+    Ok(())
+}
+
+/// So little of everything that all limits are met.
+const TINY: Profile = Profile {
+    limits: Limits {
+        instruments: 3,
+        currencies: 3,
+        accounts: 4,
+        orders: 14,
+        orders_per_account: 5,
+        levels_per_side: 3,
+        transfers: 5,
+    },
+    creations: 10,
+    mass_cancels: 8,
+    cancels: 60,
+    transfers: 80,
+    wealth: 1,
+    building: 40,
+    sweeps: 8,
+    lots: [9, 20, 30],
+    prices: 9,
+    huge: false,
+};
+
+/// Deep books and many currencies: lists that take several answers, events that take several steps.
+const DEEP: Profile = Profile {
+    limits: Limits {
+        instruments: 2,
+        currencies: 45,
+        accounts: 3,
+        orders: 260,
+        orders_per_account: 160,
+        levels_per_side: 40,
+        transfers: 40,
+    },
+    creations: 4,
+    mass_cancels: 2,
+    cancels: 10,
+    transfers: 60,
+    wealth: 100,
+    building: 40,
+    sweeps: 40,
+    lots: [60, 150, 300],
+    prices: 60,
+    huge: false,
+};
+
+/// Instruments at the edges of what is allowed, and money up to 2^63 - 1.
+const HUGE: Profile = Profile {
+    limits: Limits {
+        instruments: 16,
+        currencies: 3,
+        accounts: 3,
+        orders: 20,
+        orders_per_account: 10,
+        levels_per_side: 4,
+        transfers: 8,
+    },
+    creations: 120,
+    mass_cancels: 10,
+    cancels: 60,
+    transfers: 150,
+    wealth: 1,
+    building: 40,
+    sweeps: 20,
+    lots: [9, 20, 30],
+    prices: 9,
+    huge: true,
+};
+
+#[test]
+fn with_little_of_everything() {
+    check("tiny", TINY, 300, 700).assert_complete(coverage::TINY);
+}
+
+#[test]
+fn with_deep_books() {
+    check("deep", DEEP, 4, 4_000).assert_complete(coverage::DEEP);
+}
+
+#[test]
+fn with_terms_at_their_edges() {
+    check("huge", HUGE, 80, 700).assert_complete(coverage::HUGE);
+}

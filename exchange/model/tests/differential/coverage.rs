@@ -1,0 +1,297 @@
+//! What the streams reached: a stream that never meets a rule proves nothing about it.
+
+use crate::pair::{Event, Said};
+use ordain_exchange_protocol::{Answer, Flag, OrderState, Output, Query, Reason, Reject, Reply, Request};
+use std::collections::BTreeMap;
+
+/// How often each thing happened.
+#[derive(Default)]
+pub struct Coverage(BTreeMap<(&'static str, &'static str), u64>);
+
+/// Things that have to happen, by message.
+type Required = &'static [(&'static str, &'static [&'static str])];
+
+/// Every reject code of every message that the page lists for it, and every outcome.
+///
+/// What cannot be reached: the generation of a slot starting over (2^32 orders).
+pub const TINY: Required = &[
+    ("CreateInstrument", &["accepted", "NotPermitted", "InstrumentOutOfRange", "InstrumentExists"]),
+    ("CreateAccount", &["accepted", "NotPermitted", "AccountOutOfRange", "AccountExists"]),
+    ("Grant", &["accepted", "NotPermitted", "UnknownAccount", "GrantsFull"]),
+    (
+        "Deposit",
+        &[
+            "accepted",
+            "repeated",
+            "NotPermitted",
+            "UnknownAccount",
+            "CurrencyOutOfRange",
+            "AmountInvalid",
+            "TransactionConflict",
+            "SupplyExceeded",
+        ],
+    ),
+    (
+        "Withdraw",
+        &[
+            "accepted",
+            "repeated",
+            "NotPermitted",
+            "UnknownAccount",
+            "CurrencyOutOfRange",
+            "AmountInvalid",
+            "TransactionConflict",
+            "InsufficientFunds",
+        ],
+    ),
+    (
+        "NewOrder",
+        &[
+            "NotPermitted",
+            "NotGranted",
+            "UnknownAccount",
+            "UnknownInstrument",
+            "MarketMustNotRest",
+            "PostOnlyConflict",
+            "MarketPriceSet",
+            "QuantityTooSmall",
+            "QuantityTooLarge",
+            "PriceOutOfRange",
+            "NoLiquidity",
+            "NotionalTooSmall",
+            "DuplicateClientOrderId",
+            "OrdersFull",
+            "AccountOrdersFull",
+            "PostOnlyWouldCross",
+            "LevelsFull",
+            "NotFillable",
+            "InsufficientFunds",
+            "live",
+            "live with fills",
+            "filled",
+            "cancelled: remainder",
+            "cancelled: remainder with fills",
+            "cancelled: budget with fills",
+        ],
+    ),
+    ("Cancel", &["NotPermitted", "NotGranted", "UnknownAccount", "UnknownOrder", "cancelled: by its owner"]),
+    (
+        "Amend",
+        &[
+            "NotPermitted",
+            "NotGranted",
+            "UnknownAccount",
+            "UnknownOrder",
+            "QuantityTooSmall",
+            "QuantityTooLarge",
+            "PriceOutOfRange",
+            "NotionalTooSmall",
+            "PostOnlyWouldCross",
+            "LevelsFull",
+            "InsufficientFunds",
+            "live",
+            "live with fills",
+            "filled",
+            "cancelled: amended to or below what was filled",
+        ],
+    ),
+    (
+        "MassCancel",
+        &["NotPermitted", "NotGranted", "UnknownAccount", "UnknownInstrument", "none", "one", "several"],
+    ),
+    (
+        "fill",
+        &[
+            "filled",
+            "live",
+            "aggressor",
+            "maker",
+            "charge",
+            "rebate",
+            "nothing",
+            "with itself",
+            "after another",
+        ],
+    ),
+    ("BookLevels", &["accepted", "NotPermitted", "UnknownInstrument"]),
+    ("BookOrders", &["accepted", "NotPermitted", "UnknownInstrument", "UnknownOrder"]),
+    ("Balances", &["accepted", "NotPermitted", "UnknownAccount", "NotGranted"]),
+    ("Order", &["accepted", "NotPermitted", "UnknownAccount", "NotGranted", "UnknownOrder"]),
+    ("Statistics", &["accepted", "NotPermitted"]),
+    ("Instrument", &["accepted", "NotPermitted", "UnknownInstrument"]),
+    ("Currency", &["accepted", "NotPermitted", "CurrencyOutOfRange"]),
+    ("restore", &["done"]),
+];
+
+/// What needs deep books and many currencies.
+pub const DEEP: Required = &[
+    ("NewOrder", &["in several steps"]),
+    ("Amend", &["in several steps"]),
+    ("MassCancel", &["in several steps"]),
+    ("BookLevels", &["full"]),
+    ("BookOrders", &["full"]),
+    ("Balances", &["full"]),
+    ("restore", &["done"]),
+];
+
+/// What needs instruments at the edges.
+pub const HUGE: Required = &[
+    (
+        "CreateInstrument",
+        &[
+            "accepted",
+            "NotPermitted",
+            "InstrumentOutOfRange",
+            "InstrumentExists",
+            "SymbolTaken",
+            "CurrencyOutOfRange",
+            "SameCurrency",
+            "ScaleInvalid",
+            "QuantityLimitsInvalid",
+            "PriceLimitsInvalid",
+            "FeeInvalid",
+            "LimitsTooLarge",
+        ],
+    ),
+    ("Deposit", &["SupplyExceeded"]),
+    ("NewOrder", &["beyond 2^60"]),
+    ("restore", &["done"]),
+];
+
+fn kind(request: &Request<'_>) -> &'static str {
+    match request {
+        Request::CreateInstrument(_) => "CreateInstrument",
+        Request::CreateAccount(_) => "CreateAccount",
+        Request::Grant(_) => "Grant",
+        Request::Deposit(_) => "Deposit",
+        Request::Withdraw(_) => "Withdraw",
+        Request::NewOrder(_) => "NewOrder",
+        Request::Cancel(_) => "Cancel",
+        Request::Amend(_) => "Amend",
+        Request::MassCancel(_) => "MassCancel",
+    }
+}
+
+fn query_kind(query: &Query<'_>) -> &'static str {
+    match query {
+        Query::BookLevels(_) => "BookLevels",
+        Query::BookOrders(_) => "BookOrders",
+        Query::Balances(_) => "Balances",
+        Query::Order(_) => "Order",
+        Query::Statistics(_) => "Statistics",
+        Query::Instrument(_) => "Instrument",
+        Query::Currency(_) => "Currency",
+    }
+}
+
+impl Coverage {
+    fn count(&mut self, of: &'static str, what: &'static str) {
+        *self.0.entry((of, what)).or_default() += 1;
+    }
+
+    /// Counts what an event led to.
+    pub fn note(&mut self, event: &Event, said: &Said) {
+        match event {
+            Event::Request(context, bytes) => {
+                let request = Request::decode(bytes).expect("a request");
+                let reply = Reply::decode(&said.reply).expect("a reply");
+                self.note_reply(kind(&request), &reply, context.seq);
+                if said.steps > 1 {
+                    self.count(kind(&request), "in several steps");
+                }
+                for pair in said.outputs.chunks(3) {
+                    let outputs: Vec<Output<'_>> =
+                        pair.iter().map(|(_, bytes)| Output::decode(bytes).expect("an output")).collect();
+                    self.note_fills(&outputs);
+                }
+            }
+            Event::Query(_, bytes) => {
+                let kind = query_kind(&Query::decode(bytes).expect("a query"));
+                let code = u16::from_le_bytes([said.reply[2], said.reply[3]]);
+                self.count(kind, Reject::from_wire(code).map_or("accepted", Reject::name));
+            }
+            Event::Restore => self.count("restore", "done"),
+        }
+        for answer in &said.pages {
+            match Answer::decode(answer).expect("an answer") {
+                Answer::BookLevels(_, bids, _) if bids.len() == 20 => self.count("BookLevels", "full"),
+                Answer::BookOrders(_, orders) if orders.len() == 25 => self.count("BookOrders", "full"),
+                Answer::Balances(_, entries) if entries.len() == 42 => self.count("Balances", "full"),
+                _ => {}
+            }
+        }
+    }
+
+    fn note_reply(&mut self, kind: &'static str, reply: &Reply<'_>, seq: u64) {
+        if let Some(reject) = Reject::from_wire(reply.code()) {
+            return self.count(kind, reject.name());
+        }
+        if let Reply::Order(reply) = reply
+            && reply.notional.get() > 1 << 60
+        {
+            self.count(kind, "beyond 2^60");
+        }
+        let outcome = match reply {
+            Reply::Admin(_) => "accepted",
+            Reply::Transfer(reply) if reply.seq.get() != seq => "repeated",
+            Reply::Transfer(_) => "accepted",
+            Reply::MassCancel(reply) => match reply.cancelled.get() {
+                0 => "none",
+                1 => "one",
+                _ => "several",
+            },
+            Reply::Order(reply) => match (reply.state, reply.reason, reply.fills.get() > 0) {
+                (OrderState::Live, Reason::None, false) => "live",
+                (OrderState::Live, Reason::None, true) => "live with fills",
+                (OrderState::Filled, Reason::None, true) => "filled",
+                (OrderState::Cancelled, Reason::Cancelled, false) => "cancelled: by its owner",
+                (OrderState::Cancelled, Reason::Remainder, false) => "cancelled: remainder",
+                (OrderState::Cancelled, Reason::Remainder, true) => "cancelled: remainder with fills",
+                (OrderState::Cancelled, Reason::Budget, true) => "cancelled: budget with fills",
+                (OrderState::Cancelled, Reason::AmendedBelowFilled, false) => {
+                    "cancelled: amended to or below what was filled"
+                }
+                other => panic!("no such outcome: {other:?}"),
+            },
+        };
+        self.count(kind, outcome);
+    }
+
+    fn note_fills(&mut self, trade: &[Output<'_>]) {
+        let [Output::Fill(maker), Output::Fill(taker), Output::Trade(_)] = trade else {
+            return;
+        };
+        for report in [maker, taker] {
+            self.count("fill", if report.state == OrderState::Filled { "filled" } else { "live" });
+            self.count("fill", if report.aggressor == Flag::Yes { "aggressor" } else { "maker" });
+            self.count(
+                "fill",
+                match report.fee.get() {
+                    0 => "nothing",
+                    1.. => "charge",
+                    _ => "rebate",
+                },
+            );
+        }
+        if maker.account == taker.account {
+            self.count("fill", "with itself");
+        }
+        if taker.index.get() > 0 {
+            self.count("fill", "after another");
+        }
+    }
+
+    /// Everything required has happened.
+    pub fn assert_complete(&self, required: Required) {
+        let missing: Vec<String> = required
+            .iter()
+            .flat_map(|(of, whats)| whats.iter().map(move |what| (*of, *what)))
+            .filter(|key| !self.0.contains_key(key))
+            .map(|(of, what)| format!("{of}: {what}"))
+            .collect();
+        for ((of, what), count) in &self.0 {
+            println!("{count:>9} {of}: {what}");
+        }
+        assert!(missing.is_empty(), "the streams never reached\n{}", missing.join("\n"));
+    }
+}

@@ -1,0 +1,94 @@
+//! Events in words, for whoever has to look into a mismatch.
+
+use crate::pair::Event;
+use ordain_exchange_engine::Context;
+use ordain_exchange_protocol::{Flag, OrderRef, Query, Request, Transfer, permission};
+
+/// An event in one line.
+pub fn describe(event: &Event) -> String {
+    match event {
+        Event::Request(context, bytes) => format!("{}: {}", sender(context), request(bytes)),
+        Event::Query(context, bytes) => format!("{}: query {:?}", sender(context), Query::decode(bytes)),
+        Event::Restore => "restore the engine from its snapshot".into(),
+    }
+}
+
+fn sender(context: &Context) -> String {
+    let bits = [
+        (permission::TRADE, "trade"),
+        (permission::ADMIN, "admin"),
+        (permission::CUSTODY, "custody"),
+        (permission::VIEW, "view"),
+    ];
+    let held: Vec<&str> =
+        bits.iter().filter(|(bit, _)| context.permissions & bit != 0).map(|(_, name)| *name).collect();
+    format!("{} key {} ({})", context.seq, context.key, held.join(" "))
+}
+
+fn named(order: OrderRef) -> String {
+    match order {
+        OrderRef::Id(id) => format!("order {}.{}", id >> 32, id & 0xFFFF_FFFF),
+        OrderRef::Client(client) => format!("client order {client}"),
+    }
+}
+
+fn transfer(verb: &str, it: &Transfer) -> String {
+    let (account, currency) = (it.account, it.currency);
+    format!("{verb} {} of currency {currency}, account {account}, transaction {}", it.amount, it.transaction)
+}
+
+fn request(bytes: &[u8]) -> String {
+    let request = match Request::decode(bytes) {
+        Ok(request) => request,
+        Err(error) => return format!("{error}"),
+    };
+    match request {
+        Request::CreateInstrument(it) => {
+            let it = &it.definition;
+            format!(
+                "create instrument {} {:?} base {} quote {}, scales {} {}, quantity {} to {}, \
+                 notional from {}, price to {}, collar {}, fees {} {}, tick {} lot {} decimals {} {}",
+                it.instrument,
+                String::from_utf8_lossy(it.symbol()),
+                it.base,
+                it.quote,
+                it.quote_per_tick_lot,
+                it.base_per_lot,
+                it.min_quantity,
+                it.max_quantity,
+                it.min_notional,
+                it.max_price,
+                it.collar,
+                it.maker_ppm,
+                it.taker_ppm,
+                it.tick,
+                it.lot,
+                it.price_decimals,
+                it.quantity_decimals,
+            )
+        }
+        Request::CreateAccount(it) => format!("create account {}", it.account),
+        Request::Grant(it) => format!("{:?} key {} for account {}", it.action, it.key, it.account),
+        Request::Deposit(it) => transfer("deposit", it),
+        Request::Withdraw(it) => transfer("withdraw", it),
+        Request::NewOrder(it) => format!(
+            "account {} {:?} {:?} {:?} {}instrument {}: {} at {}, client order {}",
+            it.account,
+            it.side,
+            it.order_type,
+            it.time_in_force,
+            if it.post_only == Flag::Yes { "post-only " } else { "" },
+            it.instrument,
+            it.quantity,
+            it.price,
+            it.client_order_id,
+        ),
+        Request::Cancel(it) => format!("account {} cancels {}", it.account, named(it.order())),
+        Request::Amend(it) => {
+            format!("account {} amends {} to {} at {}", it.account, named(it.order()), it.quantity, it.price)
+        }
+        Request::MassCancel(it) => {
+            format!("account {} cancels {:?} in instrument {}", it.account, it.sides, it.instrument)
+        }
+    }
+}

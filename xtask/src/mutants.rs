@@ -1,0 +1,211 @@
+//! Whether the differential test would notice: one operator of the engine is changed at a time, in a copy of the
+//! workspace, and the test is run. A mutant that survives shows a rule that no stream meets, or one that makes no
+//! difference.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// What is mutated. Of the snapshot the test sees only sound ones, so its checks are for the engine's own tests.
+const SOURCES: &[&str] = &["engine", "index", "ledger", "levels", "orders", "query", "transfers"];
+
+/// Operators as rustfmt sets them, and what takes their place. Where one contains another, the longer is first.
+const CHANGES: &[(&str, &str)] = &[
+    (" <= ", " < "),
+    (" >= ", " > "),
+    (" < ", " <= "),
+    (" > ", " >= "),
+    (" == ", " != "),
+    (" != ", " == "),
+    (" && ", " || "),
+    (" || ", " && "),
+    (" += ", " -= "),
+    (" -= ", " += "),
+    (" + ", " - "),
+    (" - ", " + "),
+    (" * ", " + "),
+    (" / ", " * "),
+    (".min(", ".max("),
+    (".max(", ".min("),
+];
+
+/// How long a mutant may take. One that loops for ever is noticed too.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// One change of one line.
+struct Site {
+    file: PathBuf,
+    line: usize,
+    column: usize,
+    change: (&'static str, &'static str),
+}
+
+enum Verdict {
+    Caught,
+    Hangs,
+    Survived,
+    DoesNotBuild,
+}
+
+/// `cargo xtask mutants [COUNT [SKIP]]`: tries every so manieth site, beginning with that numbered SKIP.
+pub fn run(args: &[String]) -> ExitCode {
+    let number = |nth: usize, otherwise: usize| match args.get(nth) {
+        Some(text) => text.parse().map_err(|_| format!("`{text}` is not a number")),
+        None => Ok(otherwise),
+    };
+    match number(0, 24).and_then(|count| Ok((count, number(1, 0)?))).and_then(|(count, skip)| {
+        try_mutants(count, skip).map_err(|error| format!("cannot try mutants: {error}"))
+    }) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Returns how many survived.
+fn try_mutants(count: usize, skip: usize) -> io::Result<usize> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace");
+    let copy = std::env::temp_dir().join(format!("ordain-mutants-{}", std::process::id()));
+    copy_tree(root, &copy)?;
+    let result = try_in(&copy, count, skip);
+    fs::remove_dir_all(&copy)?;
+    result
+}
+
+fn try_in(copy: &Path, count: usize, skip: usize) -> io::Result<usize> {
+    if !matches!(judge(copy)?, Verdict::Survived) {
+        return Err(io::Error::other("the test does not pass as it is: mend that first"));
+    }
+    let mut sites = Vec::new();
+    for source in SOURCES {
+        find_sites(&copy.join(format!("exchange/engine/src/{source}.rs")), &mut sites)?;
+    }
+    let step = (sites.len() / count.max(1)).max(1);
+    let mut tally = [0usize; 4];
+    for site in sites.iter().skip(skip).step_by(step).take(count) {
+        let original = fs::read_to_string(&site.file)?;
+        let (before, after) = mutate(&original, site);
+        fs::write(&site.file, after.0)?;
+        let verdict = judge(copy)?;
+        fs::write(&site.file, &original)?;
+        let text = match verdict {
+            Verdict::Caught => "caught",
+            Verdict::Hangs => "hangs",
+            Verdict::Survived => "SURVIVED",
+            Verdict::DoesNotBuild => "does not build",
+        };
+        tally[verdict as usize] += 1;
+        let file = site.file.file_name().unwrap_or_default().to_string_lossy();
+        println!("{text:<14} {file}:{}:{}\n    {before}\n    {}", site.line + 1, site.column + 1, after.1);
+    }
+    let [caught, hangs, survived, unbuilt] = tally;
+    println!(
+        "\n{} sites; caught {caught}, hang {hangs}, survived {survived}, do not build {unbuilt}",
+        sites.len()
+    );
+    Ok(survived)
+}
+
+/// The line before; the whole text and the line after.
+fn mutate(text: &str, site: &Site) -> (String, (String, String)) {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let before = lines[site.line].clone();
+    let (from, to) = site.change;
+    lines[site.line].replace_range(site.column..site.column + from.len(), to);
+    let after = lines[site.line].trim().to_owned();
+    (before.trim().to_owned(), (lines.join("\n") + "\n", after))
+}
+
+/// Operators in code that runs: not in comments, attributes, assertions, signatures and unit tests.
+fn find_sites(file: &Path, sites: &mut Vec<Site>) -> io::Result<()> {
+    for (line, text) in fs::read_to_string(file)?.lines().enumerate() {
+        let code = text.split("//").next().unwrap_or_default();
+        let start = code.trim_start();
+        if start.starts_with("#[cfg(test)]") {
+            break;
+        }
+        if ["#", "impl", "const _", "where"].iter().any(|skip| start.starts_with(skip))
+            || ["assert", "fn ", "impl "].iter().any(|skip| code.contains(skip))
+        {
+            continue;
+        }
+        let mut column = 0;
+        while column < code.len() {
+            let found = code
+                .is_char_boundary(column)
+                .then(|| CHANGES.iter().find(|(from, _)| code[column..].starts_with(from)).copied());
+            column += match found.flatten() {
+                Some(change) => {
+                    sites.push(Site { file: file.to_owned(), line, column, change });
+                    change.0.len() - 1
+                }
+                None => 1,
+            };
+        }
+    }
+    Ok(())
+}
+
+fn judge(workspace: &Path) -> io::Result<Verdict> {
+    let built = Command::new(env!("CARGO"))
+        .args(["test", "-p", "ordain-exchange-model", "--test", "differential", "--no-run"])
+        .current_dir(workspace)
+        .env("CARGO_TARGET_DIR", workspace.join("target"))
+        .output()?;
+    if !built.status.success() {
+        return Ok(Verdict::DoesNotBuild);
+    }
+    // Run without cargo between, so that a test that hangs can be stopped.
+    let said = String::from_utf8_lossy(&built.stderr);
+    let binary = said
+        .lines()
+        .rev()
+        .find_map(|line| line.trim().strip_prefix("Executable ")?.split_once('(')?.1.strip_suffix(')'))
+        .ok_or_else(|| io::Error::other(format!("cargo named no test program:\n{said}")))?;
+    let child = Command::new(workspace.join(binary))
+        .current_dir(workspace)
+        .env("DIFFERENTIAL_SHRINK", "no")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    wait(child)
+}
+
+fn wait(mut child: Child) -> io::Result<Verdict> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(Verdict::Survived),
+            Some(_) => return Ok(Verdict::Caught),
+            None if Instant::now() > end => {
+                child.kill()?;
+                child.wait()?;
+                return Ok(Verdict::Hangs);
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Copies what a build needs.
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        if name == "target" || name == ".git" {
+            continue;
+        }
+        if kind.is_dir() {
+            copy_tree(&entry.path(), &to.join(name))?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), to.join(name))?;
+        }
+    }
+    Ok(())
+}

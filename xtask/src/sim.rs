@@ -1,0 +1,203 @@
+//! `cargo xtask sim`: many runs, what they reached, and how to repeat the one that failed.
+
+use ordain_sim::run::{Options, Outcome, run as simulate_run};
+use ordain_sim::workload::counter::Counter;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Instant;
+
+const HELP: &str = "\
+cargo xtask sim [OPTIONS]
+
+  --seed S     first seed (default 1)
+  --runs N     runs, with seeds S, S+1, ... (default 100)
+  --nodes N    nodes: 1 or 3 (default 3)
+  --app NAME   application: counter (default counter)
+  --trace      print every event
+  --planted    plant mistakes one by one; each must be caught
+";
+
+/// Runs after which everything in [`wanted`] must have been reached.
+const COVERAGE_RUNS: u64 = 300;
+
+/// What a series of runs must reach.
+fn wanted(nodes: usize) -> impl Iterator<Item = &'static str> {
+    const ALWAYS: [&str; 18] = [
+        "client goes silent",
+        "dirty start",
+        "duplicate answered alike",
+        "event of several steps",
+        "fault: connection half open",
+        "fault: create failed",
+        "fault: no space",
+        "fault: sync failed",
+        "fault: write failed",
+        "graceful stop",
+        "query answered",
+        "refused: expected",
+        "refused: malformed",
+        "refused: no room",
+        "ring wrapped",
+        "session expired",
+        "tick sealed",
+        "timer fired",
+    ];
+    const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
+    const CLUSTER: [&str; 4] =
+        ["election won", "fault: power loss everywhere", "peer buffer full", "uncommitted suffix cut"];
+    let more: &[&str] = if nodes == 1 { &LONE } else { &CLUSTER };
+    ALWAYS.into_iter().chain(more.iter().copied())
+}
+
+struct Args {
+    seed: u64,
+    runs: u64,
+    nodes: usize,
+    app: String,
+    trace: bool,
+    planted: bool,
+}
+
+fn parse(args: &[String]) -> Result<Args, String> {
+    let mut parsed =
+        Args { seed: 1, runs: 100, nodes: 3, app: "counter".to_owned(), trace: false, planted: false };
+    let mut args = args.iter();
+    while let Some(flag) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{flag} needs a value"));
+        let number = |text: &String| text.parse::<u64>().map_err(|error| format!("{flag} {text}: {error}"));
+        match flag.as_str() {
+            "--seed" => parsed.seed = number(value()?)?,
+            "--runs" => parsed.runs = number(value()?)?,
+            "--nodes" => parsed.nodes = number(value()?)? as usize,
+            "--app" => parsed.app.clone_from(value()?),
+            "--trace" => parsed.trace = true,
+            "--planted" => parsed.planted = true,
+            other => return Err(format!("unknown option {other}")),
+        }
+    }
+    if !matches!(parsed.nodes, 1 | 3) {
+        return Err("--nodes is 1 or 3".to_owned());
+    }
+    Ok(parsed)
+}
+
+pub fn run_command(args: &[String]) -> Result<bool, String> {
+    let args = parse(args)?;
+    if args.planted {
+        return planted(args.seed);
+    }
+    // A stage that panics is a finding, reported with its seed; the default hook would only repeat it.
+    if !args.trace {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    let simulate = match args.app.as_str() {
+        "counter" => |options| simulate_run::<Counter>(options, |_| {}),
+        other => return Err(format!("no application `{other}`")),
+    };
+    let began = Instant::now();
+    let mut marks = BTreeMap::new();
+    let mut outcomes = Vec::new();
+    for seed in args.seed..args.seed + args.runs {
+        let outcome = simulate(Options { seed, nodes: args.nodes, print: args.trace });
+        for (mark, count) in &outcome.marks {
+            let (runs, sum) = marks.entry(*mark).or_insert((0_u64, 0_u64));
+            *runs += 1;
+            *sum += count;
+        }
+        let failed = report(&outcome, &args);
+        if (outcomes.len() + 1).is_multiple_of(100) {
+            println!("{} runs, {:.0} s", outcomes.len() + 1, began.elapsed().as_secs_f64());
+        }
+        outcomes.push(outcome);
+        if failed {
+            break;
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    summary(&outcomes, &marks, seconds);
+    // A short series cannot reach everything; a long one that does not is no evidence.
+    let missing: Vec<_> = wanted(args.nodes).filter(|mark| !marks.contains_key(mark)).collect();
+    if args.runs >= COVERAGE_RUNS && !missing.is_empty() {
+        println!("NOT REACHED: {missing:?}");
+        return Ok(false);
+    }
+    Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
+}
+
+/// Runs each planted mistake until a checker finds it.
+#[cfg(feature = "planted")]
+fn planted(first: u64) -> Result<bool, String> {
+    std::panic::set_hook(Box::new(|_| {}));
+    println!("{:<20} {:>5} {:>6}  caught by", "mistake", "nodes", "seeds");
+    let mut missed = 0;
+    for (plant, nodes, most) in ordain_sim::planted::ALL {
+        let found = (0..most).find_map(|run| {
+            let options = Options { seed: first + run, nodes, print: false };
+            plant.run::<Counter>(options).failure.map(|failure| (run + 1, failure.checker))
+        });
+        match found {
+            Some((seeds, checker)) => println!("{:<20} {nodes:>5} {seeds:>6}  {checker}", plant.name()),
+            None => {
+                missed += 1;
+                println!("{:<20} {nodes:>5} {most:>6}  NOBODY", plant.name());
+            }
+        }
+    }
+    Ok(missed == 0)
+}
+
+/// Builds anew with the mistakes compiled in.
+#[cfg(not(feature = "planted"))]
+fn planted(first: u64) -> Result<bool, String> {
+    std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--features", "planted", "--"])
+        .args(["sim", "--planted", "--seed", &first.to_string()])
+        .status()
+        .map(|status| status.success())
+        .map_err(|error| format!("cargo does not start: {error}"))
+}
+
+fn report(outcome: &Outcome, args: &Args) -> bool {
+    let Some(failure) = &outcome.failure else { return false };
+    println!("seed {} FAILED {failure}", outcome.seed);
+    println!(
+        "repeat: cargo xtask sim --seed {} --runs 1 --nodes {} --app {} --trace",
+        outcome.seed, args.nodes, args.app
+    );
+    true
+}
+
+fn summary(outcomes: &[Outcome], marks: &BTreeMap<&'static str, (u64, u64)>, seconds: f64) {
+    let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
+    println!(
+        "{} runs in {seconds:.1} s ({:.0} ms each): {} operations, {} acknowledged, {} faults, {} batches, {} steps, \
+         {:.0} s simulated",
+        outcomes.len(),
+        seconds * 1e3 / outcomes.len().max(1) as f64,
+        sum(|o| o.totals.operations),
+        sum(|o| o.totals.acknowledged),
+        sum(|o| o.totals.faults),
+        sum(|o| o.totals.batches),
+        sum(|o| o.totals.steps),
+        sum(|o| o.totals.nanos) as f64 / 1e9,
+    );
+    println!("{:<40} {:>8} {:>12}", "reached", "runs", "times");
+    for (mark, (runs, times)) in marks {
+        println!("{mark:<40} {runs:>8} {times:>12}");
+    }
+}
+
+pub fn run(args: &[String]) -> ExitCode {
+    if args.iter().any(|arg| arg == "--help") {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    match run_command(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(what) => {
+            eprintln!("{what}\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
