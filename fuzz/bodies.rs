@@ -9,8 +9,7 @@ mod rig;
 
 use ordain_apply::snapshot::{Loader, SnapshotError};
 use ordain_apply::testkit::{self, Testkit, snapshot_of};
-use ordain_client::ClientCore;
-use ordain_client::core::Identity;
+use ordain_client::{ClientCore, CoreConfig, Event};
 use ordain_consensus::Message;
 use ordain_consensus::message::FRAME_MAX;
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Request};
@@ -66,11 +65,12 @@ fn client_frames_seed() -> Vec<u8> {
 /// are under way.
 pub fn server_frames(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else { return };
-    let identity = Identity { key: KeyPair::from_seed(&[1; 32]), cluster: ClusterId([0; 16]), node: None };
-    let mut client = ClientCore::new(identity);
-    client.subscribe(Stream::Public, OutputSeq(1));
-    client.connected([2; 32], Nanos(1));
-    let (hello, _) = HelloBody::read_from_prefix(&client.outgoing()[RECORD_HEADER..]).expect("a Hello");
+    let mut client = ClientCore::new(CoreConfig::new(KeyPair::from_seed(&[1; 32])));
+    let on = &mut |_: Event<'_>| {};
+    client.subscribe(Stream::Public, OutputSeq(1)).expect("the first");
+    client.connected(Nanos(1), [2; 32], None);
+    let (hello, _) =
+        HelloBody::read_from_prefix(&client.outgoing(Nanos(1))[RECORD_HEADER..]).expect("a Hello");
     let node = ServerHandshake::challenge(&KeyPair::from_seed(&[3; 32]), ClusterId([9; 16]), &hello, [4; 32]);
     let node = node.expect("a client's Hello");
     let welcome = WelcomeBody {
@@ -81,29 +81,30 @@ pub fn server_frames(data: &[u8]) {
         session_timeout: 1_000_000.into(),
         idle_timeout: 1_000_000.into(),
     };
-    let greeting = [
+    for greeting in [
         server_frame(ServerFrame::Challenge, 0, 0, node.body().as_bytes()),
         server_frame(ServerFrame::Welcome, 0, 0, welcome.as_bytes()),
-        server_frame(ServerFrame::Opened, 7, 0, &[]),
-    ]
-    .concat();
-    let used = client.receive(&greeting, Nanos(2), |_| {}).expect("an honest greeting");
-    assert_eq!((used, client.session()), (greeting.len(), Some(SessionId(7))));
+        server_frame(ServerFrame::Opened, 7, 1, &[]),
+    ] {
+        assert_eq!(client.receive(Nanos(2), &greeting, on), greeting.len());
+        let sent = client.outgoing(Nanos(2)).len();
+        client.sent(sent);
+    }
+    assert_eq!(client.session(), Some(SessionId(7)));
     for _ in 0..first % 9 {
-        client.submit(1, b"request", Nanos(3));
+        client.submit(1, b"request").expect("the window has room");
     }
     let mut now = Nanos(4);
     for piece in rest.chunks(512) {
         now = now.plus(1_000);
-        if client.receive(piece, now, |_| {}).is_err() {
-            break;
-        }
-        client.tick(now);
-        let sent = client.outgoing().len();
+        client.receive(now, piece, on);
+        client.tick(now, on);
+        let sent = client.outgoing(now).len();
         client.sent(sent);
+        let _ = client.submit(1, b"another");
     }
-    client.disconnected(|_| {});
-    client.connected([5; 32], now);
+    client.disconnected(on);
+    client.connected(now, [5; 32], None);
 }
 
 fn server_frame(kind: ServerFrame, session: u64, number: u64, payload: &[u8]) -> Vec<u8> {
