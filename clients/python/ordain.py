@@ -286,7 +286,7 @@ class Client:
         self._received = bytearray()
         self._frames_sent = self._session_sent = 0.0
         self._correlation = 0
-        self._answers = {}  # (kind, number or stream) -> frame
+        self._wanted = self._answer = None  # (kind, number or stream) that a method waits for, and the frame
         self._outputs = deque()
         self._streams = {}  # stream -> number of its next output
         self._forget_session()
@@ -304,7 +304,7 @@ class Client:
 
     def connect(self):
         """Connects to the first address that will have this client, and signs in. Returns the Welcome. Nodes that are
-        starting are given `timeout`."""
+        starting are given `timeout`. With a session, use `reconnect`."""
         deadline = time.monotonic() + self.timeout
         while True:
             starting = False
@@ -390,15 +390,11 @@ class Client:
             self._socket.close()
         self._socket = None
         self._received.clear()
-        self._answers.clear()
 
     def close(self):
-        """Closes the session, if there is one, and the connection."""
+        """Closes the session, if there is one, and the connection. Raises as `call` does."""
         if self.session:
-            number = self._number()
-            self._send_request(number, SESSION_CLOSE, 0, b"")
-            while number in self._open:
-                self._wait(None)
+            self._call(SESSION_CLOSE, 0, b"")
             self._forget_session()
         self.disconnect()
 
@@ -567,14 +563,13 @@ class Client:
     def _wait(self, wanted):
         """Reads until the frame `wanted` (a kind and a number) has come and returns it; with None, reads one frame."""
         deadline = time.monotonic() + self.timeout
+        self._wanted, self._answer = wanted, None
         while True:
             if not self._receive(deadline):
                 self.disconnect()
                 raise Disconnected(f"no answer in {self.timeout} s")
-            if wanted is None:
-                return None
-            if wanted in self._answers:
-                return self._answers.pop(wanted)
+            if wanted is None or self._answer:
+                return self._answer
 
     def _receive(self, deadline):
         """Reads and handles one frame. False at the deadline."""
@@ -634,14 +629,10 @@ class Client:
             # At once, since the first output may be right behind.
             if got.code == 0:
                 self._streams[got.session] = got.number
-            self._answers[got.kind, got.session] = got
-        elif got.kind == RESUMED:
-            self._answers[got.kind, got.session] = got
         elif got.kind == GOODBYE:
             self.disconnect()
             raise Disconnected(got.payload.decode(errors="replace"), got.code)
-        elif got.kind in (OPENED, ANSWER, CHALLENGE, WELCOME, PONG):
-            if (got.kind, got.number) != (PONG, 0):
-                self._answers[got.kind, got.number] = got
-        else:
+        elif got.kind not in (OPENED, RESUMED, ANSWER, CHALLENGE, WELCOME, PONG):
             self._fail(f"the node sent a frame of kind {got.kind}")
+        if self._wanted == (got.kind, got.session if got.kind in (SUBSCRIBED, RESUMED) else got.number):
+            self._answer, self._wanted = got, None

@@ -223,7 +223,7 @@ class Node:
 
     def start(self):
         command = [os.environ["ORDAIN_BIN"], "node", "--data", self.data, "--listen", self.address, "--metrics",
-                   self.metrics, "--segment-size", "8MiB", "--log-level", "warn"]
+                   self.metrics, "--unix", f"{self.data}/socket", "--segment-size", "8MiB", "--log-level", "warn"]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         while True:
             if self.process.poll() is not None:
@@ -296,6 +296,12 @@ class EndToEnd(unittest.TestCase):
         for options in ({"cluster": b"other cluster id"}, {"node_keys": [Key.generate().public]}):
             with self.assertRaises((ordain.Disconnected, ordain.ProtocolError)):
                 self.connected(**options)
+
+    def test_unix_socket(self):
+        client = Client(f"unix:{self.node.data}/socket", Key.load(f"{self.node.data}/keys/operator.key"))
+        self.addCleanup(client.disconnect)
+        client.connect()
+        client.ping()
 
     def test_wrong_key_is_refused(self):
         with self.assertRaises(ordain.Disconnected) as raised:
@@ -398,6 +404,7 @@ class EndToEnd(unittest.TestCase):
         self.assertEqual(client.submit(1, x.create_account(1)), 1)
         self.assertEqual(client.collect().outcome, "executed")
         self.assertEqual(client.submit(1, x.create_account(1)), 2)
+        self.assertEqual(client.collect().outcome, "executed")
         client.close()
 
     def test_sessions(self):
