@@ -23,7 +23,7 @@ use zerocopy::FromBytes;
 
 #[derive(Debug, Args)]
 pub struct AuditArgs {
-    /// File of acknowledgements, as `ordain demo --keep` and `ordain bench --acks` write it
+    /// File of acknowledgements, as `ordain demo --keep` leaves it
     #[arg(long)]
     acks: PathBuf,
     /// Data directory of a node that is stopped

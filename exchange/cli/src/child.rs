@@ -72,9 +72,9 @@ impl OwnNode {
         self.address
     }
 
-    /// Where it tells its metrics.
-    pub const fn ops(&self) -> Option<SocketAddr> {
-        self.ops
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The file of its operator's key, which may do everything.

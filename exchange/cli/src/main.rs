@@ -4,9 +4,11 @@
 mod audit;
 mod bench;
 mod child;
+mod demo;
 mod error;
 mod journal;
 mod keys;
+mod load;
 mod pipeline;
 mod replay;
 
@@ -35,6 +37,11 @@ enum Command {
         #[command(flatten)]
         server: Box<ServerConfig>,
     },
+    /// See a node be loaded, killed, restarted and audited, in about twenty seconds
+    Demo(demo::DemoArgs),
+    /// The load client of `demo`
+    #[command(hide = true)]
+    Load(load::LoadArgs),
     /// Make and show keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -52,6 +59,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Node { config, server } => node(*server, config),
+        Command::Demo(args) => demo::run(&args),
+        Command::Load(args) => load::run(&args),
         Command::Keys(command) => keys::run(&command),
         Command::Replay(args) => replay::run(&args),
         Command::Audit(args) => audit::run(&args),
