@@ -87,15 +87,17 @@ fn run_add(add: &Add) -> Result<ExitCode> {
     let mut client = Client::connect(child::client(&add.connect, &add.key)?)
         .or_next("the cluster cannot be told", next)?;
     let body = KeyBody { key: add.public.0, permissions: add.permissions.into(), reserved: [0; 4] };
-    let reply = client
-        .call_as(RecordKind::KeySet, 0, body.as_bytes())
-        .or_next("the cluster did not answer", "Run the command again: setting a key twice is the same as once.")?;
+    let reply = client.call_as(RecordKind::KeySet, 0, body.as_bytes()).or_next(
+        "the cluster did not answer",
+        "Run the command again: setting a key twice is the same as once.",
+    )?;
     // Closing the session frees its place; if that fails, it expires by itself.
     let _ = client.call_as(RecordKind::SessionClose, 0, &[]);
     match reply {
         Reply::Acknowledged { payload, .. } => {
             let number = <[u8; 4]>::try_from(payload.as_slice()).map(u32::from_le_bytes);
-            let number = number.or_next("the answer names no key", "Run client and node of the same version.")?;
+            let number =
+                number.or_next("the answer names no key", "Run client and node of the same version.")?;
             println!("key {number} of the cluster: {}", add.public);
             Ok(ExitCode::SUCCESS)
         }

@@ -141,7 +141,8 @@ pub fn run(args: &LoadArgs) -> Result<ExitCode> {
         flow,
     };
     let check_disk = "Check that there is space left for the file of acknowledgements.";
-    let file = File::create(&args.acks).or_next(format!("{} cannot be made", args.acks.display()), check_disk)?;
+    let file =
+        File::create(&args.acks).or_next(format!("{} cannot be made", args.acks.display()), check_disk)?;
     let file = RefCell::new(BufWriter::new(file));
     let silence = Silence { last: Cell::new(Instant::now()), longest: Cell::new(Duration::ZERO) };
     // Nobody reads what is said: whoever started this is gone.
