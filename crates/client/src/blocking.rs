@@ -76,9 +76,9 @@ impl fmt::Display for ClientError {
             Self::Timeout(why) => {
                 write!(f, "no answer in time: the request may be executed yet; last: {why}")
             }
-            Self::Query(code) => write!(f, "the query was refused ({code:?})"),
+            Self::Query(code) => write!(f, "the query was refused: {code}"),
             Self::Subscription { stream, code, next } => {
-                write!(f, "no more outputs of {stream:?} ({code:?}): subscribe again, from {next} if not 0")
+                write!(f, "no more outputs of {stream:?} ({code}): subscribe again, from {next} if not 0")
             }
         }
     }

@@ -161,15 +161,15 @@ impl fmt::Display for Ending<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Handshake(error) => write!(f, "the sign-in failed: {error}"),
-            Self::Goodbye { code, why } => write!(f, "the node ended the connection ({code:?}): {why:?}"),
+            Self::Goodbye { code, why } => write!(f, "the node ended the connection: {code}; it says {why:?}"),
             Self::Elsewhere { code, leader: "" } => {
-                write!(f, "the node cannot serve this now ({code:?}): ask another member")
+                write!(f, "the node cannot serve this now: {code}")
             }
             Self::Elsewhere { code, leader } => {
-                write!(f, "the node cannot serve this now ({code:?}): ask the member at {leader:?}")
+                write!(f, "the node cannot serve this now: {code}; it names {leader:?} as leader")
             }
             Self::NoSession(code) => {
-                write!(f, "no session could be opened ({code:?}): close some of this key, or let them expire")
+                write!(f, "no session could be opened: {code}")
             }
             Self::Protocol(what) => write!(f, "the node broke the protocol ({what}): check the address"),
             Self::Silent => write!(f, "the node fell silent: check it and the network"),

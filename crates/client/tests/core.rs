@@ -462,7 +462,7 @@ fn a_node_that_is_not_the_one_to_ask_is_left_and_the_request_kept() {
     pair.inject(server_header(ServerFrame::Goodbye, Code::Stopping, 0, 0, 0), b"going down");
     assert_eq!(
         pair.take_seen(),
-        [Seen::Disconnected("the node ended the connection (Stopping): \"going down\"".to_owned())]
+        [Seen::Disconnected("the node ended the connection: the node is stopping; try again later; it says \"going down\"".to_owned())]
     );
 }
 

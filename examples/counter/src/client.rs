@@ -1,8 +1,8 @@
 //! A client of the counters: adds, reads and watches.
 #![forbid(unsafe_code)]
 
-use ordain::client::ClientConfig;
-use ordain::client::blocking::{Client, Reply};
+use ordain::client::blocking::{Client, Outcome};
+use ordain::client::{ClientConfig, CoreConfig, Member};
 use ordain::types::{OutputSeq, Stream};
 use ordain_counter::{COUNTERS, Query, Request, SCHEMA};
 use std::error::Error;
@@ -34,18 +34,22 @@ fn run(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
     let counter = counter.parse::<u32>().ok().filter(|counter| *counter < COUNTERS);
     let counter = counter.ok_or_else(|| format!("there are counters 0 to {}", COUNTERS - 1))?;
     let key = ordain::key_files::load(Path::new(key))?;
-    let mut client = Client::connect(ClientConfig::new(address.parse()?, key))?;
+    let config = ClientConfig::new(vec![Member::at(address)], CoreConfig::new(key));
+    let mut client = Client::connect(&config)?;
     match (*command, rest) {
         ("add", [by]) => {
             let request = Request::Add { counter, by: by.parse()? };
             match client.call(SCHEMA, &request.to_wire())? {
                 // Whatever happened on the way, it was added once, and the sum is on disk.
-                Reply::Acknowledged { seq, payload, .. } => {
-                    let (code, value) = read(&payload)?;
+                Outcome::Acknowledged { seq, reply } => {
+                    let (code, value) = read(&reply)?;
                     let remark = if code == 0 { "" } else { ", unchanged: the sum would overflow" };
                     println!("counter {counter} is {value}{remark} (record {seq})");
                 }
-                Reply::NotExecuted(code) => return Err(format!("not added ({code:?})").into()),
+                Outcome::NotExecuted(code) => return Err(format!("not added: {code}").into()),
+                Outcome::Unknown => {
+                    return Err("the session expired: whether it was added is not known".into());
+                }
             }
         }
         ("read", []) => {
@@ -53,8 +57,8 @@ fn run(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
             println!("counter {counter} is {} (as of record {seq})", read(&answer)?.1);
         }
         ("watch", []) => {
-            let first = client.subscribe(Stream::Topic(counter), OutputSeq(0))?;
-            println!("watching counter {counter} from output {first} on; Ctrl-C ends");
+            client.subscribe(Stream::Topic(counter), OutputSeq(0))?;
+            println!("watching counter {counter}; Ctrl-C ends");
             loop {
                 if let Some(output) = client.next_output(Duration::from_secs(60))? {
                     println!("output {}: {}", output.number, read(&output.payload)?.1);

@@ -153,6 +153,18 @@ fn wait_until_ready(child: &mut Child, data: &Path) -> Result<(SocketAddr, Optio
     Err(CliError::new(format!("the node was not ready within {} s", START_TIMEOUT.as_secs()), next))
 }
 
+/// Checks an address on the command line.
+pub fn address(text: &str) -> std::result::Result<String, String> {
+    let is_tcp = |text: &str| {
+        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if text.strip_prefix("unix:").map_or(is_tcp(text), |path| !path.is_empty()) {
+        Ok(text.to_owned())
+    } else {
+        Err("an address is HOST:PORT or unix:PATH".to_owned())
+    }
+}
+
 /// How to connect to `address` with the key of a file.
 pub fn client(address: &str, key: &Path) -> Result<ClientConfig> {
     let next = "Give --key the key file of an operator, for instance DATA/keys/operator.key of the node.";

@@ -81,7 +81,7 @@ fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
         "load      process {}, {load_client}, {ACCOUNTS} accounts, {INSTRUMENTS} instruments",
         load.0.id()
     ));
-    let mut book = Client::connect(node.operator()?)
+    let mut book = Client::connect(&node.operator()?)
         .or_next("the book cannot be watched", "The node's log on standard error says why.")?;
     say(&format!(
         "\n{:>6} {:>9} {:>8} {:>8} {:>8} {:>8} {:>5}  {}",
@@ -170,7 +170,7 @@ fn kill_and_restart(node: OwnNode, data: &Path) -> Result<OwnNode> {
     node.kill();
     say(&format!("  ---- process {pid} killed with SIGKILL under load; starting the node again ----"));
     let node = OwnNode::start(data, address)?;
-    let mut client = Client::connect(node.operator()?)
+    let mut client = Client::connect(&node.operator()?)
         .or_next("the node does not serve after its restart", "Its log on standard error says why.")?;
     let _ = client.query(SCHEMA, BookLevelsQuery::new(SHOWN, 1).as_bytes());
     say(&format!(

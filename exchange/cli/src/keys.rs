@@ -4,16 +4,12 @@ use crate::child;
 use crate::error::{CliError, OrNext, Result};
 use clap::{Args, Subcommand};
 use ordain_api::permission::{ALL, OPERATOR};
-use ordain_client::Address;
-use ordain_client::blocking::{Client, Reply};
+use ordain_client::blocking::{Client, Outcome};
 use ordain_exchange_protocol::permission::{ADMIN, CUSTODY, TRADE, VIEW};
 use ordain_host::keys;
 use ordain_keys::PublicKey;
-use ordain_types::frame::KeyBody;
-use ordain_types::record::RecordKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use zerocopy::IntoBytes;
 
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
@@ -41,8 +37,8 @@ pub struct Add {
     #[arg(long, value_name = "LIST", value_parser = permissions)]
     permissions: u32,
     /// Node that leads the cluster, HOST:PORT or unix:PATH
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400")]
-    connect: Address,
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400", value_parser = child::address)]
+    connect: String,
     /// Key file of an operator
     #[arg(long, value_name = "FILE", default_value = "ordain-data/keys/operator.key")]
     key: PathBuf,
@@ -84,23 +80,26 @@ pub fn run(command: &KeysCommand) -> Result<ExitCode> {
 
 fn run_add(add: &Add) -> Result<ExitCode> {
     let next = "Check --connect and that --key is an operator's key file of this cluster.";
-    let mut client = Client::connect(child::client(&add.connect, &add.key)?)
+    let mut client = Client::connect(&child::client(&add.connect, &add.key)?)
         .or_next("the cluster cannot be told", next)?;
-    let body = KeyBody { key: add.public.0, permissions: add.permissions.into(), reserved: [0; 4] };
-    let reply = client.call_as(RecordKind::KeySet, 0, body.as_bytes()).or_next(
+    let outcome = client.set_key(add.public, add.permissions).or_next(
         "the cluster did not answer",
         "Run the command again: setting a key twice is the same as once.",
     )?;
     // Closing the session frees its place; if that fails, it expires by itself.
-    let _ = client.call_as(RecordKind::SessionClose, 0, &[]);
-    match reply {
-        Reply::Acknowledged { payload, .. } => {
-            let number = <[u8; 4]>::try_from(payload.as_slice()).map(u32::from_le_bytes);
+    let _ = client.close();
+    match outcome {
+        Outcome::Acknowledged { reply, .. } => {
+            let number = <[u8; 4]>::try_from(reply.as_slice()).map(u32::from_le_bytes);
             let number =
                 number.or_next("the answer names no key", "Run client and node of the same version.")?;
             println!("key {number} of the cluster: {}", add.public);
             Ok(ExitCode::SUCCESS)
         }
-        Reply::NotExecuted(code) => Err(CliError::new(format!("the cluster refused ({code:?})"), next)),
+        Outcome::NotExecuted(code) => Err(CliError::new(format!("the cluster refused: {code}"), next)),
+        Outcome::Unknown => Err(CliError::new(
+            "the session ended before the answer",
+            "Run the command again: setting a key twice is the same as once.",
+        )),
     }
 }

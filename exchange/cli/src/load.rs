@@ -6,7 +6,6 @@ use crate::child;
 use crate::error::{OrNext, Result};
 use clap::Args;
 use hdrhistogram::Histogram;
-use ordain_client::Address;
 use ordain_exchange_bench::flow::Settings;
 use ordain_exchange_bench::load::{self, Options, Report};
 use serde::{Deserialize, Serialize};
@@ -23,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub struct LoadArgs {
     /// Node, HOST:PORT or unix:PATH
-    #[arg(long)]
-    pub connect: Address,
+    #[arg(long, value_parser = child::address)]
+    pub connect: String,
     /// Key file with all permissions of the exchange
     #[arg(long)]
     pub key: PathBuf,

@@ -85,6 +85,40 @@ impl Code {
         Self::Idle,
     ];
 
+    /// What it means to the sender, and what to do.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Executed => "executed",
+            Self::Conflict => "the number was used with other bytes; the first reply stands",
+            Self::Forgotten => "the request is so old that its reply is not kept any more",
+            Self::Expected => "not the number that the session expects next",
+            Self::UnknownSession => "the session does not exist, was closed or has expired",
+            Self::WrongKey => "the session belongs to another key",
+            Self::TooManySessions => {
+                "there are as many sessions as there may be; close some, or let them expire"
+            }
+            Self::Invalid => "the request makes no sense",
+            Self::Busy => "too much is in flight; wait for answers, then try again",
+            Self::NoRoom => "the node's disk is full; an operator must free space",
+            Self::NoCopies => "too few nodes are there to keep the copies asked for; try again later",
+            Self::NotLeader => "this node does not lead; ask another",
+            Self::NotPermitted => "the key lacks a permission that this needs",
+            Self::Malformed => "the payload is no request of the application",
+            Self::Fenced => "another connection took the session over",
+            Self::NotAttached => "the connection has not resumed this session",
+            Self::Stopping => "the node is stopping; try again later",
+            Self::Starting => "the node is starting; try again soon",
+            Self::Unsupported => {
+                "the node does not know this kind of frame or version; use a client of its version"
+            }
+            Self::Unauthenticated => "the key is not known to the cluster, or the signature is wrong",
+            Self::TooSlow => "the answers were not read fast enough",
+            Self::TooOld => "so old an output is not kept any more",
+            Self::Idle => "nothing was said for too long",
+        }
+    }
+
     /// The code with this number on the wire.
     #[must_use]
     pub fn from_wire(wire: u8) -> Option<Self> {
@@ -95,5 +129,11 @@ impl Code {
     #[must_use]
     pub const fn is_refusal(self) -> bool {
         self as u8 >= 64
+    }
+}
+
+impl core::fmt::Display for Code {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.text())
     }
 }

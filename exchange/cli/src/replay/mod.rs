@@ -36,7 +36,7 @@ pub struct ReplayArgs {
     #[arg(long)]
     json: bool,
     /// Node to replay through, HOST:PORT or unix:PATH [default: one of its own on temporary data]
-    #[arg(long, value_name = "ADDRESS", requires = "key")]
+    #[arg(long, value_name = "ADDRESS", requires = "key", value_parser = child::address)]
     connect: Option<String>,
     /// Key file with all permissions of the exchange, such as DATA/keys/operator.key
     #[arg(long, value_name = "FILE", requires = "connect")]

@@ -343,7 +343,7 @@ fn refused(reject: Reject) -> CliError {
 fn turned_down(what: &str, code: Code) -> CliError {
     let next =
         "Give --key a key with all permissions, for instance the operator's; `ordain keys add` makes one.";
-    CliError::new(format!("the node turned down {what} ({code:?})"), next)
+    CliError::new(format!("the node turned down {what} ({code})"), next)
 }
 
 fn nonsense(what: &str) -> CliError {
