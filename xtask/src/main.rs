@@ -1,8 +1,8 @@
 //! Everything about this repository that is not plain cargo: `cargo xtask help`.
 #![forbid(unsafe_code)]
 
-mod sim;
 mod mutants;
+mod sim;
 mod tidy;
 
 use std::process::ExitCode;

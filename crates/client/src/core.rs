@@ -327,7 +327,9 @@ impl ClientCore {
         if payload.len() > max as usize {
             return Err(SubmitError::TooLong { max });
         }
-        if self.queries.len() >= QUERIES_MAX || !self.outbox.has_room(record_len(payload.len())) {
+        // A query sees what was submitted before it: those requests leave first.
+        let is_jammed = !self.fill() || !self.outbox.has_room(record_len(payload.len()));
+        if self.queries.len() >= QUERIES_MAX || is_jammed {
             return Err(SubmitError::Full);
         }
         self.last_query += 1;
@@ -394,15 +396,22 @@ impl ClientCore {
     /// Bytes to be sent now; tell [`ClientCore::sent`] how many were.
     pub fn outgoing(&mut self, now: Nanos) -> &[u8] {
         self.now = now;
-        if matches!(self.phase, Phase::Attached) && self.stall.is_none() && now >= self.hold {
-            while let Some(frame) = self.pending.to_send()
-                && self.outbox.put(frame)
-            {
+        self.fill();
+        self.outbox.waiting()
+    }
+
+    /// Moves requests that may be sent into the outbox, as far as it takes them. Says whether it took all.
+    fn fill(&mut self) -> bool {
+        if matches!(self.phase, Phase::Attached) && self.stall.is_none() && self.now >= self.hold {
+            while let Some(frame) = self.pending.to_send() {
+                if !self.outbox.put(frame) {
+                    return false;
+                }
                 self.pending.mark_sent();
-                (self.spoke, self.recorded) = (now, now);
+                (self.spoke, self.recorded) = (self.now, self.now);
             }
         }
-        self.outbox.waiting()
+        true
     }
 
     /// The first `bytes` of [`ClientCore::outgoing`] are on their way.

@@ -81,3 +81,44 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_leave_in_order_however_few_at_a_time() {
+        let mut outbox = Outbox::new();
+        let capacity = outbox.bytes.capacity();
+        let (mut put, mut sent, mut refused) = (0_usize, 0_usize, 0);
+        for round in 0..20_000 {
+            let frame: [u8; 96] = core::array::from_fn(|at| (put + at) as u8);
+            if outbox.put(&frame) {
+                put += frame.len();
+            } else {
+                refused += 1;
+            }
+            // On average fewer than come in, so that it fills up.
+            let part = (round * 13 % 150).min(outbox.waiting().len());
+            let expected: Vec<u8> = (sent..sent + part).map(|at| at as u8).collect();
+            assert_eq!(outbox.waiting()[..part], expected, "round {round}");
+            outbox.sent(part);
+            sent += part;
+        }
+        assert!(refused > 0 && put - sent == outbox.waiting().len());
+        assert_eq!(outbox.bytes.capacity(), capacity);
+    }
+
+    #[test]
+    fn a_full_outbox_still_takes_what_keeps_a_connection_alive() {
+        let mut outbox = Outbox::new();
+        while outbox.put(&[0; 8]) {}
+        assert_eq!(outbox.waiting().len(), SIZE - CONTROL);
+        assert!(outbox.put_parts(RecordHeader::default(), &[0; 16]));
+        for _ in 0..2 * CONTROL / 1000 {
+            outbox.put_parts(RecordHeader::default(), &[0; 968]);
+        }
+        assert!(!outbox.put_parts(RecordHeader::default(), &[0; 968]), "bounded all the same");
+        assert!(outbox.waiting().len() <= SIZE);
+    }
+}

@@ -330,6 +330,61 @@ fn a_session_with_other_numbers_is_not_trusted() {
 }
 
 #[test]
+fn a_session_that_used_a_number_before_this_client_did_is_not_trusted() {
+    let mut pair = Pair::ready(core_config());
+    pair.cut();
+    pair.submit(b"never sent");
+    pair.node.sessions.get_mut(&12).unwrap().next = 2;
+    pair.take_seen();
+    pair.connect();
+    pair.run();
+    let seen = pair.take_seen();
+    assert_eq!(seen[1], Seen::Lost(12, Code::Expected));
+    assert_eq!(seen[2], Seen::NotExecuted { ticket: 1, number: 1, code: Code::Expected });
+}
+
+#[test]
+fn a_session_that_forgot_what_it_answered_is_not_trusted() {
+    let mut pair = Pair::ready(core_config());
+    pair.node.hold_back = true;
+    pair.submit(b"a");
+    pair.submit(b"b");
+    pair.run();
+    pair.inject(server_header(ServerFrame::Reply, Code::Executed, 12, 2, 14), b"b");
+    pair.cut();
+    pair.node.sessions.get_mut(&12).unwrap().next = 2;
+    pair.take_seen();
+    pair.connect();
+    pair.run();
+    let seen = pair.take_seen();
+    assert_eq!(seen[1..3], [Seen::Lost(12, Code::Expected), Seen::Unknown { ticket: 1, number: 1 }]);
+}
+
+#[test]
+fn nothing_is_sent_between_a_refusal_and_the_last_answer_above_it() {
+    let mut pair = Pair::ready(core_config());
+    pair.node.hold_back = true;
+    for payload in [b"a", b"b", b"c"] {
+        pair.submit(payload);
+    }
+    pair.run();
+    pair.take_seen();
+    // The node's own log has them all; what it says from here on is scripted.
+    for (number, code) in [(1, Code::Malformed), (2, Code::Expected)] {
+        pair.inject(server_header(ServerFrame::Reply, code, 12, number, 1), &[]);
+        pair.submit(b"d");
+        assert!(pair.core.outgoing(pair.now).is_empty(), "{code:?}");
+    }
+    let seen = &mut pair.seen;
+    let last = common::server_frame(server_header(ServerFrame::Reply, Code::Expected, 12, 3, 1), &[]);
+    pair.core.receive(pair.now, &last, &mut |event| seen.push(common::own(event)));
+    // Two, three and the two behind them, under the numbers from one on.
+    let frames = pair.core.outgoing(pair.now);
+    let numbers: Vec<_> = frames.chunks(40).map(|frame| (frame[16], frame[32])).collect();
+    assert_eq!(numbers, [(1, b'b'), (2, b'c'), (3, b'd'), (4, b'd')]);
+}
+
+#[test]
 fn another_process_goes_on_with_a_session() {
     let mut pair = Pair::ready(core_config());
     pair.submit(b"a");
@@ -407,10 +462,7 @@ fn a_node_that_is_not_the_one_to_ask_is_left_and_the_request_kept() {
     pair.inject(server_header(ServerFrame::Goodbye, Code::Stopping, 0, 0, 0), b"going down");
     assert_eq!(
         pair.take_seen(),
-        [Seen::Disconnected(
-            "the node ended the connection: the node is stopping; try again later; it says \"going down\""
-                .to_owned()
-        )]
+        [Seen::Disconnected("the node ended the connection: the node is stopping; try again later; it says \"going down\"".to_owned())]
     );
 }
 
@@ -475,6 +527,19 @@ fn queries_need_no_session_and_end_with_the_connection() {
         [Seen::SignedIn, Seen::Answered(1, Some(b"cba".to_vec())), Seen::Answered(2, None)]
     );
     assert!(pair.node.sessions.is_empty());
+}
+
+#[test]
+fn a_query_leaves_behind_what_was_submitted_before_it() {
+    let mut pair = Pair::ready(core_config());
+    pair.take_seen();
+    pair.submit(b"first");
+    pair.core.query(1, b"abc").unwrap();
+    pair.run();
+    let seen = pair.take_seen();
+    let answered = seen.iter().position(|seen| matches!(seen, Seen::Answered(..)));
+    let completed = seen.iter().position(|seen| matches!(seen, Seen::Acknowledged { .. }));
+    assert!(completed.is_some() && completed < answered, "{seen:?}");
 }
 
 #[test]

@@ -17,13 +17,11 @@ use std::thread;
 use std::time::Duration;
 
 /// Serves connections one after the other; the n-th is cut after as many received bytes as `cuts[n]` says.
-fn serve<S: Read + Write>(
+fn serve<S: Read + Write + 'static>(
     accept: impl Fn() -> Option<S> + Send + 'static,
     node: Arc<Mutex<Node>>,
     cuts: Vec<usize>,
-) where
-    S: 'static,
-{
+) {
     thread::spawn(move || {
         let mut cuts = cuts.into_iter();
         while let Some(mut socket) = accept() {

@@ -92,18 +92,25 @@ pub fn create(path: &Path) -> Result<KeyPair, KeyFileError> {
     Ok(pair)
 }
 
-/// The node's and the operator's key of a data directory, made where they are missing.
+/// The node's key of a data directory, and the operator's if it is there. Both are made together, for a new
+/// cluster: an operator's key made later would be known to nobody.
 ///
 /// # Errors
 /// [`KeyFileError`].
-pub fn of_directory(data: &Path) -> Result<(KeyPair, KeyPair), KeyFileError> {
+pub fn of_directory(data: &Path) -> Result<(KeyPair, Option<KeyPair>), KeyFileError> {
     let folder = data.join(FOLDER);
     fs::create_dir_all(&folder).map_err(|error| KeyFileError::Write(folder.clone(), error))?;
-    let one = |name: &str| {
-        let path = folder.join(name);
-        if path.exists() { load(&path) } else { create(&path) }
-    };
-    Ok((one(NODE)?, one(OPERATOR)?))
+    let (node, operator) = (folder.join(NODE), folder.join(OPERATOR));
+    match (node.exists(), operator.exists()) {
+        (true, true) => Ok((load(&node)?, Some(load(&operator)?))),
+        (true, false) => Ok((load(&node)?, None)),
+        // The operator's first: a start that ends between the two is repeated.
+        (false, true) => Ok((create(&node)?, Some(load(&operator)?))),
+        (false, false) => {
+            let operator = create(&operator)?;
+            Ok((create(&node)?, Some(operator)))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +134,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (node, operator) = of_directory(dir.path()).unwrap();
         let again = of_directory(dir.path()).unwrap();
-        assert_eq!((node.public(), operator.public()), (again.0.public(), again.1.public()));
-        assert_ne!(node.public(), operator.public());
+        let (operator, operator_again) = (operator.unwrap().public(), again.1.unwrap().public());
+        assert_eq!((node.public(), operator), (again.0.public(), operator_again));
+        assert_ne!(node.public(), operator);
+        fs::remove_file(dir.path().join(FOLDER).join(OPERATOR)).unwrap();
+        assert!(of_directory(dir.path()).unwrap().1.is_none(), "a key that nobody knows is not made");
     }
 }

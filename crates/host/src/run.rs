@@ -8,6 +8,7 @@ use core::task::Poll;
 use ordain_agent::peer::NoPeers;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
+use ordain_keys::KeyPair;
 use ordain_node::gateway::GatewayConfig;
 use ordain_node::journal::{Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, NodeConfig};
@@ -62,6 +63,11 @@ where
     }
     let (node, operator) = keys::of_directory(host.dir().path())
         .map_err(|error| Fatal::new("the node has no keys", error.to_string()))?;
+    if operator.is_none() {
+        tracing::warn!(
+            "the operator's key file is not in the data directory: only keys added before can sign in"
+        );
+    }
     let random = || keys::random().map_err(|error| Fatal::new("the node cannot start", error.to_string()));
     let seed = u64::from_le_bytes(random()?[..8].try_into().expect("eight of 32 bytes"));
     let gateway =
@@ -77,11 +83,7 @@ where
         election_timeout: Nanos::from_millis(150),
         heartbeat: Nanos::from_millis(30),
         seed,
-        keys: vec![KeyBody {
-            key: operator.public().0,
-            permissions: permission::ALL.into(),
-            reserved: [0; 4],
-        }],
+        keys: operator.iter().map(operator_key).collect(),
         gateway,
         facts,
     };
@@ -120,4 +122,8 @@ where
             }
         }
     }
+}
+
+fn operator_key(operator: &KeyPair) -> KeyBody {
+    KeyBody { key: operator.public().0, permissions: permission::ALL.into(), reserved: [0; 4] }
 }

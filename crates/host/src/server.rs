@@ -392,6 +392,9 @@ fn readiness(cursors: Shared) -> Box<dyn Fn() -> Result<(), &'static str> + Send
     Box::new(move || match () {
         () if cursors.is_stopping() => Err("stopping"),
         () if cursors.leader.load() == 0 => Err("no leader is known"),
+        () if cursors.leads() && cursors.applied.load() < cursors.stint_first.load() => {
+            Err("the journal is being replayed")
+        }
         () => Ok(()),
     })
 }

@@ -28,7 +28,16 @@ impl<D: Disk> Segments<D> {
     pub fn new(segment_size: u64, segments: &[LogEnd], shared: Shared, disk: D) -> Self {
         let reader = LogReader::segments_only(segment_size, Position(0), BatchIndex(1), shared.clone(), disk);
         let starts = segments.iter().map(|end| end.index).collect();
-        Self { reader, shared, segment_size, starts, serving: None, sought: BatchIndex(0), found: Vec::new(), range: None }
+        Self {
+            reader,
+            shared,
+            segment_size,
+            starts,
+            serving: None,
+            sought: BatchIndex(0),
+            found: Vec::new(),
+            range: None,
+        }
     }
 
     /// Goes to the segment that holds `first`, as far as the starts of segments are known.
@@ -61,8 +70,8 @@ impl<D: Disk> Archive for Segments<D> {
     ) -> Result<Option<(&[u8], BatchIndex)>, Fatal> {
         let next = self.reader.next_index();
         let on_its_way = next == first || self.sought == first && next < first;
-        let goes_on = self.serving == Some(peer)
-            && (on_its_way || self.range.is_some_and(|range| range.0 == first));
+        let goes_on =
+            self.serving == Some(peer) && (on_its_way || self.range.is_some_and(|range| range.0 == first));
         if !goes_on {
             self.seek(first);
             self.serving = Some(peer);

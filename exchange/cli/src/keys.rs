@@ -80,7 +80,9 @@ pub fn run(command: &KeysCommand) -> Result<ExitCode> {
 
 fn run_add(add: &Add) -> Result<ExitCode> {
     let next = "Check --connect and that --key is an operator's key file of this cluster.";
-    let mut client = Client::connect(&child::client(&add.connect, &add.key)?)
+    let mut config = child::client(&add.connect, &add.key)?;
+    config.timeout = PATIENCE;
+    let mut client = Client::connect(&config)
         .or_next("the cluster cannot be told", next)?;
     let outcome = client.set_key(add.public, add.permissions).or_next(
         "the cluster did not answer",

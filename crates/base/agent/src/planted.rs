@@ -8,8 +8,8 @@ pub enum Mistake {
     ReplyBeforeCommit,
     /// Gateway: what an ended reign wrote is answered.
     StaleStint,
-    /// Gateway: what apply delivered before it started over counts.
-    VoidDelivered,
+    /// Apply: letting go of the log's end waits for room to the gateway, which waits for what vanishes.
+    CutWaitsForRoom,
     /// Log: an uncommitted suffix is overwritten before every stage has let go of it.
     CutWithoutBarrier,
     /// Log: a closed stage goes on publishing.

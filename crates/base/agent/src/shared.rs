@@ -149,14 +149,6 @@ impl Cursors {
         self.stint.load() % 2 == 1
     }
 
-    /// Whether what was written in `stint` as batch `index` may be answered. Reads `committed` before
-    /// `stint`: whoever saw a newer leader's commit position also sees that the stint is over.
-    #[must_use]
-    pub fn may_answer(&self, stint: Stint, index: BatchIndex) -> bool {
-        let committed = self.committed.load();
-        index.0 <= committed && self.stint() == stint
-    }
-
     /// Whether the read round with this number is over.
     #[must_use]
     pub fn read_round_done(&self, round: u64) -> bool {
@@ -193,16 +185,5 @@ mod tests {
         assert!(cut.is_done() && cut.is_on());
         cut.finish();
         assert!(!cut.is_on());
-    }
-
-    #[test]
-    fn nothing_of_an_ended_stint_is_answered() {
-        let cursors = Cursors::default();
-        cursors.stint.store(1);
-        cursors.committed.store(5);
-        assert!(cursors.may_answer(Stint(1), BatchIndex(5)));
-        assert!(!cursors.may_answer(Stint(1), BatchIndex(6)));
-        cursors.stint.store(2);
-        assert!(!cursors.may_answer(Stint(1), BatchIndex(5)));
     }
 }

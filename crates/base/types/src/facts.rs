@@ -100,6 +100,10 @@ impl ClusterFacts {
             self.policy.is_valid(self.voters),
             "ack policy: 0 <= durable <= received <= floor(voters/2)+1, and at least one received copy",
         )?;
+        need(
+            self.voters > 1 || self.policy.durable == 1,
+            "ack policy: a lone node must sync, or it could not lead again after a power loss",
+        )?;
         need(self.unsynced_max >= 16, "unsynced_max: at least 16 batches")?;
         need(self.batch_max as usize <= crate::batch::BATCH_MAX, "batch_max: at most 128 KiB")?;
         need(u64::from(self.batch_max).is_multiple_of(align), "batch_max: a multiple of 128 bytes")?;

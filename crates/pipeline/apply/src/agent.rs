@@ -4,6 +4,7 @@ use crate::deliver::{Emit, MESSAGE_MAX, message_len, write_frame};
 use crate::replica::{Querier, Replica, step_messages};
 use crate::source::BatchSource;
 use ordain_agent::metrics::{Gauge, Registry};
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::{Holder, Shared};
 use ordain_agent::wire::{DELIVERY, Delivery, Question, delivery, submission};
 use ordain_agent::{Agent, Fatal};
@@ -217,6 +218,9 @@ where
 
     fn do_work(&mut self, _now: Now, limit: usize) -> Result<usize, Fatal> {
         if let Some((keep, _)) = self.shared.cut.asked(Holder::Apply) {
+            if planted::is(Mistake::CutWaitsForRoom) && !self.out.has_room(self.step_room) {
+                return Ok(0);
+            }
             self.let_go(keep);
             self.shared.cut.answer(Holder::Apply);
         }

@@ -1,9 +1,9 @@
 //! The session table: who may send which number next, which replies are kept, and when a session ends.
 //! Replicated state, driven only by the log.
 
-use ordain_agent::planted::{self, Mistake};
 use crate::replies::{Fingerprint, Kept, Replies};
 use core::cmp::Reverse;
+use ordain_agent::planted::{self, Mistake};
 use ordain_types::codes::Code;
 use ordain_types::{ClusterFacts, KeyId, Nanos, Number, RecordView, SessionId};
 use rustc_hash::FxHashMap;

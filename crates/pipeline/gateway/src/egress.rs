@@ -40,16 +40,11 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             };
             let (head, frame) = Delivery::ref_from_prefix(message).expect("apply wrote a delivery");
             let is_bound = head.stint.get() != 0 && !planted::is(Mistake::StaleStint);
-            let is_void = self.restarts < restarts
-                && head.kind.get() != delivery::RESTART
-                && !planted::is(Mistake::VoidDelivered);
+            let is_void = self.restarts < restarts && head.kind.get() != delivery::RESTART;
             let is_early = head.index.get() > committed && !planted::is(Mistake::ReplyBeforeCommit);
             if is_void || is_bound && head.stint() < stint {
                 self.metrics.stale.add(1);
-            } else if is_early
-                || head.round.get() > rounds
-                || (is_bound && head.stint() != stint)
-            {
+            } else if is_early || head.round.get() > rounds || (is_bound && head.stint() != stint) {
                 self.note_ready(head.index.get());
                 return taken;
             } else {

@@ -7,12 +7,12 @@
 //! Group commit: whatever is published is written at once, and a sync follows right behind it unless one is
 //! in flight. Then it covers all that was written meanwhile when it is its turn.
 
-use ordain_agent::planted::{self, Mistake};
 use crate::recovery::{Recovered, name};
 use crate::state::{Floor, Mark, NodeState, SLOT_LEN, Slots};
 use core::cmp::min;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::metrics::{Gauge, Registry};
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::{Holder, Shared};
 use ordain_agent::wire::VoteRequest;
 use ordain_agent::{Agent, Fatal};
@@ -243,7 +243,7 @@ impl<D: Disk> Journal<D> {
         work += usize::from(self.prepare(now));
         if self.cut.is_none() {
             let synced = if planted::is(Mistake::DurableWhenWritten) { self.written } else { self.synced };
-        let durable = min(synced.index.0, self.stored.index.0.saturating_add(self.unsynced_max));
+            let durable = min(synced.index.0, self.stored.index.0.saturating_add(self.unsynced_max));
             // In this order, so that whoever loads them in the other one never sees the watermark ahead.
             self.cursors.durable.store(durable);
             self.cursors.watermark.store(self.stored.index.0);

@@ -1,10 +1,10 @@
 //! The agent. One duty cycle: what the disk and the peers report, what consensus makes of it, what clients
 //! ask for, what peers are owed.
 
-use ordain_agent::planted::{self, Mistake};
 use crate::writer::{ENDS, Put, Stamp, Tail, Writer};
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::peer::{PeerEvent, Peers};
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::Shared;
 use ordain_agent::wire::{QUESTION, Question, SUBMISSION, Submission, VoteRequest, submission};
 use ordain_agent::{Agent, Fatal};

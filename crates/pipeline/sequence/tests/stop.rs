@@ -13,7 +13,7 @@ use ordain_sequence::{Log, LogConfig, Tail, Writer};
 use ordain_types::batch::BatchView;
 use ordain_types::record::RecordKind;
 use ordain_types::{
-    Boot, BatchIndex, ClusterFacts, ClusterId, Lineage, Nanos, NodeId, Now, Position, RecordHeader, Term,
+    BatchIndex, Boot, ClusterFacts, ClusterId, Lineage, Nanos, NodeId, Now, Position, RecordHeader, Term,
 };
 use zerocopy::{FromBytes, IntoBytes};
 

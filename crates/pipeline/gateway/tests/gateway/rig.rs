@@ -524,3 +524,43 @@ pub fn key_set(session: u64, number: u64, seed: u8) -> Vec<u8> {
 }
 
 const _: () = assert!(RECORD_HEADER == size_of::<RecordHeader>());
+
+/// Feeds a connection with whatever comes. What reaches the log is of the sender's own session, in its order,
+/// with the sender's key; and whoever is honest is served as before.
+pub fn hostile_client(signed: bool, frames: &[Vec<u8>]) {
+    let mut rig = Rig::new();
+    let bob = rig.signed_in(BOB);
+    rig.session(bob, 3, 60);
+    let hostile = if signed {
+        let alice = rig.signed_in(ALICE);
+        rig.session(alice, 2, 50);
+        alice
+    } else {
+        rig.connect()
+    };
+    let mut next = 1;
+    for bytes in frames {
+        rig.send(hostile, bytes);
+        for asked in rig.asked() {
+            let header = asked.header;
+            assert!(signed);
+            assert_eq!((asked.conn, header.key.get(), header.permissions.get()), (hostile, 2, CLIENT));
+            if asked.kind != submission::RECORD {
+                continue;
+            }
+            let place = (header.session.get(), header.number.get());
+            match header.kind() {
+                Some(RecordKind::Request | RecordKind::SessionClose) => {
+                    assert_eq!(place, (50, next));
+                    next += 1;
+                }
+                Some(RecordKind::SessionKeepAlive) => assert_eq!(place, (50, next)),
+                Some(RecordKind::SessionOpen) => assert_eq!(place, (0, hostile)),
+                other => panic!("{other:?} reached the log"),
+            }
+        }
+    }
+    rig.heard(hostile);
+    rig.send(bob, &add(60, 1));
+    assert_eq!(rig.admitted(), [1]);
+}

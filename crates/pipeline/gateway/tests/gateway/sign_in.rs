@@ -29,7 +29,8 @@ fn a_known_key_is_welcome_and_told_its_bounds() {
 fn an_unknown_or_revoked_key_is_refused_before_anything_is_signed() {
     let mut rig = Rig::new();
     let stranger = rig.connect();
-    let got = rig.sign_in(stranger, 99);
+    rig.send(stranger, &hello(99).1);
+    let got = rig.one(stranger);
     assert_eq!((got.kind(), got.code()), (ServerFrame::Goodbye, Code::Unauthenticated));
     assert!(!rig.is_open(stranger));
     let alice = rig.signed_in(ALICE);
