@@ -227,6 +227,9 @@ fn pin(core: usize) {
     }
 }
 
+/// Stands for an agent where a node fails before it has any.
+pub const START: &str = "start";
+
 /// Why the threads ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -238,7 +241,10 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} stopped the node: {}", self.agent, self.fatal)
+        match self.agent {
+            START => write!(f, "{}", self.fatal),
+            agent => write!(f, "{agent} stopped the node: {}", self.fatal),
+        }
     }
 }
 

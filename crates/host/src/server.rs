@@ -9,7 +9,7 @@ use crate::doorbell::Doorbell;
 use crate::facts::{self, FactsError};
 use crate::net::{EpollNet, ListenError};
 use crate::ops::{OpsServer, Subjects};
-use crate::runner::{Failure, Plan, Running};
+use crate::runner::{Failure, Plan, Running, START};
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::{Cursors, Shared};
 use ordain_agent::{Agent, Fatal};
@@ -256,7 +256,7 @@ pub fn serve(
         dir,
         bells: names.iter().map(|name| (*name, plan.bell(name))).collect(),
     };
-    let agents = build(ports).map_err(|fatal| ServerError::Failed(Failure { agent: "start", fatal }))?;
+    let agents = build(ports).map_err(|fatal| ServerError::Failed(Failure { agent: START, fatal }))?;
     let running = plan.start(agents, stop.bell.clone()).map_err(system("start threads"))?;
 
     let subjects = Subjects { registry, pulse: running.pulse(), ready: readiness(cursors.clone()) };

@@ -1,0 +1,83 @@
+//! The real program, run as a user runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// What `ordain` with these arguments said, and its exit code.
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub error: String,
+}
+
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ordain"));
+    command.args(arguments);
+    command
+}
+
+pub fn ordain(arguments: &[&str]) -> Said {
+    let Output { status, stdout, stderr } = command(arguments).output().expect("the program starts");
+    Said {
+        code: status.code().expect("it was not killed"),
+        out: String::from_utf8(stdout).expect("text"),
+        error: String::from_utf8(stderr).expect("text"),
+    }
+}
+
+/// A node with small segments, on ports that the system chose.
+pub struct Node {
+    pub child: Child,
+    data: PathBuf,
+}
+
+/// What every node of these tests is started with.
+pub const NODE: [&str; 9] = [
+    "node",
+    "--listen",
+    "127.0.0.1:0",
+    "--metrics",
+    "127.0.0.1:0",
+    "--segment-size",
+    "1MiB",
+    "--log-level",
+    "error",
+];
+
+impl Node {
+    pub fn start(data: &Path) -> Self {
+        let mut child = command(&NODE).arg("--data").arg(data).stdin(Stdio::null()).spawn().unwrap();
+        while !data.join("address").exists() {
+            assert_eq!(child.try_wait().unwrap(), None, "the node ended while it started");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Self { child, data: data.to_owned() }
+    }
+
+    /// Its address of this kind: tcp, ops.
+    pub fn address(&self, kind: &str) -> String {
+        let text = std::fs::read_to_string(self.data.join("address")).unwrap();
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(found, _)| *found == kind).expect("the node has such an address").1.to_owned()
+    }
+
+    pub fn operator(&self) -> String {
+        self.data.join("keys/operator.key").to_str().unwrap().to_owned()
+    }
+
+    /// Stops it as an operator would.
+    pub fn stop(mut self) {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
+        assert!(self.child.wait().unwrap().success(), "the node stopped cleanly");
+        assert!(!self.data.join("address").exists(), "the address goes with the node");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
