@@ -82,8 +82,7 @@ fn run_add(add: &Add) -> Result<ExitCode> {
     let next = "Check --connect and that --key is an operator's key file of this cluster.";
     let mut config = child::client(&add.connect, &add.key)?;
     config.timeout = PATIENCE;
-    let mut client = Client::connect(&config)
-        .or_next("the cluster cannot be told", next)?;
+    let mut client = Client::connect(&config).or_next("the cluster cannot be told", next)?;
     let outcome = client.set_key(add.public, add.permissions).or_next(
         "the cluster did not answer",
         "Run the command again: setting a key twice is the same as once.",
