@@ -161,7 +161,9 @@ impl fmt::Display for Ending<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Handshake(error) => write!(f, "the sign-in failed: {error}"),
-            Self::Goodbye { code, why } => write!(f, "the node ended the connection: {code}; it says {why:?}"),
+            Self::Goodbye { code, why } => {
+                write!(f, "the node ended the connection: {code}; it says {why:?}")
+            }
             Self::Elsewhere { code, leader: "" } => {
                 write!(f, "the node cannot serve this now: {code}")
             }
