@@ -31,3 +31,8 @@ pub mod server {
 pub mod key_files {
     pub use ordain_host::keys::{FOLDER, KeyFileError, NODE, OPERATOR, create, load};
 }
+
+/// Compiles the code of the tutorial.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/tutorial.md")]
+struct Tutorial;

@@ -38,7 +38,8 @@ fn run(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
     let mut client = Client::connect(&config)?;
     match (*command, rest) {
         ("add", [by]) => {
-            let request = Request::Add { counter, by: by.parse()? };
+            let by = by.parse().map_err(|_| "NUMBER is a whole number of 64 bits")?;
+            let request = Request::Add { counter, by };
             match client.call(SCHEMA, &request.to_wire())? {
                 // Whatever happened on the way, it was added once, and the sum is on disk.
                 Outcome::Acknowledged { seq, reply } => {
@@ -67,7 +68,8 @@ fn run(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         }
         _ => return Err(USAGE.into()),
     }
-    Ok(())
+    // Without it the session would keep its place until it expires.
+    Ok(client.close()?)
 }
 
 /// First byte and value of a message from the counters.
