@@ -218,7 +218,7 @@ fn run_floors(args: &BenchArgs) -> Result<ExitCode> {
 }
 
 fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
-    if args.connections == 0 || args.window == 0 || !(args.seconds > 0.0) || args.rate == Some(0) {
+    if args.connections == 0 || args.window == 0 || args.seconds <= 0.0 || args.rate == Some(0) {
         return Err(CliError::new(
             "there is nothing to measure",
             "Give connections, window, seconds and rate above 0.",

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const ACCOUNTS: u32 = 1_000;
 const INSTRUMENTS: u32 = 20;
@@ -73,6 +73,7 @@ fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
         signal_hook::flag::register(signal, interrupted.clone())
             .or_next("signals cannot be caught", "Report this.")?;
     }
+    let is_interrupted = || interrupted.load(Ordering::Relaxed);
     let mut node = OwnNode::start(&data, ANY_PORT)?;
     say(&format!("node      process {} on {}, data in {}", node.pid(), node.address(), data.display()));
     let mut load = Load(start_load(args, &node, &acks)?);
@@ -81,7 +82,9 @@ fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
         "load      process {}, {load_client}, {ACCOUNTS} accounts, {INSTRUMENTS} instruments",
         load.0.id()
     ));
-    let mut book = Client::connect(&node.operator()?)
+    let mut watcher = node.operator()?;
+    watcher.timeout = Duration::from_secs(2);
+    let mut book = Client::connect(&watcher)
         .or_next("the book cannot be watched", "The node's log on standard error says why.")?;
     say(&format!(
         "\n{:>6} {:>9} {:>8} {:>8} {:>8} {:>8} {:>5}  {}",
@@ -100,13 +103,28 @@ fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
         say(&row(&line, line.seconds - before, &top(&mut book)));
         before = line.seconds;
         let due = (killed + 1) as f64 * args.seconds as f64 / (args.kills + 1) as f64;
-        if killed < args.kills && line.seconds >= due && !interrupted.load(Ordering::Relaxed) {
+        if killed < args.kills && line.seconds >= due {
             killed += 1;
-            node = kill_and_restart(node, &data)?;
+            match kill_and_restart(node, &data) {
+                Ok(restarted) => node = restarted,
+                // A terminal's Ctrl-C reaches the node too.
+                Err(_) if is_interrupted() => return check(&acks, &data).map(exit_code),
+                Err(error) => return Err(error),
+            }
+        }
+        if is_interrupted() {
+            break;
         }
     }
+    if is_interrupted() {
+        say("  ---- interrupted ----");
+        drop(load);
+        // It may have heard the interrupt too, and then this cuts its graceful stop short.
+        let _ = node.stop();
+        return check(&acks, &data).map(exit_code);
+    }
     let status = load.0.wait().or_next("the load client's end cannot be awaited", "Report this.")?;
-    if !status.success() && !interrupted.load(Ordering::Relaxed) {
+    if !status.success() {
         return Err(CliError::new(
             format!("the load client failed ({status})"),
             "Its message is above; --keep leaves the data to look at.",
@@ -130,7 +148,11 @@ fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
         costs.bytes, costs.syncs
     ));
     let is_good = check(&acks, &data)?;
-    Ok(if is_good && lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code(is_good && lost == 0))
+}
+
+const fn exit_code(is_good: bool) -> ExitCode {
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Standard output may have gone (`ordain demo | head`): that is no reason to leave processes behind.

@@ -19,9 +19,20 @@ use ordain_host::config::ServerConfig;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+const FIRST_STEPS: &str = "\
+First steps:
+  ordain demo                          see what it promises, in twenty seconds
+  ordain node                          a node on ./ordain-data, 127.0.0.1:7400; stop it with Ctrl-C
+  ordain keys new me.key               a key for a client; prints its public half
+  ordain keys add PUBLIC --permissions trade,view
+                                       tell the running node about it
+  ordain journal verify ./ordain-data  check the journal of the stopped node
+
+Errors say what to do next. Exit codes: 0 good, 1 failed or not good, 2 wrong use or environment.";
+
 /// A deterministic, replicated sequencer, and an exchange that runs on it.
 #[derive(Debug, Parser)]
-#[command(name = "ordain", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "ordain", version, subcommand_required = true, arg_required_else_help = true, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -30,6 +41,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node of the exchange; needs no configuration
+    ///
+    /// The first start makes the data directory, with the facts of a new cluster and its keys. DATA/keys/operator.key
+    /// may do everything. While clients can connect, the file DATA/address says where. SIGINT and SIGTERM stop the node
+    /// gracefully; a node that was killed recovers by itself at the next start.
     Node {
         /// TOML file with settings; flags win over it
         #[arg(long)]
