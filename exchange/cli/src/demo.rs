@@ -53,10 +53,12 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     if args.keep {
         let folder = folder.keep();
         let (data, acks) = places(&folder);
-        println!("\nkept in {}; check by hand:", folder.display());
-        println!("  ordain audit --acks {} {}", acks.display(), data.display());
-        println!("  ordain journal verify {}", data.display());
-        println!("  ordain journal inspect {}", data.display());
+        let (data, acks) = (data.display(), acks.display());
+        say(&format!(
+            "\nkept in {}; check by hand:\n  ordain audit --acks {acks} {data}\n  ordain journal verify {data}\n  \
+             ordain journal inspect {data}",
+            folder.display()
+        ));
     }
     result
 }

@@ -16,8 +16,11 @@ use clap::{Parser, Subcommand};
 use error::{CliError, Result};
 use ordain_exchange_server::{ExchangeDecoder, ExchangeEncoder, ExchangeFactory};
 use ordain_host::config::ServerConfig;
+use signal_hook::consts::SIGPIPE;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 const FIRST_STEPS: &str = "\
 First steps:
@@ -71,8 +74,20 @@ enum Command {
     Journal(journal::JournalCommand),
 }
 
+/// Ends quietly when nobody reads standard output any more (`ordain journal dump | head`).
+fn end_with_reader() {
+    let always = Arc::new(AtomicBool::new(true));
+    // Without it such an end is only less quiet.
+    let _ = signal_hook::flag::register_conditional_shutdown(SIGPIPE, 128 + SIGPIPE, always);
+}
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    // The others have processes or sockets to look after, and take a broken pipe as the error that it is.
+    if !matches!(command, Command::Node { .. } | Command::Demo(_) | Command::Load(_)) {
+        end_with_reader();
+    }
+    let result = match command {
         Command::Node { config, server } => node(*server, config),
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(&args),

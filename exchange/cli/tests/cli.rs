@@ -221,6 +221,13 @@ fn journals_that_are_not_whole() {
     let said = ordain(&["audit", "--acks", &acks, &data]);
     assert!(said.code == 0 && said.out.contains(" 0 missing, 0 differing;"), "{}", said.out);
 
+    // A reader that has seen enough is no error worth a word.
+    let mut dump =
+        command(&["journal", "dump", &data]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut start = [0; 6];
+    dump.stdout.take().unwrap().read_exact(&mut start).unwrap();
+    assert_eq!((&start, dump.wait_with_output().unwrap().stderr.as_slice()), (b"batch ", &b""[..]));
+
     let file = fs::OpenOptions::new().write(true).open(&first).unwrap();
     file.write_all_at(&[0xff; 64], 300_000).unwrap();
     let (code, error) = failure(dir, &node_on(&data));
