@@ -60,7 +60,7 @@ enum Command {
     /// The load client of `demo`
     #[command(hide = true)]
     Load(load::LoadArgs),
-    /// Make and show keys
+    /// Make and show keys, and say what they may do
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Replay real order flow through a node and compare its book row by row

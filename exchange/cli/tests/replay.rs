@@ -197,6 +197,6 @@ fn a_thin_market_is_replayed_through_a_running_node_and_a_false_row_is_noticed()
     std::fs::write(&book, rows.join("\n")).unwrap();
     let said = replay();
     assert_eq!(said.code, 1, "{}{}", said.out, said.error);
-    assert!(said.out.starts_with("row 200: ") && said.out.ends_with("NOT GOOD\n"), "{}", said.out);
+    assert!(said.out.starts_with("row 200: bids at ") && said.out.ends_with("NOT GOOD\n"), "{}", said.out);
     node.stop();
 }

@@ -45,6 +45,15 @@ impl Side {
     }
 }
 
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Buy => "bids",
+            Self::Sell => "offers",
+        })
+    }
+}
+
 /// What a row of the message file says happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -192,6 +201,17 @@ pub struct Fill {
     pub price: i64,
     /// Quantity.
     pub quantity: u64,
+}
+
+impl fmt::Display for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} of the venue's order {}", self.quantity, self.price, self.maker)
+    }
+}
+
+fn list(fills: &[Fill]) -> String {
+    let fills: Vec<String> = fills.iter().map(Fill::to_string).collect();
+    if fills.is_empty() { "nothing".to_owned() } else { fills.join(" and ") }
 }
 
 /// What is driven. Orders are named by the venue's numbers.
@@ -435,7 +455,12 @@ impl<V: Venue> Player<'_, V> {
             self.outcome.executions_touched += 1;
             self.settle_touched(message, &fills);
         } else {
-            let what = format!("order {}: expected {expected:?}, the venue reports {fills:?}", message.order);
+            let what = format!(
+                "order {}: the file fills {}, the venue {}",
+                message.order,
+                list(expected.as_slice()),
+                list(&fills)
+            );
             self.outcome.differ(self.row, what);
         }
         self.forget_if_done(message);
@@ -480,7 +505,10 @@ impl<V: Venue> Player<'_, V> {
                 } else if side.is_worse(price, vouched) {
                     self.resynchronise(side, price, wants.unwrap_or(0))?;
                 } else {
-                    let what = format!("{side:?} {price}: the file shows {wants:?}, the venue {has:?}");
+                    let what = {
+                        let (has, wants) = (has.unwrap_or(0), wants.unwrap_or(0));
+                        format!("{side} at {price}: the file shows {wants}, the venue {has}")
+                    };
                     self.outcome.differ(self.row, what);
                 }
             }
