@@ -262,6 +262,11 @@ impl<D: Disk> Journal<D> {
             // The batches that open a log stand in the ring before the first segment exists.
             return 0;
         }
+        if self.syncs > 0 {
+            // The lane works in order, so a write would wait for the sync anyway: what arrives meanwhile
+            // leaves as one write.
+            return 0;
+        }
         if self.consumer.is_none() {
             self.consumer = self.ring.join_at(self.submitted.position).ok();
         }
