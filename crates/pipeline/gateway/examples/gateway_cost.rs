@@ -1,4 +1,4 @@
-//! What a request costs in the gateway: `cargo run --release -p ordain-gateway --example cost`.
+//! What a request costs in the gateway: `cargo run --release -p ordain-gateway --example gateway_cost`.
 //!
 //! A network in memory hands requests over and takes replies away; the log and apply are played between the
 //! measured calls. Prints nanoseconds per request, the best of several rounds, for one and for many
