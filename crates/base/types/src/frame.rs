@@ -37,6 +37,9 @@ pub enum ClientFrame {
     Unsubscribe = 69,
     /// Answered with [`ServerFrame::Pong`]; `number` is echoed. Keeps a connection from idling out.
     Ping = 70,
+    /// Asks for a [`Receipt`](crate::Receipt). `number`: an id of the client's choosing, echoed. Payload:
+    /// [`ReceiptAskBody`].
+    Receipt = 71,
 }
 
 impl ClientFrame {
@@ -51,6 +54,7 @@ impl ClientFrame {
             68 => Self::Subscribe,
             69 => Self::Unsubscribe,
             70 => Self::Ping,
+            71 => Self::Receipt,
             _ => return None,
         })
     }
@@ -84,8 +88,12 @@ pub enum ServerFrame {
     Welcome = 8,
     /// Answer to Ping.
     Pong = 9,
-    /// The node closes the connection: `code` says why, the payload is a sentence in UTF-8.
+    /// The node closes the connection: `code` says why, the payload is a sentence in UTF-8, or, if it is
+    /// NotLeader, the leader's address.
     Goodbye = 10,
+    /// Answer to [`ClientFrame::Receipt`]: `number` echoed; `seq` the record. Payload: [`ReceiptBody`] if
+    /// executed.
+    Receipt = 11,
 }
 
 impl ServerFrame {
@@ -103,6 +111,7 @@ impl ServerFrame {
             8 => Self::Welcome,
             9 => Self::Pong,
             10 => Self::Goodbye,
+            11 => Self::Receipt,
             _ => return None,
         })
     }
@@ -263,6 +272,24 @@ pub struct SubscribeBody {
     pub stream: U64,
     /// First output wanted, from 1; 0 for the next one to come.
     pub from: U64,
+}
+
+/// Body of [`ClientFrame::Receipt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ReceiptAskBody {
+    /// Record that the receipt must cover; 0 for the last one.
+    pub seq: U64,
+}
+
+/// Body of [`ServerFrame::Receipt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ReceiptBody {
+    /// [`Receipt::index`](crate::Receipt::index).
+    pub index: U64,
+    /// [`Receipt::chain`](crate::Receipt::chain).
+    pub chain: [u8; 32],
 }
 
 /// Reads a body of fixed size; `None` if the payload has another length.

@@ -2,14 +2,15 @@
 //! `docs/format/client.md`, not from the production gateway.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use ordain_client::{ClientCore, CoreConfig, Event};
+use ordain_client::{ClientCore, CoreConfig, Event, QueryError};
 use ordain_keys::{KeyPair, ServerHandshake};
 use ordain_types::codes::Code;
 use ordain_types::frame::{
-    ClientFrame, HelloBody, ProofBody, ServerFrame, ServerHeader, SubscribeBody, WelcomeBody, body, frame_len,
+    ClientFrame, HelloBody, ProofBody, ReceiptAskBody, ReceiptBody, ServerFrame, ServerHeader, SubscribeBody,
+    WelcomeBody, body, frame_len,
 };
 use ordain_types::record::{RECORD_HEADER, record_len};
-use ordain_types::{ClusterId, Nanos, RecordHeader, RecordKind};
+use ordain_types::{ClusterId, Nanos, Receipt, RecordHeader, RecordKind};
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -277,6 +278,18 @@ impl Node {
             }
             ClientFrame::Unsubscribe => {}
             ClientFrame::Ping => self.answer(ServerFrame::Pong, Code::Executed, 0, number, 0, &[]),
+            ClientFrame::Receipt => {
+                assert_eq!(session, 0);
+                let seq = match body::<ReceiptAskBody>(payload).unwrap().seq.get() {
+                    0 => self.seq,
+                    seq => seq,
+                };
+                if seq > self.seq {
+                    return self.answer(ServerFrame::Receipt, Code::Malformed, 0, number, 0, &[]);
+                }
+                let receipt = ReceiptBody { index: (seq + 1).into(), chain: [seq as u8; 32] };
+                self.answer(ServerFrame::Receipt, Code::Executed, 0, number, seq, receipt.as_bytes());
+            }
         }
     }
 }
@@ -317,6 +330,7 @@ pub enum Seen {
     NotExecuted { ticket: u64, number: u64, code: Code },
     Unknown { ticket: u64, number: u64 },
     Answered(u64, Option<Vec<u8>>),
+    Receipt(u64, Result<Receipt, QueryError>),
     Subscribed(u64),
     SubscriptionRefused(Code, u64),
     Output(u64),
@@ -344,6 +358,7 @@ pub fn own(event: Event<'_>) -> Seen {
         Event::Answered(query, result) => {
             Seen::Answered(query.0, result.ok().map(|(_, bytes)| bytes.to_vec()))
         }
+        Event::Receipt(query, result) => Seen::Receipt(query.0, result),
         Event::Subscribed { next, .. } => Seen::Subscribed(next.0),
         Event::SubscriptionRefused { code, oldest, .. } => Seen::SubscriptionRefused(code, oldest.0),
         Event::Output { number, .. } => Seen::Output(number.0),

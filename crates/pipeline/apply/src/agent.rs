@@ -6,12 +6,12 @@ use crate::source::BatchSource;
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::{Holder, Shared};
-use ordain_agent::wire::{DELIVERY, Delivery, Question, delivery, submission};
+use ordain_agent::wire::{DELIVERY, Delivery, Found, Question, delivery, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, Buf, RequestDecoder, ResponseEncoder, Step};
 use ordain_ring::spsc::{Receiver, Sender};
 use ordain_types::codes::Code;
-use ordain_types::frame::{REPLY_MAX, ServerFrame, ServerHeader, SubscribeBody, body};
+use ordain_types::frame::{REPLY_MAX, ReceiptBody, ServerFrame, ServerHeader, SubscribeBody, body};
 use ordain_types::{BatchIndex, ClusterFacts, Now, RecordHeader, RecordView, Seq, Stint, Stream};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -326,6 +326,16 @@ fn answer<A, D, E>(
                     None => Code::Malformed,
                 };
                 set(header, ServerFrame::Subscribed, code, Seq(0));
+            }
+            submission::RECEIPT => {
+                let found = Found::read_from_bytes(&rest[payload.len()..]);
+                match found.ok().filter(|found| found.index != 0) {
+                    Some(Found { seq, index, chain }) => {
+                        buf.put(ReceiptBody { index, chain }.as_bytes());
+                        set(header, ServerFrame::Receipt, Code::Executed, Seq(seq.get()));
+                    }
+                    None => set(header, ServerFrame::Receipt, Code::Malformed, Seq(0)),
+                }
             }
             other => unreachable!("the log stage passes on no question of kind {other}"),
         }

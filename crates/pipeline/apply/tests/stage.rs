@@ -2,7 +2,7 @@
 
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
-use ordain_agent::wire::{QUESTION, Question, delivery, submission};
+use ordain_agent::wire::{Found, QUESTION, Question, delivery, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{Step, Stream};
 use ordain_apply::testkit::{CLIENT, Heard, Log, OTHER, execute, facts};
@@ -10,7 +10,7 @@ use ordain_apply::{Apply, BatchSource, Discard, Parts, Replica};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Query, Request, SCHEMA};
 use ordain_ring::spsc::{Receiver, Sender, channel};
 use ordain_types::codes::Code;
-use ordain_types::frame::{ClientFrame, OpenBody, ServerFrame, SubscribeBody};
+use ordain_types::frame::{ClientFrame, OpenBody, ReceiptBody, ServerFrame, SubscribeBody};
 use ordain_types::{
     BatchIndex, BatchKind, BatchView, ClusterFacts, KeyId, Nanos, Now, RecordHeader, RecordKind, SessionId,
     Stint,
@@ -382,11 +382,33 @@ fn every_kind_of_question() {
     assert_eq!(bench.stage.replica().resume(session, CLIENT).unwrap().0.0, 3, "nor does a repetition");
 }
 
+#[test]
+fn a_receipt_says_what_the_log_stage_found() {
+    let (mut bench, _) = Bench::leading();
+    bench.work();
+    bench.heard();
+    let body = ReceiptBody { index: 4.into(), chain: [5; 32] };
+    for (index, code, seq, payload) in [(4, Code::Executed, 3, body.as_bytes()), (0, Code::Malformed, 0, &[])]
+    {
+        let header =
+            RecordHeader { length: 8.into(), number: 77.into(), ..head(ClientFrame::Receipt as u8, CLIENT) };
+        let found = Found { seq: seq.into(), index: index.into(), chain: [5; 32] };
+        let frame = [header.as_bytes(), &3_u64.to_le_bytes(), found.as_bytes()].concat();
+        bench.ask_bytes(submission::RECEIPT, 0, &frame);
+        bench.work();
+        let heard = bench.heard().remove(0);
+        assert!(heard.is(delivery::ANSWER));
+        assert_eq!((heard.header.kind, heard.code()), (ServerFrame::Receipt as u8, code));
+        assert_eq!((heard.header.number.get(), heard.header.seq.get()), (77, seq));
+        assert_eq!(heard.payload, payload);
+    }
+}
+
 proptest! {
     /// Whatever a client wrote into its frame, the stage goes on.
     #[test]
     fn hostile_questions_do_no_harm(
-        frames in prop::collection::vec((2_u64..6, prop::collection::vec(any::<u8>(), 0..80)), 1..20),
+        frames in prop::collection::vec((2_u64..7, prop::collection::vec(any::<u8>(), 0..80)), 1..20),
     ) {
         let (mut bench, session) = Bench::leading();
         for (kind, frame) in frames {

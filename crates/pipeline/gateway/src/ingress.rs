@@ -6,7 +6,9 @@ use ordain_agent::net::Net;
 use ordain_agent::wire::{SUBMISSION, Submission, submission};
 use ordain_api::{Application, ClassKind, RequestDecoder};
 use ordain_types::codes::Code;
-use ordain_types::frame::{ClientFrame, HelloBody, KeyBody, OpenBody, ServerFrame, SubscribeBody, body};
+use ordain_types::frame::{
+    ClientFrame, HelloBody, KeyBody, OpenBody, ReceiptAskBody, ServerFrame, SubscribeBody, body,
+};
 use ordain_types::record::{RECORD_HEADER, permission};
 use ordain_types::{RecordHeader, RecordKind, Stream};
 use zerocopy::{FromBytes, IntoBytes};
@@ -173,6 +175,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             Some(ClientFrame::Resume) => self.resume(slot, frame),
             Some(ClientFrame::Subscribe) => self.subscribe(slot, frame),
             Some(ClientFrame::Unsubscribe) => self.unsubscribe(slot, frame),
+            Some(ClientFrame::Receipt) => self.receipt(slot, frame),
             Some(ClientFrame::Ping) if length == 0 => {
                 self.own_frame(ServerFrame::Pong, Code::Executed, (0, header.number.get(), 0), &[]);
                 Taken::Answered(total)
@@ -338,6 +341,16 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         }
     }
 
+    fn receipt(&mut self, slot: u32, frame: Frame<'_>) -> Taken {
+        if body::<ReceiptAskBody>(frame.payload).is_none() {
+            return malformed("a Receipt names no record");
+        }
+        match self.cycle.closed {
+            Some(code) => self.refuse(frame, code, 0),
+            None => self.ask(slot, frame, submission::RECEIPT),
+        }
+    }
+
     fn subscribe(&mut self, slot: u32, frame: Frame<'_>) -> Taken {
         let wanted = body::<SubscribeBody>(frame.payload).map(|wanted| wanted.stream.get());
         let Some(stream) = wanted.filter(|stream| Stream::from_wire(*stream).is_some()) else {
@@ -365,6 +378,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         let kind = match ClientFrame::from_wire(header.kind) {
             Some(ClientFrame::Query) => ServerFrame::Answer,
             Some(ClientFrame::Resume) => ServerFrame::Resumed,
+            Some(ClientFrame::Receipt) => ServerFrame::Receipt,
             _ if header.kind == RecordKind::SessionOpen as u8 => ServerFrame::Opened,
             _ => ServerFrame::Reply,
         };

@@ -6,14 +6,15 @@ use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::peer::{PeerEvent, Peers};
 use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::Shared;
-use ordain_agent::wire::{QUESTION, Question, SUBMISSION, Submission, VoteRequest, submission};
+use ordain_agent::wire::{Found, QUESTION, Question, SUBMISSION, Submission, VoteRequest, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_consensus::message::FRAME_MAX;
 use ordain_consensus::{Body, Core, Effect, Message, Verdict, VoteState};
 use ordain_ring::spsc;
 use ordain_types::batch::{BatchKind, BatchView};
-use ordain_types::record::RecordKind;
-use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, Term};
+use ordain_types::frame::{ReceiptAskBody, body};
+use ordain_types::record::{RECORD_HEADER, RecordKind};
+use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, Seq, Term};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Uncommitted batches at most: the ends of a suffix that may be cut are all still at hand.
@@ -224,8 +225,9 @@ impl<P: Peers> Log<P> {
                     }
                 },
             };
-            self.note_leader(from, &message);
             self.effects()?;
+            // Behind the effects: stepping down forgets the leader.
+            self.note_leader(from, &message);
         }
         Ok(limit)
     }
@@ -404,7 +406,9 @@ impl<P: Peers> Log<P> {
                 }
                 records += 1;
             } else {
-                let Some(space) = self.questions.try_claim(QUESTION + frame.len()) else {
+                let found = (head.kind.get() == submission::RECEIPT).then(|| find(&self.writer, frame));
+                let found = found.as_ref().map_or(&[][..], IntoBytes::as_bytes);
+                let Some(space) = self.questions.try_claim(QUESTION + frame.len() + found.len()) else {
                     self.metrics.blocked.add(1);
                     return (taken, records);
                 };
@@ -417,8 +421,10 @@ impl<P: Peers> Log<P> {
                     after: self.writer.current_index().0.into(),
                     round: round.into(),
                 };
+                let (asked, behind) = space[QUESTION..].split_at_mut(frame.len());
+                asked.copy_from_slice(frame);
+                behind.copy_from_slice(found);
                 space[..QUESTION].copy_from_slice(question.as_bytes());
-                space[QUESTION..].copy_from_slice(frame);
                 self.questions.commit();
             }
             self.requests.release();
@@ -474,6 +480,19 @@ impl<P: Peers> Log<P> {
         }
         Ok(sent)
     }
+}
+
+/// The chain value behind the record that a Receipt frame names.
+fn find(writer: &Writer, frame: &[u8]) -> Found {
+    let (_, payload) = frame.split_at(RECORD_HEADER);
+    let asked = body::<ReceiptAskBody>(payload).expect("the gateway has looked").seq;
+    let seq = if asked == 0 { writer.tail().next_seq.0 - 1 } else { asked.get() };
+    let end = writer.ends().behind(Seq(seq));
+    end.map_or(Found::default(), |end| Found {
+        seq: seq.into(),
+        index: end.index.0.into(),
+        chain: end.chain.0,
+    })
 }
 
 /// Offers the batches of an append frame to consensus and writes those that it wants. Returns how many.
