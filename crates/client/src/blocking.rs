@@ -5,9 +5,11 @@ use crate::{Event, QueryError, QueryId, SubmitError, Ticket};
 use core::fmt;
 use ordain_keys::PublicKey;
 use ordain_types::codes::Code;
-use ordain_types::{Nanos, OutputSeq, Receipt, Seq, SessionId, Stream};
+use ordain_types::frame::KeyEntry;
+use ordain_types::{KeyId, Nanos, OutputSeq, Receipt, Seq, SessionId, Stream};
 use std::collections::VecDeque;
 use std::time::Duration;
+use zerocopy::FromBytes;
 
 /// Outputs kept that came during other calls. A reader further behind is cut off, as a node would.
 const OUTPUTS_MAX: usize = 4096;
@@ -210,10 +212,36 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn query(&mut self, schema: u8, payload: &[u8]) -> Result<(Seq, Vec<u8>), ClientError> {
+        self.ask(|core| core.query(schema, payload))
+    }
+
+    /// The keys that the cluster knows, in the order of their numbers; for operators.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn keys(&mut self) -> Result<Vec<KeyEntry>, ClientError> {
+        let mut keys: Vec<KeyEntry> = Vec::new();
+        loop {
+            let first = keys.last().map_or(1, |last| last.number.get().saturating_add(1));
+            let (_, answer) = self.ask(|core| core.keys(KeyId(first)))?;
+            // Entries that do not go on where the last answer ended would never come to an end.
+            let known = keys.len();
+            let more = answer.chunks_exact(size_of::<KeyEntry>());
+            keys.extend(more.map(|entry| KeyEntry::read_from_bytes(entry).expect("of its length")));
+            if !keys[known..].first().is_some_and(|next| next.number.get() >= first) {
+                return Ok(keys);
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        ask: impl Fn(&mut crate::ClientCore) -> Result<QueryId, SubmitError>,
+    ) -> Result<(Seq, Vec<u8>), ClientError> {
         let until = self.until(self.timeout);
         loop {
             self.seen.answer = None;
-            self.seen.query = Some(self.insist(until, |core| core.query(schema, payload))?);
+            self.seen.query = Some(self.insist(until, &ask)?);
             match self.wait(until, |seen| seen.answer.take())? {
                 Ok(answer) => return Ok(answer),
                 Err(QueryError::Refused(code)) => return Err(ClientError::Query(code)),

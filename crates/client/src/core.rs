@@ -7,13 +7,13 @@ use core::fmt;
 use ordain_keys::{ClientHandshake, Identified, KeyPair, PublicKey};
 use ordain_types::codes::Code;
 use ordain_types::frame::{
-    ChallengeBody, ClientFrame, FrameError, KeyBody, OpenBody, ReceiptAskBody, ReceiptBody, ServerFrame,
-    ServerView, SubscribeBody, WelcomeBody, body,
+    ChallengeBody, ClientFrame, FrameError, KeyBody, KeysBody, OpenBody, ReceiptAskBody, ReceiptBody,
+    ServerFrame, ServerView, SubscribeBody, WelcomeBody, body,
 };
 use ordain_types::record::{PAYLOAD_MAX, record_len};
 use ordain_types::{
-    BatchIndex, Chain, ClusterId, Lineage, Nanos, Number, OutputSeq, Receipt, RecordHeader, RecordKind, Seq,
-    SessionId, Stream,
+    BatchIndex, Chain, ClusterId, KeyId, Lineage, Nanos, Number, OutputSeq, Receipt, RecordHeader,
+    RecordKind, Seq, SessionId, Stream,
 };
 use std::collections::VecDeque;
 use zerocopy::IntoBytes;
@@ -137,6 +137,7 @@ struct Subscription {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
     Query,
+    Keys,
     /// A receipt that covers this record.
     Receipt(Seq),
 }
@@ -350,6 +351,17 @@ impl ClientCore {
         self.ask(Question::Receipt(seq), header, body.as_bytes())
     }
 
+    /// Asks which keys the cluster knows, from number `first` on; for operators. [`Event::Answered`] brings
+    /// [`KeyEntry`](ordain_types::frame::KeyEntry)s in the order of their numbers; none: there are no more.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] also while there is no connection.
+    pub fn keys(&mut self, first: KeyId) -> Result<QueryId, SubmitError> {
+        let body = KeysBody { first: u64::from(first.0).into() };
+        let header = RecordHeader { kind: ClientFrame::Keys as u8, ..RecordHeader::default() };
+        self.ask(Question::Keys, header, body.as_bytes())
+    }
+
     fn ask(
         &mut self,
         question: Question,
@@ -547,7 +559,7 @@ impl ClientCore {
         while let Some((id, question)) = self.questions.pop_front() {
             let (id, error) = (QueryId(id), QueryError::Disconnected);
             on(match question {
-                Question::Query => Event::Answered(id, Err(error)),
+                Question::Query | Question::Keys => Event::Answered(id, Err(error)),
                 Question::Receipt(_) => Event::Receipt(id, Err(error)),
             });
         }
@@ -584,10 +596,10 @@ impl ClientCore {
             ServerFrame::Reply => self.reply(frame, code, on),
             ServerFrame::Opened => self.opened(frame, code, on),
             ServerFrame::Resumed => self.resumed(frame, code, on),
-            ServerFrame::Answer => {
+            ServerFrame::Answer | ServerFrame::Keys => {
+                let asked = if kind == ServerFrame::Keys { Question::Keys } else { Question::Query };
                 let number = header.number.get();
-                if let Some(place) = self.questions.iter().position(|open| *open == (number, Question::Query))
-                {
+                if let Some(place) = self.questions.iter().position(|open| *open == (number, asked)) {
                     self.questions.remove(place);
                     let result = if code == Code::Executed {
                         Ok((header.seq(), frame.payload))

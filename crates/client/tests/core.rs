@@ -586,6 +586,7 @@ fn a_leader_is_named_in_any_answer_and_in_a_goodbye() {
         ServerFrame::Answer,
         ServerFrame::Subscribed,
         ServerFrame::Receipt,
+        ServerFrame::Keys,
         ServerFrame::Goodbye,
     ] {
         for (payload, named) in [

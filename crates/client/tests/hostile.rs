@@ -6,13 +6,13 @@ use common::{Pair, Seen, core_config, server_frame, server_header};
 use ordain_client::{CoreConfig, SubmitError};
 use ordain_types::codes::Code;
 use ordain_types::frame::ServerFrame;
-use ordain_types::{OutputSeq, Seq, Stream};
+use ordain_types::{KeyId, OutputSeq, Seq, Stream};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 /// Replies that are possible one by one, for sessions and numbers near those in use.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
-    let kind = prop_oneof![6 => Just(1_u8), 1 => 2..=11_u8];
+    let kind = prop_oneof![6 => Just(1_u8), 1 => 2..=12_u8];
     let code = prop::sample::select(Code::ALL.to_vec());
     let code = prop_oneof![3 => Just(Code::Executed), 4 => Just(Code::Expected), 8 => code];
     let session = prop_oneof![8 => Just(12_u64), 1 => Just(0), 1 => 13..16_u64];
@@ -32,6 +32,7 @@ enum Act {
     Close,
     Query,
     Receipt(u64),
+    Keys,
     Subscribe,
     Run,
     Cut,
@@ -46,6 +47,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Close),
         1 => Just(Act::Query),
         1 => (0..12_u64).prop_map(Act::Receipt),
+        1 => Just(Act::Keys),
         1 => Just(Act::Subscribe),
         4 => Just(Act::Run),
         2 => Just(Act::Cut),
@@ -71,6 +73,7 @@ proptest! {
                 Act::Close => taken += u64::from(pair.core.close_session().is_ok()),
                 Act::Query => drop(pair.core.query(1, b"q")),
                 Act::Receipt(seq) => drop(pair.core.receipt(Seq(seq))),
+                Act::Keys => drop(pair.core.keys(KeyId(1))),
                 Act::Subscribe => prop_assert_ne!(
                     pair.core.subscribe(Stream::Public, OutputSeq(0)),
                     Err(SubmitError::Closed)

@@ -4,8 +4,10 @@ use crate::clock;
 use crate::config::{ServerConfig, Validated};
 use crate::keys;
 use crate::server::{Hooks, Ports, ServerError, serve};
+use crate::witness::{SHARED_MEMORY, SharedMemory};
 use core::task::Poll;
 use ordain_agent::peer::NoPeers;
+use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
 use ordain_keys::KeyPair;
@@ -14,6 +16,7 @@ use ordain_node::journal::{Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, NodeConfig};
 use ordain_types::frame::KeyBody;
 use ordain_types::{Nanos, NodeId};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +75,7 @@ where
     let seed = u64::from_le_bytes(random()?[..8].try_into().expect("eight of 32 bytes"));
     let gateway =
         GatewayConfig { connections_max: config.net.connections_max, ..GatewayConfig::new(node, random()?) };
+    let policy = facts.policy;
     let node_config = NodeConfig {
         id: host.node,
         voters: (0..facts.voters).map(NodeId).collect(),
@@ -95,6 +99,7 @@ where
             prepare: host.lane("journal", "prepare", 1)?,
         },
         replay: host.lane("apply", "replay", 2)?,
+        witness: policy.counts_memory().then(|| witness(host.dir().path())).flatten(),
         recovery,
         peers: NoPeers,
         net: host.net,
@@ -120,6 +125,20 @@ where
             Poll::Pending => {
                 bell.wait(Duration::from_micros(100));
             }
+        }
+    }
+}
+
+fn witness(data: &Path) -> Option<Box<dyn Witness>> {
+    match SharedMemory::open(Path::new(SHARED_MEMORY), data) {
+        Ok(witness) => Some(Box::new(witness)),
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "no memory outlives this process: if it is killed, the next start counts as one after a power \
+                 loss; see that {SHARED_MEMORY} is a tmpfs that the node may write to"
+            );
+            None
         }
     }
 }

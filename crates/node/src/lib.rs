@@ -15,6 +15,7 @@ use ordain_agent::metrics::Registry;
 use ordain_agent::net::Net;
 use ordain_agent::peer::Peers;
 use ordain_agent::shared::Shared;
+use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
 use ordain_apply::{Apply, Parts};
@@ -82,6 +83,9 @@ pub struct Ports<N, D, P> {
     pub journal: Lanes<D>,
     /// For replaying what is on disk. Depth 2.
     pub replay: D,
+    /// Remembers how far the journal is written. Without one the node, where copies in memory count, is clean
+    /// only after a stop in good order.
+    pub witness: Option<Box<dyn Witness>>,
 }
 
 /// How the application reads and writes.
@@ -119,6 +123,7 @@ struct Rest<N, D, P> {
     peers: P,
     journal: Lanes<D>,
     replay: D,
+    witness: Option<Box<dyn Witness>>,
 }
 
 enum State<N, D, P> {
@@ -163,8 +168,13 @@ where
             config.voters.len() == 1 || config.ring_size >= 2 * segment,
             "with peers, at least two segments"
         );
-        let recovery = Recovery::new(&config.facts, config.os_boot, ports.recovery);
-        let rest = Rest { net: ports.net, peers: ports.peers, journal: ports.journal, replay: ports.replay };
+        let Ports { net, peers, recovery, journal, replay, witness } = ports;
+        // A life without a witness leaves word that is out of date: the next one must not take it for true.
+        let is_watched = witness.is_some() || !config.facts.policy.counts_memory();
+        let os_boot = if is_watched { config.os_boot } else { OsBoot::default() };
+        let recovery = Recovery::new(&config.facts, os_boot, recovery)
+            .with_witnessed(witness.as_ref().and_then(|witness| witness.recall()));
+        let rest = Rest { net, peers, journal, replay, witness };
         Self { config, registry, shared, app, state: State::Recover(Box::new(recovery), rest) }
     }
 
@@ -271,6 +281,10 @@ where
             shared.clone(),
             ordain_journal::Metrics::register(&self.registry),
         );
+        let journal = match journal.with_witness(rest.witness) {
+            Ok(journal) => journal,
+            Err(fatal) => return Poll::Ready(Err(fatal)),
+        };
         let mut terms = terms(&recovered);
         let found = recovered.end.index;
         writer.open_log(facts.created, &self.genesis());

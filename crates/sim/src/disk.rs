@@ -4,6 +4,8 @@
 use crate::rng::Rng;
 use crate::trace::Trace;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
+use ordain_agent::witness::{Witness, WitnessError};
+use ordain_types::BatchIndex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -172,11 +174,24 @@ pub struct Store {
     pub failed: bool,
     /// Operations finished since somebody last looked: a reason to run the node's stages.
     pub woke: bool,
+    /// What the operating system, not the device, remembers of how far the journal is written.
+    noted: Option<BatchIndex>,
 }
 
 /// Handle of a node's disk.
 #[derive(Clone, Debug)]
 pub struct StoreHandle(Arc<Mutex<Store>>);
+
+impl Witness for StoreHandle {
+    fn recall(&self) -> Option<BatchIndex> {
+        self.lock().noted
+    }
+
+    fn note(&mut self, written: BatchIndex) -> Result<(), WitnessError> {
+        self.lock().noted = Some(written);
+        Ok(())
+    }
+}
 
 impl StoreHandle {
     /// An empty disk.
@@ -195,6 +210,7 @@ impl StoreHandle {
             late: None,
             failed: false,
             woke: false,
+            noted: None,
         })))
     }
 
@@ -351,6 +367,7 @@ impl Store {
             for file in self.files.values_mut() {
                 file.lose_power(keep, &mut self.rng);
             }
+            self.noted = None;
         }
         self.faults = Faults { full: self.faults.full, ..Faults::default() };
         self.failed = false;

@@ -87,6 +87,7 @@ impl Life {
                 prepare: site.store.lane(1),
             },
             replay: site.store.lane(2),
+            witness: Some(Box::new(site.store.clone())),
         };
         let app = App { factory: std::sync::Arc::new(factory), decoder, encoder };
         let shared = Shared::new(Cursors::default());

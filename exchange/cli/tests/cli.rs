@@ -122,6 +122,18 @@ fn keys_that_are_wrong_and_one_that_is_right() {
     assert_eq!(add(&address, &operator, "view,trade"), (0, String::new()));
     let refused = format!("error: the cluster refused: the key lacks a permission that this needs\n{next}");
     assert_eq!(add(&address, &key, "all"), (1, refused));
+    let list = |key: &str| {
+        let said = ordain(&["keys", "list", "--connect", &address, "--key", key]);
+        (said.code, said.out, said.error)
+    };
+    let own = ordain(&["keys", "show", &operator]).out;
+    let both = |now: &str| format!("    1  {}  all\n    2  {public}  {now}\n", own.trim());
+    assert_eq!(list(&operator), (0, both("trade,view"), String::new()));
+    let refused = "error: the cluster does not say: the query was refused: the key lacks a permission that this needs\n";
+    assert_eq!(list(&key), (1, String::new(), format!("{refused}{next}")));
+    assert_eq!(add(&address, &operator, "none").0, 0);
+    assert_eq!(list(&operator).1, both("none"));
+
     let (code, error) = add(&address, &operator, "trad");
     assert!(
         code == 2

@@ -48,6 +48,8 @@ pub mod submission {
     pub const SUBSCRIBE: u64 = 5;
     /// A Receipt frame. As a [`Question`](super::Question) it is followed by [`Found`](super::Found).
     pub const RECEIPT: u64 = 6;
+    /// A Keys frame of an operator.
+    pub const KEYS: u64 = 7;
 }
 
 /// What the log stage, which keeps the ends of recent batches, knows of a receipt that is asked for.

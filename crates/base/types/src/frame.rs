@@ -40,6 +40,8 @@ pub enum ClientFrame {
     /// Asks for a [`Receipt`](crate::Receipt). `number`: an id of the client's choosing, echoed. Payload:
     /// [`ReceiptAskBody`].
     Receipt = 71,
+    /// Asks which keys the cluster knows. `number`: an id of the client's choosing, echoed. Payload: [`KeysBody`].
+    Keys = 72,
 }
 
 impl ClientFrame {
@@ -55,6 +57,7 @@ impl ClientFrame {
             69 => Self::Unsubscribe,
             70 => Self::Ping,
             71 => Self::Receipt,
+            72 => Self::Keys,
             _ => return None,
         })
     }
@@ -94,6 +97,9 @@ pub enum ServerFrame {
     /// Answer to [`ClientFrame::Receipt`]: `number` echoed; `seq` the record. Payload: [`ReceiptBody`] if
     /// executed.
     Receipt = 11,
+    /// Answer to [`ClientFrame::Keys`]: `number` echoed; `seq`: last record that it reflects. Payload:
+    /// [`KeyEntry`]s in the order of their numbers if executed; none if there are no more.
+    Keys = 12,
 }
 
 impl ServerFrame {
@@ -112,6 +118,7 @@ impl ServerFrame {
             9 => Self::Pong,
             10 => Self::Goodbye,
             11 => Self::Receipt,
+            12 => Self::Keys,
             _ => return None,
         })
     }
@@ -291,6 +298,29 @@ pub struct ReceiptBody {
     /// [`Receipt::chain`](crate::Receipt::chain).
     pub chain: [u8; 32],
 }
+
+/// Body of [`ClientFrame::Keys`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct KeysBody {
+    /// Number of the first key wanted, from 1.
+    pub first: U64,
+}
+
+/// A key that the cluster knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct KeyEntry {
+    /// The Ed25519 public key.
+    pub key: [u8; 32],
+    /// Its permissions; 0 if it was revoked.
+    pub permissions: U32,
+    /// Its number in the log.
+    pub number: U32,
+}
+
+/// Entries in one answer.
+pub const KEYS_PER_ANSWER: usize = REPLY_MAX / size_of::<KeyEntry>();
 
 /// Reads a body of fixed size; `None` if the payload has another length.
 #[must_use]

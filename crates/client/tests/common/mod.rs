@@ -6,8 +6,8 @@ use ordain_client::{ClientCore, CoreConfig, Event, QueryError};
 use ordain_keys::{KeyPair, ServerHandshake};
 use ordain_types::codes::Code;
 use ordain_types::frame::{
-    ClientFrame, HelloBody, ProofBody, ReceiptAskBody, ReceiptBody, ServerFrame, ServerHeader, SubscribeBody,
-    WelcomeBody, body, frame_len,
+    ClientFrame, HelloBody, KEYS_PER_ANSWER, KeyEntry, ProofBody, ReceiptAskBody, ReceiptBody, ServerFrame,
+    ServerHeader, SubscribeBody, WelcomeBody, body, frame_len,
 };
 use ordain_types::record::{RECORD_HEADER, record_len};
 use ordain_types::{ClusterId, Nanos, Receipt, RecordHeader, RecordKind};
@@ -67,6 +67,8 @@ pub struct Node {
     pub kinds: Vec<u8>,
     pub keep_alives: Vec<(u64, u16)>,
     pub outputs: u64,
+    /// Keys that it knows.
+    pub keys: u32,
     held: Vec<Vec<u8>>,
     stage: Stage,
     attached: Vec<u64>,
@@ -91,6 +93,7 @@ impl Node {
             kinds: Vec::new(),
             keep_alives: Vec::new(),
             outputs: 0,
+            keys: 60,
             held: Vec::new(),
             stage: Stage::Fresh,
             attached: Vec::new(),
@@ -278,6 +281,16 @@ impl Node {
             }
             ClientFrame::Unsubscribe => {}
             ClientFrame::Ping => self.answer(ServerFrame::Pong, Code::Executed, 0, number, 0, &[]),
+            ClientFrame::Keys => {
+                let first = u64::from_le_bytes(payload.try_into().unwrap()) as u32;
+                let entry = |number: u32| KeyEntry {
+                    key: [number as u8; 32],
+                    permissions: number.into(),
+                    number: number.into(),
+                };
+                let keys: Vec<_> = (first..=self.keys).take(KEYS_PER_ANSWER).map(entry).collect();
+                self.answer(ServerFrame::Keys, Code::Executed, 0, number, self.seq, keys.as_bytes());
+            }
             ClientFrame::Receipt => {
                 assert_eq!(session, 0);
                 let seq = match body::<ReceiptAskBody>(payload).unwrap().seq.get() {

@@ -11,8 +11,11 @@ use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, Buf, RequestDecoder, ResponseEncoder, Step};
 use ordain_ring::spsc::{Receiver, Sender};
 use ordain_types::codes::Code;
-use ordain_types::frame::{REPLY_MAX, ReceiptBody, ServerFrame, ServerHeader, SubscribeBody, body};
-use ordain_types::{BatchIndex, ClusterFacts, Now, RecordHeader, RecordView, Seq, Stint, Stream};
+use ordain_types::frame::{
+    KEYS_PER_ANSWER, KeyEntry, KeysBody, REPLY_MAX, ReceiptBody, ServerFrame, ServerHeader, SubscribeBody,
+    body,
+};
+use ordain_types::{BatchIndex, ClusterFacts, KeyId, Now, RecordHeader, RecordView, Seq, Stint, Stream};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What an [`Apply`] stage is put together from.
@@ -326,6 +329,15 @@ fn answer<A, D, E>(
                     None => Code::Malformed,
                 };
                 set(header, ServerFrame::Subscribed, code, Seq(0));
+            }
+            submission::KEYS => {
+                let first = body::<KeysBody>(payload).map_or(1, |wanted| wanted.first.get().max(1));
+                for number in (first..=u64::from(u32::MAX)).take(KEYS_PER_ANSWER) {
+                    let Some((key, permissions)) = replica.key(KeyId(number as u32)) else { break };
+                    let (permissions, number) = (permissions.into(), (number as u32).into());
+                    buf.put(KeyEntry { key, permissions, number }.as_bytes());
+                }
+                set(header, ServerFrame::Keys, Code::Executed, replica.last_seq());
             }
             submission::RECEIPT => {
                 let found = Found::read_from_bytes(&rest[payload.len()..]);

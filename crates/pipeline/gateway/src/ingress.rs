@@ -7,7 +7,7 @@ use ordain_agent::wire::{SUBMISSION, Submission, submission};
 use ordain_api::{Application, ClassKind, RequestDecoder};
 use ordain_types::codes::Code;
 use ordain_types::frame::{
-    ClientFrame, HelloBody, KeyBody, OpenBody, ReceiptAskBody, ServerFrame, SubscribeBody, body,
+    ClientFrame, HelloBody, KeyBody, KeysBody, OpenBody, ReceiptAskBody, ServerFrame, SubscribeBody, body,
 };
 use ordain_types::record::{RECORD_HEADER, permission};
 use ordain_types::{RecordHeader, RecordKind, Stream};
@@ -176,6 +176,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             Some(ClientFrame::Subscribe) => self.subscribe(slot, frame),
             Some(ClientFrame::Unsubscribe) => self.unsubscribe(slot, frame),
             Some(ClientFrame::Receipt) => self.receipt(slot, frame),
+            Some(ClientFrame::Keys) => self.list_keys(slot, frame),
             Some(ClientFrame::Ping) if length == 0 => {
                 self.own_frame(ServerFrame::Pong, Code::Executed, (0, header.number.get(), 0), &[]);
                 Taken::Answered(total)
@@ -351,6 +352,17 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         }
     }
 
+    fn list_keys(&mut self, slot: u32, frame: Frame<'_>) -> Taken {
+        if body::<KeysBody>(frame.payload).is_none() {
+            return malformed("a Keys names no number to begin with");
+        }
+        let is_operator = self.table.get(slot).permissions & permission::OPERATOR != 0;
+        match self.cycle.closed.or((!is_operator).then_some(Code::NotPermitted)) {
+            Some(code) => self.refuse(frame, code, 0),
+            None => self.ask(slot, frame, submission::KEYS),
+        }
+    }
+
     fn subscribe(&mut self, slot: u32, frame: Frame<'_>) -> Taken {
         let wanted = body::<SubscribeBody>(frame.payload).map(|wanted| wanted.stream.get());
         let Some(stream) = wanted.filter(|stream| Stream::from_wire(*stream).is_some()) else {
@@ -379,6 +391,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             Some(ClientFrame::Query) => ServerFrame::Answer,
             Some(ClientFrame::Resume) => ServerFrame::Resumed,
             Some(ClientFrame::Receipt) => ServerFrame::Receipt,
+            Some(ClientFrame::Keys) => ServerFrame::Keys,
             _ if header.kind == RecordKind::SessionOpen as u8 => ServerFrame::Opened,
             _ => ServerFrame::Reply,
         };

@@ -201,9 +201,12 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
         if shared.journal_closed.load() == 0 {
             return;
         }
-        // Nobody writes any more: what the journal has is the whole log, and a leader owes answers to its end.
+        // Nobody writes any more: what the journal has is the whole log, and a leader owes answers to its end,
+        // unless it came to lead when the log was closed already: then nothing was admitted under it, and
+        // without a batch of its own it commits nothing.
         let last = shared.written.load();
-        let is_owed = shared.leads() && shared.committed.load().min(shared.applied.load()) < last;
+        let has_written = shared.leads() && shared.stint_first.load() <= last;
+        let is_owed = has_written && shared.committed.load().min(shared.applied.load()) < last;
         if is_owed || self.deliveries.peek().is_some() {
             return;
         }

@@ -352,6 +352,7 @@ fn who_does_not_lead_says_so_and_gaining_the_lead_disturbs_nobody() {
     let alice = rig.signed_in(ALICE);
     for (bytes, kind) in [
         (receipt(7, 1), ServerFrame::Receipt),
+        (keys(7, 1), ServerFrame::Keys),
         (add(50, 1), ServerFrame::Reply),
         (open(1), ServerFrame::Opened),
         (resume(50), ServerFrame::Resumed),
@@ -374,6 +375,17 @@ fn who_does_not_lead_says_so_and_gaining_the_lead_disturbs_nobody() {
     assert_eq!(rig.code(alice, &open(1)), Code::Starting, "its first batch is not applied");
     rig.apply(3);
     rig.session(alice, 2, 50);
+}
+
+#[test]
+fn keys_are_listed_for_operators_alone() {
+    let mut rig = Rig::new();
+    let (alice, boss) = (rig.signed_in(ALICE), rig.signed_in(OPERATOR));
+    assert_eq!(rig.code(alice, &keys(1, 1)), Code::NotPermitted);
+    rig.send(boss, &keys(2, 26));
+    let asked = rig.asked();
+    assert_eq!((asked.len(), asked[0].kind, asked[0].conn), (1, submission::KEYS, boss));
+    assert_eq!(asked[0].payload, 26_u64.to_le_bytes());
 }
 
 #[test]
