@@ -464,8 +464,9 @@ impl<D: Disk> Journal<D> {
     fn prepare(&mut self, now: Now) -> bool {
         let wanted = (self.submitted.position.0 / self.segment_size + 1 + AHEAD) * self.segment_size;
         let waits = self.retry_at.is_some_and(|at| now.mono < at);
-        if self.preparing || waits || self.closing || self.room.0 >= wanted || self.lanes.prepare.free() == 0
-        {
+        // What opens a log is published before there is room for it.
+        let is_enough = self.room.0 >= wanted || self.closing && self.room >= self.ring.published();
+        if self.preparing || waits || is_enough || self.lanes.prepare.free() == 0 {
             return false;
         }
         let file = FileId::Segment(self.room.0 / self.segment_size);
