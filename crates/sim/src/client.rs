@@ -281,7 +281,7 @@ impl<W: Workload> Client<W> {
             }
             ServerFrame::Subscribed => {}
             ServerFrame::Output => self.hear_output(view, history),
-            ServerFrame::Pong | ServerFrame::Goodbye => {}
+            ServerFrame::Pong | ServerFrame::Goodbye | ServerFrame::Receipt | ServerFrame::Keys => {}
         }
     }
 
