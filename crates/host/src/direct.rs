@@ -113,7 +113,10 @@ impl DirectDisk {
         let path = || self.dir.path().join(crate::disk::file_name(id));
         let open = self.open.as_mut().expect("just opened");
         let Some(mut stage) = self.stage.take() else {
-            return Err(DiskError::Io(format!("cannot write {}: an operation was refused before", path().display())));
+            return Err(DiskError::Io(format!(
+                "cannot write {}: an operation was refused before",
+                path().display()
+            )));
         };
 
         let start = offset / BLOCK as u64 * BLOCK as u64;
@@ -164,7 +167,8 @@ impl DirectDisk {
         open.unsynced = false;
         self.step = Step::Sync;
         let submitted = self.uring.sync_data(TAG, &open.file);
-        submitted.map_err(|error| disk_error("sync", &self.dir.path().join(crate::disk::file_name(id)), &error))
+        submitted
+            .map_err(|error| disk_error("sync", &self.dir.path().join(crate::disk::file_name(id)), &error))
     }
 
     /// Opens a file, unless it is the one that is open and its name still means it.
@@ -177,8 +181,7 @@ impl DirectDisk {
         let file = open_direct(&path, OFlags::empty()).map_err(|error| disk_error("open", &path, &error))?;
         // The first write finds its block on the disk.
         let (end, last_block) = (u64::MAX, Box::new([0; BLOCK]));
-        self.open =
-            Some(Open { id, file: Arc::new(file), generation, end, last_block, unsynced: true });
+        self.open = Some(Open { id, file: Arc::new(file), generation, end, last_block, unsynced: true });
         Ok(())
     }
 

@@ -224,7 +224,9 @@ mod tests {
         assert!(ring.poll().is_none() && ring.in_flight() == 0);
         let mut found = vec![0; 5000];
         assert_eq!(file.read_at(&mut found, 0).unwrap(), 4196);
-        assert!(found[..4096].iter().all(|byte| *byte == 1) && found[4096..4196].iter().all(|byte| *byte == 2));
+        assert!(
+            found[..4096].iter().all(|byte| *byte == 1) && found[4096..4196].iter().all(|byte| *byte == 2)
+        );
     }
 
     #[test]
