@@ -1,6 +1,7 @@
 //! What a state is: nodes, reigns, and the smallest of the states that differ in the nodes' names only.
 
 use crate::rule::{End, Grant};
+use std::hash::{Hash, Hasher};
 
 /// Most batches in a log.
 pub const LONGEST: usize = 6;
@@ -20,7 +21,7 @@ pub enum Change {
 
 /// A batch: its term, and in the upper five bits what it changes. A term has one leader, so term and index name
 /// a batch.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Batch(u8);
 
 impl Batch {
@@ -52,7 +53,7 @@ impl Batch {
 }
 
 /// Batches, numbered from 1.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Log {
     len: u8,
     batches: [Batch; LONGEST],
@@ -125,7 +126,7 @@ impl Log {
 }
 
 /// What a node is in its term.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Follows, or waits.
     #[default]
@@ -137,7 +138,7 @@ pub enum Role {
 }
 
 /// A vote that a candidate has: its worth, and the weakest policy that the voter knew (R6).
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ballot {
     /// Its worth.
     pub grant: Grant,
@@ -146,7 +147,7 @@ pub struct Ballot {
 }
 
 /// A node: what is on its disk, then what is in its memory.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Node<const N: usize> {
     /// Latest term it knows.
     pub term: u8,
@@ -177,7 +178,7 @@ pub struct Node<const N: usize> {
 }
 
 /// What the leader of a term believes of a node, and what its frames for the node's present life say.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer {
     /// The leader heard of the present life: frames for it may be under way.
     pub met: bool,
@@ -190,7 +191,7 @@ pub struct Peer {
 }
 
 /// A term that had a leader. It outlives the leader: its frames may still be under way.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reign<const N: usize> {
     /// Who leads or led; `None` if the term had no leader, or nothing of it is under way any more.
     pub leader: Option<u8>,
@@ -205,7 +206,7 @@ pub struct Reign<const N: usize> {
 }
 
 /// A state of the whole cluster and its network.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cluster<const N: usize> {
     /// Nodes, in no particular order.
     pub nodes: [Node<N>; N],
@@ -304,6 +305,40 @@ impl<const N: usize> Cluster<N> {
             }
         });
         least.expect("one order is sorted")
+    }
+}
+
+/// Searches live by this: one write of few bytes.
+impl<const N: usize> Hash for Cluster<N> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut bytes = [0; 384];
+        let mut len = 0;
+        let mut put = |more: &[u8]| {
+            bytes[len..len + more.len()].copy_from_slice(more);
+            len += more.len();
+        };
+        for node in &self.nodes {
+            let flags = node.role as u8 | u8::from(node.voted) << 2 | u8::from(node.suspect) << 3;
+            put(&[node.term, flags, node.ack_term, node.floor.0, node.floor.1]);
+            put(&[node.durable, node.watermark, node.written, node.matched, node.commit, node.log.len]);
+            put(&node.log.batches.map(|batch| batch.0));
+            // Only candidates have votes.
+            if node.role == Role::Candidate {
+                put(&node.ballots.map(|ballot| ballot.grant as u8 | ballot.policy << 2));
+            }
+        }
+        for reign in &self.reigns {
+            put(&[reign.leader.unwrap_or(u8::MAX), reign.commit << 1 | u8::from(reign.weak), reign.log.len]);
+            put(&reign.log.batches.map(|batch| batch.0));
+            // Without a leader nothing is known of peers.
+            if reign.leader.is_some() {
+                put(&reign.peers.map(|peer| u8::from(peer.met) | peer.mark << 1));
+                put(&reign.peers.map(|peer| peer.received << 4 | peer.durable));
+            }
+        }
+        put(&[self.voters, u8::from(self.two_leaders)]);
+        put(&self.faults);
+        state.write(&bytes[..len]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What can happen, and what must hold.
 
-use crate::cluster::{Ballot, Batch, Change, Cluster, LONGEST, Log, Node, Peer, Role, TERMS};
-use crate::rule::{self, Found, Grant, Mutation, Policy, Win};
+use crate::cluster::{Ballot, Batch, Change, Cluster, LONGEST, Log, Node, Peer, Reign, Role, TERMS};
+use crate::rule::{self, Found, Grant, Policy, Variant, Win};
 use stateright::{Model, Property};
 
 /// How far a search goes, and from where.
@@ -19,10 +19,27 @@ pub struct Bounds {
     pub batches: [u8; 4],
     /// Power losses, ends of processes, disks that lose what they had synced.
     pub faults: [u8; 3],
+    /// How disks keep their word.
+    pub disk: Disk,
     /// Several candidates of one term.
     pub rivals: bool,
+    /// Begin with a leader of term 1, elected by a majority of clean nodes.
+    pub led: bool,
     /// A batch is first in memory, and with the kernel in a later step.
     pub ring: bool,
+}
+
+/// How disks keep their word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Disk {
+    /// What is synced stays. Watermarks are stored at once, and nothing torn is found.
+    Sound,
+    /// What is synced stays. Watermarks lag behind, and what was not synced may be found torn.
+    Torn,
+    /// As `Torn`; and what is not beyond the watermark may turn bad.
+    Corrupt,
+    /// As `Corrupt`; and so may what is synced beyond the watermark.
+    Liar,
 }
 
 /// One step. Nodes are named by their place in the state before it.
@@ -65,27 +82,27 @@ pub const SOMETIMES: [&str; 7] = [
     "a floor is dropped at the mark",
     "a suffix is cut",
     "a policy and a batch behind it are committed",
-    "voters and a batch behind them are committed",
+    "a change of voters is committed",
 ];
 
-/// The rule, or a mutation of it, within bounds. `N` nodes exist; those that are no voters may become some.
+/// The rule, or a variant of it, within bounds. `N` nodes exist; those that are no voters may become some.
 #[derive(Clone, Debug)]
 pub struct Rules<const N: usize> {
     /// How far.
     pub bounds: Bounds,
     /// With which mistake.
-    pub mutation: Mutation,
+    pub variant: Variant,
 }
 
 impl<const N: usize> Rules<N> {
     /// # Panics
     /// If the bounds do not fit the representation.
     #[must_use]
-    pub fn new(bounds: Bounds, mutation: Mutation) -> Self {
+    pub fn new(bounds: Bounds, variant: Variant) -> Self {
         assert!(usize::from(bounds.terms) <= TERMS && usize::from(bounds.batches[0]) <= LONGEST);
         assert!(N <= 4 || bounds.batches[3] == 0, "a set of voters has four bits in a batch");
         assert!(usize::from(bounds.policy) < bounds.policies.len() && bounds.policies.len() <= 14);
-        Self { bounds, mutation }
+        Self { bounds, variant }
     }
 
     /// Whether nothing is broken in a state.
@@ -94,8 +111,22 @@ impl<const N: usize> Rules<N> {
         !cluster.two_leaders && leaders_complete(cluster) && commitments_agree(cluster)
     }
 
-    fn is(&self, mutation: Mutation) -> bool {
-        self.mutation == mutation
+    /// Where a search begins.
+    pub(crate) fn start(&self) -> Cluster<N> {
+        let mut cluster = Cluster::new(self.bounds.voters, self.bounds.faults);
+        if self.bounds.led {
+            let majority = rule::majority(self.bounds.voters.count_ones() as u8);
+            let votes = (1..majority).map(|node| Action::Vote { node, candidate: 0 });
+            let campaign = [Action::Campaign { node: 0, term: 1 }];
+            for action in campaign.into_iter().chain(votes).chain([Action::Win { node: 0 }]) {
+                cluster = self.apply(&cluster, action).expect("clean nodes elect by a majority");
+            }
+        }
+        cluster
+    }
+
+    fn is(&self, variant: Variant) -> bool {
+        self.variant == variant
     }
 
     /// Voters by a log (Raft 4.1: the latest in it, committed or not).
@@ -112,7 +143,7 @@ impl<const N: usize> Rules<N> {
         let mut known = self.bounds.policy;
         for (index, batch) in (1..).zip(node.log.batches()) {
             if let Change::Policy(policy) = batch.change() {
-                let stronger = policy > known && self.is(Mutation::StrongerAtOnce);
+                let stronger = policy > known && self.is(Variant::StrongerAtOnce);
                 known = if index <= node.commit || stronger { policy } else { known.min(policy) };
             }
         }
@@ -138,10 +169,9 @@ impl<const N: usize> Rules<N> {
             let Change::Policy(policy) = batch.change() else { continue };
             let on_disks = members::<N>(voters).filter(|&j| reign.peers[j].durable >= at).count() as u8
                 >= rule::majority(voters.count_ones() as u8);
-            let weaker_may = at < index
-                && at <= reign.commit
-                && (on_disks || self.is(Mutation::SwitchNotOnDisks))
-                || self.is(Mutation::SwitchAtOnce);
+            let weaker_may =
+                at < index && at <= reign.commit && (on_disks || self.is(Variant::SwitchNotOnDisks))
+                    || self.is(Variant::SwitchAtOnce);
             if policy >= used || weaker_may {
                 used = policy;
             }
@@ -155,10 +185,11 @@ impl<const N: usize> Rules<N> {
         let ballots = cluster.nodes[node].ballots;
         // Replies may be lost: those of voters who know of weaker policies are left out, or count by them.
         (0..self.bounds.policies.len()).find_map(|policy| {
-            let grants =
-                members::<N>(voters).map(|j| ballots[j]).filter(|ballot| usize::from(ballot.policy) >= policy);
+            let grants = members::<N>(voters)
+                .map(|j| ballots[j])
+                .filter(|ballot| usize::from(ballot.policy) >= policy);
             let n = voters.count_ones() as u8;
-            rule::wins(grants.map(|ballot| ballot.grant), n, self.bounds.policies[policy], self.mutation)
+            rule::wins(grants.map(|ballot| ballot.grant), n, self.bounds.policies[policy], self.variant)
         })
     }
 
@@ -192,12 +223,10 @@ impl<const N: usize> Rules<N> {
             // R8.
             let raised = self.bounds.policies[usize::from(self.known_policy(node))] == Policy::MAJORITY;
             let may = settled
-                && (raised || self.is(Mutation::ChangeWithoutRaise))
-                && (commit > 0 || self.is(Mutation::ChangeBeforeCommit));
+                && (raised || self.is(Variant::ChangeWithoutRaise))
+                && (commit > 0 || self.is(Variant::ChangeBeforeCommit));
             let now = self.voters(cluster, leader);
-            changes.extend(
-                (0..N).map(|j| now ^ 1 << j).filter(|&set| may && set != 0).map(Change::Voters),
-            );
+            changes.extend((0..N).map(|j| now ^ 1 << j).filter(|&set| may && set != 0).map(Change::Voters));
         }
     }
 
@@ -212,7 +241,7 @@ impl<const N: usize> Rules<N> {
                 candidate.voted = true;
                 candidate.role = Role::Candidate;
                 let end = candidate.log.end();
-                let grant = rule::judge(end, candidate.floor, candidate.suspect, self.mutation);
+                let grant = rule::judge(end, candidate.floor, candidate.suspect, self.variant);
                 candidate.ballots[at] = Ballot { grant, policy };
             }
             Action::Vote { node, candidate } => {
@@ -222,7 +251,7 @@ impl<const N: usize> Rules<N> {
                 enter(&mut cluster, at, term);
                 let voter = &mut cluster.nodes[at];
                 voter.voted = true;
-                let grant = rule::judge(end, voter.floor, voter.suspect, self.mutation);
+                let grant = rule::judge(end, voter.floor, voter.suspect, self.variant);
                 cluster.nodes[to].ballots[at] = Ballot { grant, policy };
             }
             Action::Win { node } => {
@@ -295,13 +324,10 @@ impl<const N: usize> Rules<N> {
                 let node = &mut cluster.nodes[at];
                 if node.ack_term > 0 {
                     let found = Found { end: node.log.end(), watermark, torn };
-                    let floor = rule::floor(found, node.ack_term, self.window(&node.log), self.mutation);
+                    let floor = rule::floor(found, node.ack_term, self.window(&node.log), self.variant);
                     node.floor = node.floor.max(floor);
-                    node.suspect |= if keep < watermark {
-                        !self.is(Mutation::CorruptVotesWeak)
-                    } else {
-                        torn && !self.is(Mutation::CutVotesWeak)
-                    };
+                    node.suspect |= keep < watermark && !self.is(Variant::CorruptVotesWeak)
+                        || torn && self.is(Variant::CutVotesBlank);
                 }
             }
         }
@@ -317,7 +343,7 @@ impl<const N: usize> Rules<N> {
         (node.matched, node.commit) = (0, 0);
         node.role = Role::Follower;
         node.ballots = [Ballot::default(); N];
-        if !self.is(Mutation::NoBoot) {
+        if !self.is(Variant::NoBoot) {
             cluster.reigns.iter_mut().for_each(|reign| reign.peers[at].met = false);
         }
     }
@@ -330,7 +356,7 @@ impl<const N: usize> Rules<N> {
             if !self.bounds.ring {
                 node.written = node.log.len();
             }
-            if self.bounds.faults[2] == 0 {
+            if self.bounds.disk == Disk::Sound {
                 node.watermark = node.durable;
             }
             self.drop_floor(cluster, at);
@@ -353,9 +379,9 @@ impl<const N: usize> Rules<N> {
         let peer = cluster.reign(node.term).peers[at];
         let mark = if leads { node.matched } else { peer.mark };
         let matches = leads || peer.met && node.matched >= mark;
-        let early = if leads { Mutation::WinnerDropsUnwritten } else { Mutation::DropsUnwritten };
+        let early = if leads { Variant::WinnerDropsUnwritten } else { Variant::DropsUnwritten };
         let written = node.written >= mark || self.is(early);
-        let synced = !node.suspect || node.durable >= mark || self.is(Mutation::RepairNotSynced);
+        let synced = !node.suspect || node.durable >= mark || self.is(Variant::RepairNotSynced);
         if matches && written && synced {
             cluster.nodes[at].floor = (0, 0);
             cluster.nodes[at].suspect = false;
@@ -396,11 +422,11 @@ impl<const N: usize> Rules<N> {
         let reach = |peer: &Peer| {
             let mut on_disk = reign.log;
             on_disk.truncate(peer.durable);
-            let unknown = self.is(Mutation::WindowNotOnDisk);
+            let unknown = self.is(Variant::WindowNotOnDisk);
             let window = if unknown { policy.window } else { policy.window.min(self.window(&on_disk)) };
-            rule::counts_to(peer.received, peer.durable, window, self.mutation)
+            rule::counts_to(peer.received, peer.durable, window, self.variant)
         };
-        (reign.log.term_at(index) == Some(term) || self.is(Mutation::NoCurrentTerm))
+        (reign.log.term_at(index) == Some(term) || self.is(Variant::NoCurrentTerm))
             && peers().filter(|peer| reach(peer) >= index).count() >= usize::from(m)
             && peers().filter(|peer| peer.durable >= index).count() >= usize::from(k)
     }
@@ -411,7 +437,7 @@ impl<const N: usize> Rules<N> {
             let live = cluster.leads(term).is_some();
             for at in 0..N {
                 let node = &cluster.nodes[at];
-                let (gone, owes) = (node.term > term, node.floor != (0, 0) || self.is(Mutation::NoBoot));
+                let (gone, owes) = (node.term > term, node.floor != (0, 0) || self.is(Variant::NoBoot));
                 let peer = &mut cluster.reign_mut(term).peers[at];
                 if !live {
                     (peer.received, peer.durable) = (0, 0);
@@ -479,18 +505,14 @@ impl<const N: usize> Rules<N> {
             held.is_some() && held != cluster.reign(term).log.get(index)
         })
     }
-
-    fn commits_behind(&self, cluster: &Cluster<N>, wanted: fn(Change) -> bool) -> bool {
-        cluster.reigns.iter().any(|reign| {
-            let committed = &reign.log.batches()[..usize::from(reign.commit)];
-            let change = committed.iter().position(|batch| wanted(batch.change()));
-            change.is_some_and(|at| committed[at..].iter().any(|batch| batch.change() == Change::None))
-        })
-    }
 }
 
 fn members<const N: usize>(set: u8) -> impl Iterator<Item = usize> {
     (0..N).filter(move |at| set >> at & 1 == 1)
+}
+
+fn committed<const N: usize>(reign: &Reign<N>) -> impl Iterator<Item = Change> {
+    reign.log.batches()[..usize::from(reign.commit)].iter().map(|batch| batch.change())
 }
 
 /// The leader of a term has every batch that was committed in an earlier one.
@@ -523,26 +545,33 @@ impl<const N: usize> Model for Rules<N> {
     type Action = Action;
 
     fn init_states(&self) -> Vec<Cluster<N>> {
-        vec![Cluster::new(self.bounds.voters, self.bounds.faults).canonical().0]
+        vec![self.start().canonical().0]
     }
 
     fn actions(&self, cluster: &Cluster<N>, actions: &mut Vec<Action>) {
         let mut changes = Vec::new();
+        // Without rivals a candidate goes on until it wins. Had it not begun, all could still do what they can do
+        // now: a lower term and a vote that was not given forbid nothing.
+        let free = |node: &Node<N>| self.bounds.rivals || node.role != Role::Candidate;
         for (at, node) in cluster.nodes.iter().enumerate() {
             let name = at as u8;
             let used = |term| {
                 cluster.reign(term).leader.is_some()
                     || cluster.nodes.iter().any(|node| node.term == term && node.role == Role::Candidate)
             };
-            if node.role != Role::Leader && self.voters(cluster, at) >> at & 1 == 1 {
-                let terms = (node.term + 1..=self.bounds.terms).filter(|&term| self.bounds.rivals || !used(term));
+            if node.role != Role::Leader && free(node) && self.voters(cluster, at) >> at & 1 == 1 {
+                let terms =
+                    (node.term + 1..=self.bounds.terms).filter(|&term| self.bounds.rivals || !used(term));
                 actions.extend(terms.map(|term| Action::Campaign { node: name, term }));
             }
             if node.role == Role::Candidate {
                 for (j, voter) in cluster.nodes.iter().enumerate() {
-                    let free = voter.term < node.term
-                        || voter.term == node.term && (!voter.voted || node.ballots[j].grant > Grant::None);
-                    if j != at && free && node.log.end() >= voter.log.end() {
+                    let can = free(voter) && voter.term < node.term
+                        || voter.term == node.term
+                            && (!voter.voted
+                                || node.ballots[j].grant > Grant::None
+                                || self.is(Variant::VotesTwice));
+                    if j != at && can && node.log.end() >= voter.log.end() {
                         actions.push(Action::Vote { node: j as u8, candidate: name });
                     }
                 }
@@ -569,25 +598,29 @@ impl<const N: usize> Model for Rules<N> {
             if node.watermark < node.durable {
                 actions.push(Action::Watermark { node: name });
             }
-            if cluster.faults[1] > 0 {
+            if cluster.faults[1] > 0 && free(node) {
                 actions.push(Action::Kill { node: name });
             }
-            if cluster.faults[0] > 0 {
-                let least = if cluster.faults[2] > 0 { 0 } else { node.durable };
-                for keep in least..=node.written {
+            if cluster.faults[0] > 0 && free(node) {
+                let bad = match self.bounds.disk {
+                    Disk::Sound | Disk::Torn => 0,
+                    Disk::Corrupt => node.watermark,
+                    Disk::Liar => node.durable,
+                };
+                let bad = if cluster.faults[2] > 0 { bad } else { 0 };
+                for keep in (0..bad).chain(node.durable..=node.written) {
                     let broken = keep < node.durable;
                     if !broken {
                         actions.push(Action::PowerLoss { node: name, keep, torn: false });
                     }
-                    if broken || self.bounds.faults[2] > 0 && keep < node.written {
+                    if broken || self.bounds.disk > Disk::Sound && keep < node.written {
                         actions.push(Action::PowerLoss { node: name, keep, torn: true });
                     }
                 }
             }
         }
-        actions.extend(
-            self.frames(cluster).map(|(at, term, index)| Action::Append { node: at as u8, term, index }),
-        );
+        let frames = self.frames(cluster).filter(|&(at, ..)| free(&cluster.nodes[at]));
+        actions.extend(frames.map(|(at, term, index)| Action::Append { node: at as u8, term, index }));
     }
 
     fn next_state(&self, cluster: &Cluster<N>, action: Action) -> Option<Cluster<N>> {
@@ -607,7 +640,8 @@ impl<const N: usize> Model for Rules<N> {
             }),
             Property::sometimes(SOMETIMES[1], |rules: &Self, cluster: &Cluster<N>| {
                 (0..N).any(|at| {
-                    let votes = cluster.nodes[at].ballots.iter().filter(|b| b.grant > Grant::None).count() as u8;
+                    let votes =
+                        cluster.nodes[at].ballots.iter().filter(|b| b.grant > Grant::None).count() as u8;
                     let n = rules.voters(cluster, at).count_ones() as u8;
                     votes >= rule::majority(n) && rules.wins(cluster, at).is_none()
                 })
@@ -617,11 +651,16 @@ impl<const N: usize> Model for Rules<N> {
             }),
             Property::sometimes(SOMETIMES[3], Self::rejoins),
             Property::sometimes(SOMETIMES[4], Self::cuts),
-            Property::sometimes(SOMETIMES[5], |rules: &Self, cluster: &Cluster<N>| {
-                rules.commits_behind(cluster, |change| matches!(change, Change::Policy(_)))
+            Property::sometimes(SOMETIMES[5], |_, cluster: &Cluster<N>| {
+                cluster.reigns.iter().any(|reign| {
+                    let mut committed =
+                        committed(reign).skip_while(|change| !matches!(change, Change::Policy(_)));
+                    committed.any(|change| change == Change::None)
+                })
             }),
-            Property::sometimes(SOMETIMES[6], |rules: &Self, cluster: &Cluster<N>| {
-                rules.commits_behind(cluster, |change| matches!(change, Change::Voters(_)))
+            Property::sometimes(SOMETIMES[6], |_, cluster: &Cluster<N>| {
+                let voters = |change| matches!(change, Change::Voters(_));
+                cluster.reigns.iter().any(|reign| committed(reign).any(voters))
             }),
         ]
     }

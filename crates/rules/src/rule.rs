@@ -41,7 +41,7 @@ pub const fn majority(n: u8) -> u8 {
 
 /// What a vote is worth (R3). `Blank` is the vote of a node that lost synced batches: it counts for the majority
 /// that makes a term's leader unique, and for nothing else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grant {
     /// No vote.
     #[default]
@@ -54,11 +54,13 @@ pub enum Grant {
     Strong,
 }
 
-/// A mistake in the rule. A search must find what it breaks.
+/// The rule, or what it is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
+pub enum Variant {
     /// The rule as written.
-    None,
+    Rule,
+
+    // Mistakes: a search must find what each breaks.
     /// R3: a node that owes a floor votes as if it did not.
     DirtyVotesStrong,
     /// R1: received copies count however far they are ahead of the disk.
@@ -73,36 +75,40 @@ pub enum Mutation {
     OneTooFew,
     /// R1: batches of past terms are committed by counting copies.
     NoCurrentTerm,
+    /// R3: a node votes twice in a term.
+    VotesTwice,
     /// R5: the floor is dropped when the log matches, though the kernel does not have it yet.
     DropsUnwritten,
     /// R5: a winner drops its floor at once, though the kernel does not have its log yet.
     WinnerDropsUnwritten,
+    /// R2: after a cut the floor is W, not 2W, beyond the watermark.
+    CutOwesOneWindow,
+    /// R2: a node whose synced batches turned bad votes as if it had lost unsynced ones only.
+    CorruptVotesWeak,
+    /// R5: such a node counts as repaired when it has written what it lost, though it has not synced it.
+    RepairNotSynced,
     /// R6: a weaker policy is used as soon as it is logged.
     SwitchAtOnce,
-    /// R6: a weaker policy is used once committed, though not on a majority of disks.
-    SwitchNotOnDisks,
-    /// R6: a larger W is used for a node whose disk may not have it yet.
+    /// R6: a larger W is used for a node whose own disk may not have it yet.
     WindowNotOnDisk,
-    /// R6: a stronger policy counts in elections as soon as it is logged.
-    StrongerAtOnce,
     /// R8: voters change under a policy below a majority.
     ChangeWithoutRaise,
     /// R8: a leader that has committed nothing in its term changes voters.
     ChangeBeforeCommit,
-    /// R2: after a cut the floor is W, not 2W, beyond the watermark.
-    CutOwesOneWindow,
-    /// R2: a node whose synced batches turned bad below the watermark votes as if it had lost unsynced ones only.
-    CorruptVotesWeak,
-    /// R2: a node that cut its tail above the watermark votes as if it had lost unsynced ones only.
-    CutVotesWeak,
-    /// R5: a node that lost synced batches is taken for repaired when it has written them, not when synced.
-    RepairNotSynced,
+
+    // Not mistakes: a search within bounds finds nothing.
+    /// R2, stricter: a node that cut anything has no disk vote until repaired.
+    CutVotesBlank,
+    /// R6, laxer: a weaker policy is used once committed, though not on a majority of disks.
+    SwitchNotOnDisks,
+    /// R6, laxer: a stronger policy counts in elections as soon as it is logged.
+    StrongerAtOnce,
 }
 
 /// R1: how far a node's received copies count.
 #[must_use]
-pub fn counts_to(received: u8, durable: u8, window: u8, mutation: Mutation) -> u8 {
-    if mutation == Mutation::NoWindow { received } else { received.min(durable + window) }
+pub fn counts_to(received: u8, durable: u8, window: u8, variant: Variant) -> u8 {
+    if variant == Variant::NoWindow { received } else { received.min(durable + window) }
 }
 
 /// What recovery found.
@@ -118,20 +124,20 @@ pub struct Found {
 
 /// R2: what a node owes after its power failed.
 #[must_use]
-pub fn floor(found: Found, ack_term: u8, window: u8, mutation: Mutation) -> End {
-    let reach = match (found.torn, mutation) {
+pub fn floor(found: Found, ack_term: u8, window: u8, variant: Variant) -> End {
+    let reach = match (found.torn, variant) {
         (false, _) => found.end.1 + window,
-        (true, Mutation::CutOwesOneWindow) => found.watermark + window,
+        (true, Variant::CutOwesOneWindow) => found.watermark + window,
         (true, _) => found.watermark + 2 * window,
     };
-    let term = if mutation == Mutation::FloorTermFromDisk { found.end.0 } else { ack_term };
+    let term = if variant == Variant::FloorTermFromDisk { found.end.0 } else { ack_term };
     found.end.max((term, reach))
 }
 
 /// R3: what the vote of a node is worth that owes `floor` (nothing if zero) and may have lost synced batches.
 #[must_use]
-pub fn judge(candidate: End, floor: End, suspect: bool, mutation: Mutation) -> Grant {
-    if candidate >= floor || mutation == Mutation::DirtyVotesStrong {
+pub fn judge(candidate: End, floor: End, suspect: bool, variant: Variant) -> Grant {
+    if candidate >= floor || variant == Variant::DirtyVotesStrong {
         Grant::Strong
     } else if suspect {
         Grant::Blank
@@ -142,9 +148,9 @@ pub fn judge(candidate: End, floor: End, suspect: bool, mutation: Mutation) -> G
 
 /// R4, for votes of nodes that know of no policy weaker than this one.
 #[must_use]
-pub fn wins(grants: impl Iterator<Item = Grant>, n: u8, policy: Policy, mutation: Mutation) -> Option<Win> {
+pub fn wins(grants: impl Iterator<Item = Grant>, n: u8, policy: Policy, variant: Variant) -> Option<Win> {
     let (m, k) = policy.of(n);
-    let k = if mutation == Mutation::OneTooFew { k + 1 } else { k };
+    let k = if variant == Variant::OneTooFew { k + 1 } else { k };
     let (mut votes, mut disks, mut strong) = (0, 0, 0);
     for grant in grants {
         votes += u8::from(grant > Grant::None);
@@ -155,7 +161,7 @@ pub fn wins(grants: impl Iterator<Item = Grant>, n: u8, policy: Policy, mutation
         None
     } else if strong + m > n {
         Some(Win::Strong)
-    } else if disks + k > n || mutation == Mutation::MajorityWins {
+    } else if disks + k > n || variant == Variant::MajorityWins {
         Some(Win::Weak)
     } else {
         None

@@ -26,7 +26,8 @@ pub fn search<const N: usize>(rules: &Rules<N>, threads: usize) -> Report {
     let mut discoveries: Vec<_> = checker.discoveries().into_iter().collect();
     discoveries.sort_unstable_by_key(|(name, _)| *name);
     let broken = discoveries.iter().filter(|(name, _)| ALWAYS.contains(name));
-    let broken = broken.map(|(name, path)| (*name, path.clone().into_actions())).min_by_key(|(_, path)| path.len());
+    let broken =
+        broken.map(|(name, path)| (*name, path.clone().into_actions())).min_by_key(|(_, path)| path.len());
     Report {
         states: checker.unique_state_count(),
         depth: checker.max_depth() - 1,
@@ -41,8 +42,7 @@ pub fn search<const N: usize>(rules: &Rules<N>, threads: usize) -> Report {
 /// If the actions do not follow from each other.
 #[must_use]
 pub fn trace<const N: usize>(rules: &Rules<N>, actions: &[Action]) -> String {
-    let start = Cluster::new(rules.bounds.voters, rules.bounds.faults);
-    let (mut cluster, mut names) = start.canonical();
+    let (mut cluster, mut names) = rules.start().canonical();
     let mut text = String::new();
     for action in actions {
         let raw = rules.apply(&cluster, *action).expect("the action was possible");
@@ -55,7 +55,8 @@ pub fn trace<const N: usize>(rules: &Rules<N>, actions: &[Action]) -> String {
         };
         for (at, &name) in names.iter().enumerate() {
             if shown(&raw, at) != shown(&cluster, at) {
-                writeln!(text, "    {}: {}", letter(name), shown(&raw, at)).expect("a string takes everything");
+                writeln!(text, "    {}: {}", letter(name), shown(&raw, at))
+                    .expect("a string takes everything");
             }
         }
         let (next, order) = raw.canonical();
@@ -90,8 +91,12 @@ fn describe(action: Action, name: &dyn Fn(u8) -> char) -> String {
             format!("{} seals {what}", name(node))
         }
         Action::Hello { node, term } => format!("the leader of term {term} hears of {}'s life", name(node)),
-        Action::Append { node, term, index: 0 } => format!("{} takes an empty frame of term {term}", name(node)),
-        Action::Append { node, term, index } => format!("{} takes batch {index} from term {term}", name(node)),
+        Action::Append { node, term, index: 0 } => {
+            format!("{} takes an empty frame of term {term}", name(node))
+        }
+        Action::Append { node, term, index } => {
+            format!("{} takes batch {index} from term {term}", name(node))
+        }
         Action::Write { node } => format!("{} writes a batch", name(node)),
         Action::Sync { node } => format!("{} syncs a batch", name(node)),
         Action::Watermark { node } => format!("{} stores its watermark", name(node)),
