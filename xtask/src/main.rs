@@ -14,7 +14,7 @@ cargo xtask COMMAND
   tidy    check the rules that the compiler does not: which folder may depend on
           which, where clocks, threads and files may be used, links in documents
   sim     simulate whole clusters from seeds: `cargo xtask sim --help`
-  model small|large|mistakes|not-covered [WORD]...
+  model small|large|huge|mistakes|not-covered [WORD]...
           visit every state of the model of the rule of relaxed acknowledgements,
           within bounds; `mistakes` shows how each mistake breaks it
   mutants [COUNT [SKIP]]

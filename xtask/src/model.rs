@@ -6,7 +6,17 @@ use std::process::{Command, ExitCode};
 pub fn run(args: &[String]) -> ExitCode {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["run", "--quiet", "--profile", "tools", "--package", "ordain-rules", "--example", "check", "--"])
+        .args([
+            "run",
+            "--quiet",
+            "--profile",
+            "tools",
+            "--package",
+            "ordain-rules",
+            "--example",
+            "check",
+            "--",
+        ])
         .args(args)
         .status();
     match status {

@@ -1,4 +1,4 @@
-//! `check small`, `check large`, `check mistakes` or `check not-covered`; then words, if any, of which a case's name
+//! `check small`, `check large`, `check huge`, `check mistakes` or `check not-covered`; then words, if any, of which a case's name
 //! must have one.
 
 use ordain_rules::cases;
@@ -10,10 +10,11 @@ fn main() -> ExitCode {
     let (cases, wanted) = match args.first().map(String::as_str) {
         Some("small") => (cases::small(), false),
         Some("large") => (cases::large(), false),
+        Some("huge") => (cases::huge(), false),
         Some("mistakes") => ([cases::mistakes(), cases::hidden_mistakes()].concat(), true),
         Some("not-covered") => (vec![cases::not_covered()], true),
         _ => {
-            eprintln!("check small|large|mistakes|not-covered [WORD]...");
+            eprintln!("check small|large|huge|mistakes|not-covered [WORD]...");
             return ExitCode::from(2);
         }
     };

@@ -141,41 +141,51 @@ pub fn small() -> Vec<Case> {
 /// Searches that find nothing, of the size of a coffee.
 #[must_use]
 pub fn large() -> Vec<Case> {
+    let two_batches = |policy| fixed(3, policy, [2, 2, 1, 1]).with(rivals);
+    let three_terms = |policy| fixed(3, policy, [3, 1, 2, 0]);
     vec![
-        fixed(3, DISK_RAM, [2, 2, 2, 1]).with(rivals).named("disk+ram, rivals").meets(&[0, 1, 2, 3, 4]),
-        fixed(3, DISK_RAM, [3, 2, 1, 0]).named("disk+ram, three terms").meets(&[1, 3, 4]),
-        fixed(3, DISK_RAM, [2, 3, 2, 0]).named("disk+ram, three batches").meets(&[0, 1, 2, 3, 4]),
+        two_batches(DISK_RAM).named("disk+ram, two batches, rivals").meets(&[1, 3, 4]),
+        three_terms(DISK_RAM).named("disk+ram, three terms").meets(&[0, 1, 2, 3, 4]),
+        fixed(3, DISK_RAM, [2, 2, 2, 0]).named("disk+ram, two losses").meets(&[0, 1, 2, 3, 4]),
         fixed(3, DISK_RAM, [4, 1, 1, 0]).named("disk+ram, four terms").meets(&[1, 3, 4]),
-        fixed(3, TWO_DISKS, [3, 2, 1, 0]).named("two-disks, three terms").meets(&[3, 4]),
-        fixed(3, TWO_DISKS, [2, 2, 2, 1]).with(rivals).named("two-disks, rivals").meets(&[3, 4]),
-        fixed(3, RAM, [3, 2, 1, 0]).named("ram, three terms").meets(&[1, 3, 4]),
-        fixed(3, RAM, [2, 2, 2, 1]).with(rivals).named("ram, rivals").meets(&[1, 3, 4]),
-        fixed(3, ONE_DISK, [3, 2, 1, 0]).named("one-disk, three terms").meets(&[0, 1, 3]),
-        fixed(3, ONE_DISK, [2, 2, 2, 1]).with(rivals).named("one-disk, rivals").meets(&[0, 1, 3]),
-        fixed(3, DISK_RAM, [2, 2, 1, 1]).with(ring).named("disk+ram, ring").meets(&[1, 3, 4]),
-        fixed(3, DISK_RAM, [3, 1, 1, 1]).with(ring).named("disk+ram, ring, three terms").meets(&[1, 3, 4]),
-        fixed(5, Policy::new(3, 1), [2, 1, 1, 0]).named("five voters, 3/1").meets(&[3, 4]),
+        two_batches(TWO_DISKS).named("two-disks, two batches, rivals").meets(&[3, 4]),
+        three_terms(TWO_DISKS).named("two-disks, three terms").meets(&[3, 4]),
+        two_batches(RAM).named("ram, two batches, rivals").meets(&[1, 3, 4]),
+        three_terms(RAM).named("ram, three terms").meets(&[1, 3, 4]),
+        two_batches(ONE_DISK).named("one-disk, two batches, rivals").meets(&[1, 3]),
+        three_terms(ONE_DISK).named("one-disk, three terms").meets(&[0, 1, 3]),
         broken(fixed(3, DISK_RAM, [2, 2, 1, 0]), Disk::Torn).named("torn tails, two batches").meets(&[3]),
-        broken(fixed(3, DISK_RAM, [2, 1, 2, 0]), Disk::Corrupt).named("corrupt tails").meets(&[0, 3]),
-        broken(fixed(3, DISK_RAM, [2, 1, 3, 0]), Disk::Corrupt)
-            .named("corrupt tails, three losses")
-            .meets(&[0, 3]),
+        broken(fixed(3, DISK_RAM, [2, 1, 3, 0]), Disk::Corrupt).named("corrupt tails").meets(&[0, 3]),
         broken(fixed(3, DISK_RAM, [2, 1, 2, 0]), Disk::Liar)
             .of(Variant::CutVotesBlank)
             .named("lying disks, cut nodes have no disk vote")
             .meets(&[0, 3]),
-        switch(DISK_RAM, ONE_DISK, [2, 2, 1, 1]).named("R6, disk+ram to one-disk").meets(&[0, 5]),
-        switch(ONE_DISK, TWO_DISKS, [2, 1, 1, 1]).named("R6, one-disk to two-disks").meets(&[5]),
-        switch(DISK_RAM, TWO_DISKS, [2, 1, 2, 1]).named("R6, disk+ram to two-disks and back").meets(&[0, 5]),
+        switch(DISK_RAM, ONE_DISK, [2, 1, 1, 1]).named("R6, disk+ram to one-disk").meets(&[0, 5]),
         switch(DISK_RAM, WIDE, [2, 1, 1, 1]).named("R6, W from 1 to 2").meets(&[3, 5]),
-        switch(DISK_RAM, RAM, [2, 1, 1, 2])
-            .of(Variant::SwitchNotOnDisks)
-            .named("R6 without a majority of disks, disk+ram to ram")
-            .meets(&[5]),
         switch(DISK_RAM, TWO_DISKS, [2, 1, 1, 1])
             .of(Variant::StrongerAtOnce)
-            .named("R6, stronger as soon as logged, disk+ram to two-disks")
-            .meets(&[5]),
+            .named("R6, disk+ram to two-disks, stronger when logged")
+            .meets(&[0, 5]),
+        switch(DISK_RAM, RAM, [2, 1, 1, 2])
+            .of(Variant::SwitchNotOnDisks)
+            .named("R6, disk+ram to ram, without disks")
+            .meets(&[0, 5]),
+        members(4, Policy::MAJORITY, [2, 1, 0, 1], [2, 0]).named("R8, one of four leaves").meets(&[6]),
+    ]
+}
+
+/// Searches that find nothing for as long as they were given; for a machine with time and memory.
+#[must_use]
+pub fn huge() -> Vec<Case> {
+    vec![
+        fixed(3, DISK_RAM, [3, 2, 1, 0]).named("disk+ram, three terms, two batches").meets(&[1, 3, 4]),
+        fixed(3, DISK_RAM, [2, 3, 2, 0]).named("disk+ram, three batches").meets(&[0, 1, 2, 3, 4]),
+        fixed(3, DISK_RAM, [3, 1, 1, 1]).with(ring).named("disk+ram, ring, three terms").meets(&[1, 3, 4]),
+        fixed(5, Policy::new(3, 1), [2, 1, 1, 0]).named("five voters, 3/1").meets(&[3, 4]),
+        broken(fixed(3, DISK_RAM, [2, 2, 2, 0]), Disk::Corrupt)
+            .named("corrupt tails, two batches")
+            .meets(&[0, 3]),
+        switch(DISK_RAM, TWO_DISKS, [2, 1, 2, 1]).named("R6, disk+ram to two-disks and back").meets(&[0, 5]),
         members(4, Policy::MAJORITY, [2, 1, 0, 1], [3, 0]).named("R8, one of four leaves").meets(&[6]),
         members(3, DISK_RAM, [4, 1, 2, 1], [2, 0])
             .named("R8, a fourth joins, raised and lowered")
