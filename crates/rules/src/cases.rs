@@ -161,6 +161,7 @@ pub fn large() -> Vec<Case> {
             .named("lying disks, cut nodes have no disk vote")
             .meets(&[0, 3]),
         switch(DISK_RAM, ONE_DISK, [2, 1, 1, 1]).named("R6, disk+ram to one-disk").meets(&[0, 5]),
+        switch(ONE_DISK, TWO_DISKS, [2, 1, 1, 1]).named("R6, one-disk to two-disks").meets(&[5]),
         switch(DISK_RAM, WIDE, [2, 1, 1, 1]).named("R6, W from 1 to 2").meets(&[3, 5]),
         switch(DISK_RAM, TWO_DISKS, [2, 1, 1, 1])
             .of(Variant::StrongerAtOnce)
