@@ -90,7 +90,7 @@ pub const SOMETIMES: [&str; 7] = [
 pub struct Rules<const N: usize> {
     /// How far.
     pub bounds: Bounds,
-    /// With which mistake.
+    /// The rule, or which mistake.
     pub variant: Variant,
 }
 
@@ -131,11 +131,12 @@ impl<const N: usize> Rules<N> {
 
     /// Voters by a log (Raft 4.1: the latest in it, committed or not).
     fn voters(&self, cluster: &Cluster<N>, node: usize) -> u8 {
-        let sets = cluster.nodes[node].log.batches().iter().rev().filter_map(|batch| match batch.change() {
-            Change::Voters(set) => Some(set),
-            _ => None,
-        });
-        sets.take(1).next().unwrap_or(cluster.voters)
+        let mut sets =
+            cluster.nodes[node].log.batches().iter().rev().filter_map(|batch| match batch.change() {
+                Change::Voters(set) => Some(set),
+                _ => None,
+            });
+        sets.next().unwrap_or(cluster.voters)
     }
 
     /// R6: the weakest policy that may be in use as far as a node knows.
