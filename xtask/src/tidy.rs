@@ -52,6 +52,8 @@ const GROUPS: &[Group] = &[
         ],
         touches_world: false,
     },
+    // The rule, independent of the code that implements it.
+    Group { folder: "crates/rules", may_use: &[], touches_world: false },
     Group { folder: "exchange/protocol", may_use: &[], touches_world: false },
     Group { folder: "exchange/engine", may_use: &["exchange/protocol"], touches_world: false },
     Group { folder: "exchange/model", may_use: &["exchange/protocol"], touches_world: false },
@@ -268,6 +270,7 @@ mod tests {
             ("exchange/model", "exchange/engine", false),
             ("exchange/server", "exchange/engine", true),
             ("exchange/cli", "crates/host", true),
+            ("crates/rules", "crates/pipeline/consensus", false),
         ] {
             assert_eq!(check_dependency(member, target).is_none(), allowed, "{member} -> {target}");
         }
