@@ -3,7 +3,7 @@
 //!
 //! [`rule`] is the rule as functions, with its mistakes; [`cluster`] what a state is; [`model`] what can happen and what
 //! must hold; [`cases`] the bounds; [`search`] runs them and writes counterexamples. What a state leaves out, and why
-//! nothing is lost by that, is in `docs/adr/0014-model-of-the-rule.md`.
+//! nothing is lost by that, is in `docs/adr/0015-model-of-the-rule.md`.
 #![forbid(unsafe_code)]
 
 pub mod cases;
