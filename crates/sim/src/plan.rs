@@ -11,7 +11,6 @@ use ordain_keys::KeyPair;
 use ordain_node::gateway::GatewayConfig;
 use ordain_types::facts::AckPolicy;
 use ordain_types::frame::KeyBody;
-use ordain_types::record::permission;
 use ordain_types::{ClusterFacts, ClusterId, Nanos};
 
 const MICRO: u64 = Nanos::MICRO;
@@ -19,6 +18,9 @@ const MILLI: u64 = Nanos::MILLI;
 
 /// Wall-clock time at which simulations begin, nanoseconds since the Unix epoch.
 pub const EPOCH: u64 = 1_800_000_000 * Nanos::SECOND;
+
+/// A connection on which a client says nothing for this long is closed.
+const IDLE: Nanos = Nanos(900 * MILLI);
 
 /// What goes wrong. The numbers are odds against each other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,6 +62,8 @@ pub struct Plan {
     pub ring: usize,
     /// Clients.
     pub clients: usize,
+    /// Clients that do what a client must not.
+    pub rogues: usize,
     /// Requests that all clients together finish before the faults end.
     pub operations: u64,
     /// Faults before they end.
@@ -144,6 +148,7 @@ impl Plan {
             nodes,
             ring: 2 * facts.segment_size as usize,
             clients: rng.range(2, 6) as usize,
+            rogues: rng.below(2) as usize,
             operations: 2_000,
             faults: 20,
             odds,
@@ -175,7 +180,19 @@ impl Plan {
     }
 }
 
+/// The key pair of a node, the same in every run.
+#[must_use]
+pub fn node_pair(node: usize) -> KeyPair {
+    KeyPair::from_seed(&[0x80 + node as u8; 32])
+}
+
 impl Plan {
+    /// Clients of all kinds.
+    #[must_use]
+    pub const fn parties(&self) -> usize {
+        self.clients + self.rogues
+    }
+
     /// Bytes of the delivery ring: no more than the largest step needs.
     #[must_use]
     pub fn delivery_ring<W: Workload>(&self) -> usize {
@@ -185,25 +202,25 @@ impl Plan {
 
     /// The clients' keys.
     #[must_use]
-    pub fn keys(&self) -> Vec<KeyBody> {
+    pub fn keys<W: Workload>(&self) -> Vec<KeyBody> {
         let body = |client| KeyBody {
             key: key_pair(client).public().0,
-            permissions: permission::APPLICATION.into(),
+            permissions: W::permissions(client).into(),
             reserved: [0; 4],
         };
-        (0..self.clients).map(body).collect()
+        (0..self.parties()).map(body).collect()
     }
 
     /// Bounds of a node's gateway.
     #[must_use]
     pub fn gateway(&self, node: usize) -> GatewayConfig {
-        let byte = 0x80 + node as u8;
         GatewayConfig {
+            idle_timeout: IDLE,
             connections_max: 24,
             operator_reserve: 2,
             strangers_max: 12,
             outputs_bytes: 64 * 1024,
-            ..GatewayConfig::new(KeyPair::from_seed(&[byte; 32]), [byte; 32])
+            ..GatewayConfig::new(node_pair(node), [node as u8; 32])
         }
     }
 }

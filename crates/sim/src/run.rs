@@ -38,6 +38,7 @@ pub struct Outcome {
 pub fn run<W: Workload>(options: Options, change: impl FnOnce(&mut Plan)) -> Outcome {
     let mut rng = Rng::new(options.seed);
     let mut plan = Plan::draw(&mut rng, options.nodes);
+    W::require(&mut plan.facts);
     change(&mut plan);
     let trace = Trace::new(options.print);
     trace.say(|| format!("{plan:#?}"));
