@@ -277,7 +277,10 @@ impl<W: Workload> World<W> {
         for node in &self.nodes {
             consider(node.store.lock().next_due());
             consider(node.restart_at);
-            consider(Some(node.paused_until).filter(|until| *until > now));
+            if node.paused_until > now {
+                consider(Some(node.paused_until));
+                continue;
+            }
             let mono = node.clock.read(now).mono;
             let deadline = node.life.as_ref().and_then(Life::next_deadline);
             consider(deadline.map(|deadline| now + deadline.since(mono)));
