@@ -341,7 +341,7 @@ impl<W: Workload> Naive<W> {
             ..self.last
         };
         let said = self.model.execute(&about, record.payload);
-        W::note(record.payload, &said, &mut |mark| self.trace.mark(mark));
+        said.reached.iter().for_each(|mark| self.trace.mark(mark));
         if said.outputs.len() > self.step_outputs {
             self.trace.mark("event of several steps");
         }

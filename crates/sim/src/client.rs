@@ -526,8 +526,7 @@ impl User {
                     _ => false,
                 };
                 if !is_fair {
-                    let what =
-                        format!("client {} was told {code}; it deserves {:?}", self.id, open.deserves);
+                    let what = format!("client {} was told {code}; it deserves {:?}", self.id, open.deserves);
                     self.trace.fail("refusals have a reason", what);
                 }
             }

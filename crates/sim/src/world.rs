@@ -12,12 +12,12 @@ use crate::rng::Rng;
 use crate::shadow::{Asked, Logs};
 use crate::trace::Trace;
 use crate::workload::Workload;
+use core::marker::PhantomData;
 use ordain_agent::disk::FileId;
 use ordain_agent::shared::Holder;
 use ordain_types::codes::Code;
 use ordain_types::frame::{FrameError, ServerFrame, ServerView};
 use ordain_types::{Nanos, Now};
-use core::marker::PhantomData;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

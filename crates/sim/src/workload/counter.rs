@@ -108,22 +108,27 @@ impl Model for Sums {
                 let value = self.values.entry(counter).or_default();
                 let sum = *value + i128::from(number as i64);
                 if i64::try_from(sum).is_err() {
-                    return Said { reply: message(1, counter, *value as u64), outputs: Vec::new() };
+                    return Said { reply: message(1, counter, *value as u64), ..Said::default() };
                 }
                 *value = sum;
-                Said { reply: message(0, counter, sum as u64), outputs: vec![tell(1, sum as u64)] }
+                Said {
+                    reply: message(0, counter, sum as u64),
+                    outputs: vec![tell(1, sum as u64)],
+                    ..Said::default()
+                }
             }
             2 => Said {
                 reply: message(0, counter, number),
                 outputs: (1..=number).map(|place| tell(2, place)).collect(),
+                ..Said::default()
             },
             _ if self.reminders.len() == ordain_counter::REMINDERS_MAX => {
-                Said { reply: message(2, counter, 0), outputs: Vec::new() }
+                Said { reply: message(2, counter, 0), ..Said::default() }
             }
             _ => {
                 let due = about.time.0 + number;
                 self.reminders.insert((due, about.seq.0), counter);
-                Said { reply: message(0, counter, due), outputs: Vec::new() }
+                Said { reply: message(0, counter, due), ..Said::default() }
             }
         }
     }

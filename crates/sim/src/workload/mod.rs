@@ -51,11 +51,6 @@ pub trait Workload: 'static {
     /// A payload that is no request.
     fn nonsense(rng: &mut Rng) -> Payload;
 
-    /// Says what a request that was executed shows to have been reached.
-    fn note(request: &[u8], said: &Said, reached: &mut dyn FnMut(&'static str)) {
-        let _ = (request, said, reached);
-    }
-
     /// What is wrong with the application at the end of the log, by its own audit and by the model's.
     ///
     /// # Errors
@@ -90,6 +85,8 @@ pub struct Said {
     pub reply: Vec<u8>,
     /// Outputs with their streams, in order.
     pub outputs: Vec<(Stream, Vec<u8>)>,
+    /// What a series of runs should reach and the event did.
+    pub reached: Vec<&'static str>,
 }
 
 /// Independent of the application: written from its description, without its code.
