@@ -145,3 +145,62 @@ pub const fn refusal(code: Code) -> &'static str {
         _ => "refused: otherwise",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ordain_types::{Number, Seq, SessionId};
+
+    fn asked(number: u64, seq: u64) -> Asked {
+        Asked { session: SessionId(7), number: Number(number), seq: Seq(seq) }
+    }
+
+    /// What the checker objects to, if it does.
+    fn check(hear: impl FnOnce(&mut History, &Trace)) -> Option<&'static str> {
+        let (mut history, trace) = (History::default(), Trace::default());
+        hear(&mut history, &trace);
+        trace.failure().map(|failure| failure.checker)
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_objected_to() {
+        let same = |other: (u64, &'static [u8])| {
+            check(|history, trace| {
+                history.reply_leaves(asked(1, 10), b"reply", trace);
+                history.reply_leaves(asked(1, other.0), other.1, trace);
+            })
+        };
+        assert_eq!(same((10, b"reply")), None);
+        assert_eq!(same((11, b"reply")), Some("a reply never changes"));
+        assert_eq!(same((10, b"other")), Some("a reply never changes"));
+
+        let after = |after| check(|history, trace| history.acknowledge(asked(1, 10), b"", after, trace));
+        assert_eq!((after(9), after(10)), (None, Some("real-time order")));
+
+        let twice = |number| {
+            check(|history, trace| {
+                history.claim_alone((7, 1), b"a", trace);
+                history.claim_alone((7, number), b"a", trace);
+            })
+        };
+        assert_eq!((twice(2), twice(1)), (None, Some("one outcome for each request")));
+
+        let output = |payload: &'static [u8]| {
+            check(|history, trace| {
+                history.output(3, 1, b"a", trace);
+                history.output(3, 1, payload, trace);
+            })
+        };
+        assert_eq!((output(b"a"), output(b"b")), (None, Some("an output never changes")));
+    }
+
+    #[test]
+    fn what_a_process_left_behind_is_found_once() {
+        let mut history = History::default();
+        history.claim((7, 1), b"a");
+        history.orphan(7, b"b");
+        assert!(history.was_asked((7, 1), b"a") && !history.was_asked((7, 1), b"c"));
+        assert!(history.was_asked((7, 2), b"b"));
+        assert!(!history.was_asked((7, 3), b"b") && !history.was_asked((8, 1), b"a"));
+    }
+}

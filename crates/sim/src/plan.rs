@@ -86,7 +86,7 @@ pub struct Plan {
     pub limit: u64,
     /// Clients let this much time pass between requests, nanoseconds, shortest and longest.
     pub think: (u64, u64),
-    /// Percent of clients' steps in which one goes silent, so that its session expires.
+    /// Whether clients go silent now and then, so that their sessions expire: 1 or 0.
     pub silence: u64,
     /// Bits at rest are flipped while a node is down; such a run has one node and no power loss.
     pub corrupt: bool,
