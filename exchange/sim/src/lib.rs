@@ -17,7 +17,6 @@ use ordain_exchange_protocol::{
 use ordain_exchange_server::{Exchange, ExchangeDecoder, ExchangeEncoder, ExchangeFactory, SCHEMA};
 use ordain_sim::rng::Rng;
 use ordain_sim::workload::{Payload, Workload};
-use ordain_types::ClusterFacts;
 
 /// Bounds of the simulated exchange.
 const LIMITS: Limits = Limits {
@@ -124,10 +123,6 @@ impl Workload for ExchangeWorkload {
         }
     }
 
-    fn require(facts: &mut ClusterFacts) {
-        facts.step_outputs_max = facts.step_outputs_max.max(ordain_exchange_engine::STEP_OUTPUTS_MAX as u32);
-    }
-
     fn nonsense(rng: &mut Rng) -> Payload {
         let mut bytes = NewOrder::limit(1, 1, 1, Side::Buy, 1, 1).as_bytes().to_vec();
         match rng.below(4) {
@@ -201,6 +196,16 @@ mod tests {
             assert_eq!((one.digest, one.totals, &one.marks), (two.digest, two.totals, &two.marks));
             assert_ne!(one.digest, other.digest);
         }
+    }
+
+    #[test]
+    fn a_cluster_too_small_for_the_exchange_does_not_start() {
+        let outcome = run::<ExchangeWorkload>(Options { seed: 1, nodes: 1, print: false }, |plan| {
+            plan.facts.step_outputs_max = ordain_exchange_engine::STEP_OUTPUTS_MAX as u32 - 1;
+        });
+        let failure = outcome.failure.expect("the node does not start");
+        assert_eq!(failure.checker, "no node stops without a cause");
+        assert!(failure.what.contains("needs step-outputs-max to be at least 60"), "{failure}");
     }
 
     #[test]

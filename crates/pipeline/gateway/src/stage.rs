@@ -279,6 +279,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
                 self.end(net, slot, &goodbye(Code::NotLeader, why));
             }
         }
+        self.table.forget_left();
         used.len()
     }
 

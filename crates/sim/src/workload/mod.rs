@@ -4,7 +4,6 @@ pub mod counter;
 
 use crate::rng::Rng;
 use ordain_api::{AppFactory, Context, Nanos, RequestDecoder, ResponseEncoder, Seq, Stream, permission};
-use ordain_types::ClusterFacts;
 
 /// A payload with its schema version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +40,6 @@ pub trait Workload: 'static {
     fn permissions(client: usize) -> u32 {
         let _ = client;
         permission::APPLICATION
-    }
-
-    /// Raises cluster facts to what the application needs.
-    fn require(facts: &mut ClusterFacts) {
-        let _ = facts;
     }
 
     /// A payload that is no request.
