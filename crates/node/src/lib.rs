@@ -222,7 +222,9 @@ where
             return Ok(());
         };
         Err(Fatal::new(
-            format!("this application needs {name} to be at least {needed}; the cluster was made with {given}"),
+            format!(
+                "this application needs {name} to be at least {needed}; the cluster was made with {given}"
+            ),
             format!("Make a new cluster, in an empty data directory, with {name} = {needed} or more"),
         ))
     }
