@@ -112,10 +112,11 @@ impl Plan {
         facts.batch_max = 4096;
         facts.payload_max = 1024;
         facts.sessions_max = 32;
-        facts.sessions_per_key = 16;
         facts.window = rng.pick(&[4, 16]) as u32;
         facts.reply_max = 256;
         let expiry = rng.one_in(3);
+        // So few that a client that loses its own is refused others, but only where they expire soon.
+        facts.sessions_per_key = if expiry && facts.window == 4 { 2 } else { 16 };
         facts.session_timeout = Nanos(if expiry { 2 } else { 30 } * Nanos::SECOND);
         facts.step_outputs_max = rng.range(2, 6) as u32;
         let three = u64::from(nodes > 1);
