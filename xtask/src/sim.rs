@@ -1,5 +1,6 @@
 //! `cargo xtask sim`: many runs, what they reached, and how to repeat the one that failed.
 
+use ordain_exchange_sim::ExchangeWorkload;
 use ordain_sim::run::{Options, Outcome, run as simulate_run};
 use ordain_sim::workload::counter::Counter;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ cargo xtask sim [OPTIONS]
   --seed S     first seed (default 1)
   --runs N     runs, with seeds S, S+1, ... (default 100)
   --nodes N    nodes: 1 or 3 (default 3)
-  --app NAME   application: counter (default counter)
+  --app NAME   application: counter or exchange (default counter)
   --trace      print every event
   --planted    plant mistakes one by one; each must be caught
 ";
@@ -21,8 +22,8 @@ cargo xtask sim [OPTIONS]
 const COVERAGE_RUNS: u64 = 300;
 
 /// What a series of runs must reach.
-fn wanted(nodes: usize) -> impl Iterator<Item = &'static str> {
-    const ALWAYS: [&str; 18] = [
+fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
+    const ALWAYS: [&str; 30] = [
         "client goes silent",
         "dirty start",
         "duplicate answered alike",
@@ -33,20 +34,33 @@ fn wanted(nodes: usize) -> impl Iterator<Item = &'static str> {
         "fault: sync failed",
         "fault: write failed",
         "graceful stop",
+        "node silent",
+        "outcome unknown",
         "query answered",
+        "refused: busy",
+        "refused: conflict",
         "refused: expected",
+        "refused: fenced",
+        "refused: forgotten",
         "refused: malformed",
         "refused: no room",
+        "refused: not attached",
+        "refused: too many sessions",
+        "refused: too old",
+        "refused: wrong key",
         "ring wrapped",
+        "rogue writes where it is fenced",
+        "session abandoned",
         "session expired",
+        "session taken over",
         "tick sealed",
-        "timer fired",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
     const CLUSTER: [&str; 4] =
         ["election won", "fault: power loss everywhere", "peer buffer full", "uncommitted suffix cut"];
     let more: &[&str] = if nodes == 1 { &LONE } else { &CLUSTER };
-    ALWAYS.into_iter().chain(more.iter().copied())
+    let own: &[&str] = if app == "exchange" { ordain_exchange_sim::WANTED } else { &["timer fired"] };
+    ALWAYS.into_iter().chain(more.iter().copied()).chain(own.iter().copied())
 }
 
 struct Args {
@@ -92,6 +106,7 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
     }
     let simulate = match args.app.as_str() {
         "counter" => |options| simulate_run::<Counter>(options, |_| {}),
+        "exchange" => |options| simulate_run::<ExchangeWorkload>(options, |_| {}),
         other => return Err(format!("no application `{other}`")),
     };
     let began = Instant::now();
@@ -116,7 +131,7 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
     let seconds = began.elapsed().as_secs_f64();
     summary(&outcomes, &marks, seconds);
     // A short series cannot reach everything; a long one that does not is no evidence.
-    let missing: Vec<_> = wanted(args.nodes).filter(|mark| !marks.contains_key(mark)).collect();
+    let missing: Vec<_> = wanted(args.nodes, &args.app).filter(|mark| !marks.contains_key(mark)).collect();
     if args.runs >= COVERAGE_RUNS && !missing.is_empty() {
         println!("NOT REACHED: {missing:?}");
         return Ok(false);

@@ -200,6 +200,7 @@ where
             State::Recover(mut recovery, rest) => match recovery.step() {
                 Poll::Pending => self.state = State::Recover(recovery, rest),
                 Poll::Ready(Ok(recovered)) => {
+                    self.check_facts()?;
                     let refill = self.begin_refill(recovered, recovery.into_disk());
                     self.state = State::Refill(Box::new(refill), rest);
                 }
@@ -218,6 +219,24 @@ where
             State::Done => panic!("the node was started already"),
         }
         Poll::Pending
+    }
+
+    /// Whether the application can live with the facts.
+    fn check_facts(&self) -> Result<(), Fatal> {
+        let (facts, needs) = (&self.config.facts, self.app.factory.needs());
+        let given = [
+            ("reply-max", facts.reply_max as usize, needs.reply),
+            ("step-outputs-max", facts.step_outputs_max as usize, needs.step_outputs),
+        ];
+        let Some((name, given, needed)) = given.into_iter().find(|(_, given, needed)| given < needed) else {
+            return Ok(());
+        };
+        Err(Fatal::new(
+            format!(
+                "this application needs {name} to be at least {needed}; the cluster was made with {given}"
+            ),
+            format!("Make a new cluster, in an empty data directory, with {name} = {needed} or more"),
+        ))
     }
 
     /// A node with peers may have to cut what it found, and serve what others lack: its ring begins up to a

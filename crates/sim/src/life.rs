@@ -72,7 +72,7 @@ impl Life {
             election_timeout: plan.election_timeout,
             heartbeat: Nanos(plan.election_timeout.0 / 5),
             seed: site.seed,
-            keys: plan.keys(),
+            keys: plan.keys::<W>(),
             gateway: plan.gateway(site.node),
             #[cfg(feature = "planted")]
             mutation: plan.mutation,

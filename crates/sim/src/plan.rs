@@ -11,7 +11,6 @@ use ordain_keys::KeyPair;
 use ordain_node::gateway::GatewayConfig;
 use ordain_types::facts::AckPolicy;
 use ordain_types::frame::KeyBody;
-use ordain_types::record::permission;
 use ordain_types::{ClusterFacts, ClusterId, Nanos};
 
 const MICRO: u64 = Nanos::MICRO;
@@ -19,6 +18,9 @@ const MILLI: u64 = Nanos::MILLI;
 
 /// Wall-clock time at which simulations begin, nanoseconds since the Unix epoch.
 pub const EPOCH: u64 = 1_800_000_000 * Nanos::SECOND;
+
+/// A connection on which a client says nothing for this long is closed.
+const IDLE: Nanos = Nanos(900 * MILLI);
 
 /// What goes wrong. The numbers are odds against each other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,6 +62,8 @@ pub struct Plan {
     pub ring: usize,
     /// Clients.
     pub clients: usize,
+    /// Clients that do what a client must not.
+    pub rogues: usize,
     /// Requests that all clients together finish before the faults end.
     pub operations: u64,
     /// Faults before they end.
@@ -82,7 +86,7 @@ pub struct Plan {
     pub limit: u64,
     /// Clients let this much time pass between requests, nanoseconds, shortest and longest.
     pub think: (u64, u64),
-    /// Percent of clients' steps in which one goes silent, so that its session expires.
+    /// Whether clients go silent now and then, so that their sessions expire: 1 or 0.
     pub silence: u64,
     /// Bits at rest are flipped while a node is down; such a run has one node and no power loss.
     pub corrupt: bool,
@@ -108,10 +112,11 @@ impl Plan {
         facts.batch_max = 4096;
         facts.payload_max = 1024;
         facts.sessions_max = 32;
-        facts.sessions_per_key = 16;
         facts.window = rng.pick(&[4, 16]) as u32;
         facts.reply_max = 256;
         let expiry = rng.one_in(3);
+        // So few that a client that loses its own is refused others, but only where they expire soon.
+        facts.sessions_per_key = if expiry && facts.window == 4 { 2 } else { 16 };
         facts.session_timeout = Nanos(if expiry { 2 } else { 30 } * Nanos::SECOND);
         facts.step_outputs_max = rng.range(2, 6) as u32;
         let three = u64::from(nodes > 1);
@@ -144,6 +149,7 @@ impl Plan {
             nodes,
             ring: 2 * facts.segment_size as usize,
             clients: rng.range(2, 6) as usize,
+            rogues: rng.below(2) as usize,
             operations: 2_000,
             faults: 20,
             odds,
@@ -175,7 +181,19 @@ impl Plan {
     }
 }
 
+/// The key pair of a node, the same in every run.
+#[must_use]
+pub fn node_pair(node: usize) -> KeyPair {
+    KeyPair::from_seed(&[0x80 + node as u8; 32])
+}
+
 impl Plan {
+    /// Clients of all kinds.
+    #[must_use]
+    pub const fn parties(&self) -> usize {
+        self.clients + self.rogues
+    }
+
     /// Bytes of the delivery ring: no more than the largest step needs.
     #[must_use]
     pub fn delivery_ring<W: Workload>(&self) -> usize {
@@ -185,25 +203,25 @@ impl Plan {
 
     /// The clients' keys.
     #[must_use]
-    pub fn keys(&self) -> Vec<KeyBody> {
+    pub fn keys<W: Workload>(&self) -> Vec<KeyBody> {
         let body = |client| KeyBody {
             key: key_pair(client).public().0,
-            permissions: permission::APPLICATION.into(),
+            permissions: W::permissions(client).into(),
             reserved: [0; 4],
         };
-        (0..self.clients).map(body).collect()
+        (0..self.parties()).map(body).collect()
     }
 
     /// Bounds of a node's gateway.
     #[must_use]
     pub fn gateway(&self, node: usize) -> GatewayConfig {
-        let byte = 0x80 + node as u8;
         GatewayConfig {
+            idle_timeout: IDLE,
             connections_max: 24,
             operator_reserve: 2,
             strangers_max: 12,
             outputs_bytes: 64 * 1024,
-            ..GatewayConfig::new(KeyPair::from_seed(&[byte; 32]), [byte; 32])
+            ..GatewayConfig::new(node_pair(node), [node as u8; 32])
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The cluster, its clients and its troubles, and the scheduler that steps them.
 
-use crate::audit::{Ack, audit};
-use crate::client::Client;
+use crate::audit::audit;
+use crate::client::{Party, parties};
 use crate::disk::{Crash, StoreHandle};
+use crate::history::{History, refusal};
 use crate::life::{Life, STAGES, Site};
 use crate::net::NetHandle;
 use crate::peers::PeersHandle;
@@ -11,6 +12,7 @@ use crate::rng::Rng;
 use crate::shadow::{Asked, Logs};
 use crate::trace::Trace;
 use crate::workload::Workload;
+use core::marker::PhantomData;
 use ordain_agent::disk::FileId;
 use ordain_agent::shared::Holder;
 use ordain_types::codes::Code;
@@ -28,19 +30,6 @@ const LIVENESS_MAX: u64 = 60 * Nanos::SECOND;
 const STALL: u64 = 2 * Nanos::SECOND;
 /// Longest jump of idle time: stages may wait for the wall clock without saying until when.
 const JUMP_MAX: u64 = 2 * MILLI;
-
-/// What the clients of a run have been told.
-#[derive(Debug, Default)]
-pub struct History {
-    /// Replies that clients hold.
-    pub acks: Vec<Ack>,
-    /// Outputs that clients heard, by stream and number.
-    pub outputs: BTreeMap<(u64, u64), Vec<u8>>,
-    /// Highest seq that any client was told.
-    pub highest: u64,
-    /// Operations that came to an end: acknowledged, refused or unknown for good.
-    pub finished: u64,
-}
 
 /// A node's clocks.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +80,7 @@ pub struct World<W: Workload> {
     nodes: Vec<Node>,
     net: NetHandle,
     peers: PeersHandle,
-    clients: Vec<Client<W>>,
+    clients: Vec<Box<dyn Party>>,
     client_idle: u64,
     history: History,
     logs: Logs,
@@ -101,6 +90,7 @@ pub struct World<W: Workload> {
     next_fault: u64,
     last_fault: u64,
     heal_at: Option<u64>,
+    workload: PhantomData<W>,
 }
 
 /// What a run came to.
@@ -149,7 +139,7 @@ impl<W: Workload> World<W> {
         nodes.iter().for_each(|node| node.store.lock().lie = plan.lie);
         let net = NetHandle::new(plan.nodes, plan.weather, rng.fork(), trace.clone());
         let peers = PeersHandle::new(plan.nodes, plan.roads, rng.fork(), trace.clone());
-        let clients = (0..plan.clients).map(|id| Client::new(id, &plan, rng.fork(), trace.clone())).collect();
+        let clients = parties::<W>(&plan, &mut rng, &trace);
         let logs = Logs::new(plan.nodes, plan.facts.segment_size, plan.ring as u64, trace.clone());
         Self {
             next_fault: 50 * MILLI + rng.spread(plan.calm.0, plan.calm.1),
@@ -169,6 +159,7 @@ impl<W: Workload> World<W> {
             faults: 0,
             last_fault: 0,
             heal_at: None,
+            workload: PhantomData,
         }
     }
 
@@ -219,7 +210,7 @@ impl<W: Workload> World<W> {
                 },
             )
         });
-        let clients = self.clients.iter().filter(|client| !client.is_done()).map(Client::describe);
+        let clients = self.clients.iter().filter(|client| !client.is_done()).map(|client| client.describe());
         format!("nodes {:?}; waiting: {:?}", nodes.collect::<Vec<_>>(), clients.collect::<Vec<_>>())
     }
 
@@ -286,7 +277,10 @@ impl<W: Workload> World<W> {
         for node in &self.nodes {
             consider(node.store.lock().next_due());
             consider(node.restart_at);
-            consider(Some(node.paused_until).filter(|until| *until > now));
+            if node.paused_until > now {
+                consider(Some(node.paused_until));
+                continue;
+            }
             let mono = node.clock.read(now).mono;
             let deadline = node.life.as_ref().and_then(Life::next_deadline);
             consider(deadline.map(|deadline| now + deadline.since(mono)));
@@ -388,12 +382,16 @@ impl<W: Workload> World<W> {
                 };
                 at += used;
                 let header = view.header;
-                if header.kind == ServerFrame::Reply as u8 && header.code == Code::Executed as u8 {
+                let code = Code::from_wire(header.code).unwrap_or(Code::Unsupported);
+                if code != Code::Executed {
+                    self.trace.mark(refusal(code));
+                } else if header.kind == ServerFrame::Reply as u8 {
                     let asked =
                         Asked { session: header.session(), number: header.number(), seq: header.seq() };
                     let policy = self.plan.facts.policy;
                     let stores: Vec<_> = self.nodes.iter().map(|node| node.store.clone()).collect();
                     self.logs.reply_leaves(&stores, asked, (policy.received, policy.durable));
+                    self.history.reply_leaves(asked, view.payload, &self.trace);
                 }
             }
             partial.drain(..at);
@@ -655,7 +653,7 @@ impl<W: Workload> World<W> {
     // The end.
 
     fn is_at_rest(&self) -> bool {
-        self.clients.iter().all(Client::is_done) && {
+        self.clients.iter().all(|client| client.is_done()) && {
             let ends = self.nodes.iter().map(|node| {
                 let life =
                     node.life.as_ref().filter(|life| life.is_running() && node.stopping_until.is_none())?;
@@ -679,7 +677,7 @@ impl<W: Workload> World<W> {
             self.logs.commit(node, &store, applied);
             self.logs.compare_segments(node, &store);
         }
-        let hashes = audit::<W>(&self.plan.facts, &self.logs, &self.history, &mut self.rng, &self.trace);
+        let hashes = audit::<W>(&self.plan.facts, &self.logs, &mut self.history, &mut self.rng, &self.trace);
         for (node, state) in self.nodes.iter().enumerate() {
             let Some(life) = &state.life else { continue };
             let applied = life.shared.applied.load() as usize;

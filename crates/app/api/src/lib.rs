@@ -141,6 +141,16 @@ pub struct Seed {
     pub payload: Vec<u8>,
 }
 
+/// What an application needs of the facts of its cluster: with less, its first long event or reply would be
+/// one that no node can execute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Bytes of the longest reply.
+    pub reply: usize,
+    /// Outputs of the largest step that does not ask [`Sink::outputs_left`].
+    pub step_outputs: usize,
+}
+
 /// Makes applications.
 pub trait AppFactory: Send + Sync + 'static {
     /// What it makes.
@@ -152,6 +162,11 @@ pub trait AppFactory: Send + Sync + 'static {
 
     /// An application to which nothing has happened.
     fn create(&self) -> Self::App;
+
+    /// What the cluster's facts must allow. A node does not start with less.
+    fn needs(&self) -> Needs {
+        Needs { reply: 0, step_outputs: 0 }
+    }
 
     /// Requests that open a new cluster's log, executed with all permissions.
     fn seeds(&self) -> Vec<Seed> {
@@ -183,6 +198,10 @@ impl<F: AppFactory> AppFactory for std::sync::Arc<F> {
 
     fn create(&self) -> F::App {
         (**self).create()
+    }
+
+    fn needs(&self) -> Needs {
+        (**self).needs()
     }
 
     fn seeds(&self) -> Vec<Seed> {

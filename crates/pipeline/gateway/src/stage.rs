@@ -314,6 +314,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
                 self.end(net, slot, &goodbye(Code::NotLeader, ""));
             }
         }
+        self.table.forget_left();
         used.len()
     }
 

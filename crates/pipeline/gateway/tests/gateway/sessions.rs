@@ -191,6 +191,31 @@ fn the_connection_that_had_a_resumed_session_is_fenced() {
 }
 
 #[test]
+fn what_a_connection_submitted_before_it_ended_counts_when_its_session_is_resumed() {
+    let mut rig = Rig::new();
+    let old = rig.signed_in(ALICE);
+    let new = rig.signed_in(ALICE);
+    rig.session(old, 2, 50);
+    rig.send(new, &resume(50));
+    // Behind the question, so that the log does not know of them when it answers.
+    rig.send(old, &[add(50, 1), add_open(50, 2, 1)].concat());
+    rig.hang_up(old);
+    rig.asked();
+    rig.resumed(new, 50, 1, 1, Code::Executed);
+    assert_eq!(rig.one(new).header.number.get(), 3, "1 and 2 are on their way into the log");
+    rig.reply(2, 50, 1, Code::Executed);
+    rig.reply(2, 50, 2, Code::Executed);
+    assert_eq!(rig.heard(new).len(), 2);
+    rig.hang_up(new);
+    // Once everything is answered, the log alone decides.
+    let third = rig.signed_in(ALICE);
+    rig.send(third, &resume(50));
+    rig.asked();
+    rig.resumed(third, 50, 3, 1, Code::Executed);
+    assert_eq!(rig.one(third).header.number.get(), 3);
+}
+
+#[test]
 fn two_resumes_at_a_time_do_not_set_numbers_back() {
     let mut rig = Rig::new();
     let alice = rig.signed_in(ALICE);
