@@ -1,7 +1,9 @@
-//! Prints what the engine does alone. Arguments: requests to measure (2,000,000 if none), accounts, instruments.
+//! Prints what the engine does alone, and the rate of the median block, which other work on the machine moves least.
+//! Arguments: requests to measure (2,000,000 if none), accounts, instruments.
 
-use ordain_exchange_bench::engine::Bench;
+use ordain_exchange_bench::engine::{BLOCK, Bench};
 use ordain_exchange_bench::flow::Settings;
+use std::time::Instant;
 
 fn main() {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse::<u64>().expect("a number"));
@@ -9,6 +11,16 @@ fn main() {
     let mut settings = Settings::default();
     settings.accounts = numbers.next().map_or(settings.accounts, |number| number as u32);
     settings.instruments = numbers.next().map_or(settings.instruments, |number| number as u32);
-    settings.live_max = numbers.next().map_or(settings.live_max, |number| number as usize);
-    println!("{}", Bench::new(&settings, requests).measure(2 * requests));
+    let mut bench = Bench::new(&settings, requests);
+    let mut rates: Vec<u64> = (0..requests.div_ceil(BLOCK as u64))
+        .map(|_| {
+            bench.fill();
+            let start = Instant::now();
+            bench.run();
+            BLOCK as u64 * 1_000_000_000 / start.elapsed().as_nanos().max(1) as u64
+        })
+        .collect();
+    rates.sort_unstable();
+    let quantile = |per_cent: usize| rates[(rates.len() - 1) * per_cent / 100];
+    println!("{} median, {} best tenth; {}", quantile(50), quantile(90), bench.measure(requests));
 }

@@ -7,7 +7,7 @@ use ordain_exchange_protocol::{NewOrder, OrderReply, Request};
 use std::time::{Duration, Instant};
 
 /// Requests made ahead of the engine, so that making them is not measured.
-const BLOCK: usize = 4_096;
+pub const BLOCK: usize = 4_096;
 
 /// What the engine did.
 #[derive(Clone, Copy, Debug)]

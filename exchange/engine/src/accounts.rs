@@ -57,7 +57,7 @@ impl Engine {
 
     #[inline]
     pub(crate) fn find_client_order(&self, account: u32, client_order_id: u64) -> Option<u32> {
-        self.index.find(self.index.home(account, client_order_id), |slot| {
+        self.index.find(self.index.hash(account, client_order_id), |slot| {
             let order = self.orders.get(slot);
             order.client_order_id == client_order_id && order.account == account
         })
@@ -66,7 +66,7 @@ impl Engine {
     /// Enters an order into the index and at the end of its account's list.
     pub(crate) fn list(&mut self, slot: u32) {
         let (owner, client_order_id) = (self.orders.get(slot).account, self.orders.get(slot).client_order_id);
-        self.index.insert(self.index.home(owner, client_order_id), slot);
+        self.index.insert(self.index.hash(owner, client_order_id), slot);
         let account = &mut self.accounts[owner as usize];
         let tail = std::mem::replace(&mut account.tail, slot);
         account.orders += 1;
@@ -82,11 +82,7 @@ impl Engine {
     /// Takes an order out of the index and its account's list.
     pub(crate) fn unlist(&mut self, slot: u32) {
         let order = *self.orders.get(slot);
-        let orders = &self.orders;
-        self.index.remove(self.index.home(order.account, order.client_order_id), slot, |index, other| {
-            let other = orders.get(other);
-            index.home(other.account, other.client_order_id)
-        });
+        self.index.remove(self.index.hash(order.account, order.client_order_id), slot);
         let account = &mut self.accounts[order.account as usize];
         account.orders -= 1;
         match order.account_previous {
