@@ -18,7 +18,7 @@ fn fold(left: u64, right: u64) -> u64 {
 }
 
 /// Hash of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hash(u32);
 
 /// A slot + 1 in the upper half, the hash of its key in the lower; 0 if there is none.
@@ -115,6 +115,18 @@ impl Index {
     pub fn find(&self, hash: Hash, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let wanted = |entry: Entry| entry.hash() == hash && is_it(entry.slot());
         self.find_place(hash, wanted).map(|(_, place)| Entry(self.places[place]).slot())
+    }
+
+    /// The slot in the first entry with this hash, if any: most probably the one looked for.
+    #[inline]
+    pub fn guess(&self, hash: Hash) -> Option<u32> {
+        self.find(hash, |_| true)
+    }
+
+    /// Loads the place where a search for this hash begins. What it gives means nothing.
+    #[inline]
+    pub fn fetch(&self, hash: Hash) -> u64 {
+        self.places[self.table.home(hash)]
     }
 
     /// Where the entry lies for which `is_it` holds, looked for where one with this hash may lie.

@@ -61,6 +61,15 @@ impl Instrument {
         notional + fee(notional, self.worst_ppm) as u64
     }
 
+    /// The currency that an order on `side` pays in.
+    #[inline]
+    pub fn paid_in(&self, side: Side) -> u32 {
+        match side {
+            Side::Buy => self.quote,
+            Side::Sell => self.base,
+        }
+    }
+
     /// What an order for `quantity` lots holds: currency and amount.
     #[inline]
     pub fn hold(&self, side: Side, price: i64, quantity: u64) -> (u32, u64) {

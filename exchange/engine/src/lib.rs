@@ -34,6 +34,7 @@ mod query;
 mod reply;
 mod snapshot;
 mod transfers;
+mod warm;
 
 pub use engine::Engine;
 pub use limits::{KEYS_PER_ACCOUNT, Limits};
