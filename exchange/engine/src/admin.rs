@@ -34,6 +34,7 @@ impl Engine {
     /// Adds an instrument whose definition was checked.
     pub(crate) fn add_instrument(&mut self, definition: &Definition) {
         let id = definition.instrument.get();
+        self.definitions[id as usize - 1] = *definition;
         self.instruments[id as usize - 1] = Some(Instrument::new(definition, self.levels.ladders(id)));
         self.instrument_count += 1;
     }
@@ -46,7 +47,7 @@ impl Engine {
         if self.instrument(id).is_ok() {
             return Err(Reject::InstrumentExists);
         }
-        if self.instruments.iter().flatten().any(|other| other.definition.symbol == definition.symbol) {
+        if self.definitions.iter().any(|other| other.symbol == definition.symbol) {
             return Err(Reject::SymbolTaken);
         }
         self.check_currency(definition.base.get())?;

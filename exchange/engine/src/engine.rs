@@ -12,7 +12,7 @@ use crate::snapshot::Loading;
 use crate::transfers::Transfers;
 use crate::{Context, Limits, Sink, Step};
 use core::fmt;
-use ordain_exchange_protocol::{Reject, Request, Side, permission};
+use ordain_exchange_protocol::{Definition, FromZeros, Reject, Request, Side, permission};
 
 /// An event that takes more steps.
 #[derive(Clone, Copy)]
@@ -25,6 +25,8 @@ pub(crate) enum Work {
 pub struct Engine {
     pub(crate) limits: Limits,
     pub(crate) instruments: Vec<Option<Instrument>>,
+    /// Their terms as they were defined, for questions.
+    pub(crate) definitions: Vec<Definition>,
     pub(crate) accounts: Vec<Account>,
     pub(crate) orders: Orders,
     pub(crate) levels: Levels,
@@ -69,6 +71,7 @@ impl Engine {
         Self {
             limits,
             instruments: std::iter::repeat_with(|| None).take(limits.instruments as usize).collect(),
+            definitions: vec![Definition::new_zeroed(); limits.instruments as usize],
             accounts,
             orders: Orders::new(limits.orders),
             levels: Levels::new(limits.instruments, limits.levels_per_side, limits.orders),

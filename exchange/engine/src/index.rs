@@ -132,19 +132,28 @@ impl Index {
     /// Where the entry lies for which `is_it` holds, looked for where one with this hash may lie.
     #[inline]
     fn find_place(&self, hash: Hash, is_it: impl Fn(Entry) -> bool) -> Option<(Table, usize)> {
-        let find_in = |table: Table| {
-            let mut at = table.home(hash);
-            loop {
-                match Entry(self.places[at]) {
-                    Entry::NONE => return None,
-                    entry if is_it(entry) => return Some((table, at)),
-                    _ => at = table.after(at),
-                }
-            }
-        };
-        match (find_in(self.table), self.old) {
-            (None, Some(old)) => find_in(old.table),
+        match (self.find_in(self.table, hash, &is_it), self.old) {
+            (None, Some(old)) => self.find_in_old(old.table, hash, &is_it),
             (found, _) => found,
+        }
+    }
+
+    /// Apart, since tables grow rarely.
+    #[cold]
+    #[inline(never)]
+    fn find_in_old(&self, old: Table, hash: Hash, is_it: &impl Fn(Entry) -> bool) -> Option<(Table, usize)> {
+        self.find_in(old, hash, is_it)
+    }
+
+    #[inline]
+    fn find_in(&self, table: Table, hash: Hash, is_it: &impl Fn(Entry) -> bool) -> Option<(Table, usize)> {
+        let mut at = table.home(hash);
+        loop {
+            match Entry(self.places[at]) {
+                Entry::NONE => return None,
+                entry if is_it(entry) => return Some((table, at)),
+                _ => at = table.after(at),
+            }
         }
     }
 
@@ -181,6 +190,7 @@ impl Index {
 
     /// Moves entries up to the end of a run, so that no search in the old table ends at a place that an entry before
     /// the one looked for has left. Gives what is then left.
+    #[cold]
     fn move_run(&mut self, old: Outgoing) -> Option<Outgoing> {
         let Outgoing { table, mut next, left } = old;
         for passed in 0..left {

@@ -128,7 +128,7 @@ impl Engine {
             }
         }
 
-        let notional = price as u64 * lots * instrument.scale;
+        let notional = price as u64 * lots * instrument.scale.get();
         let base = lots * instrument.base_per_lot;
         let taker_fee = fee(notional, instrument.taker_ppm);
         let maker_fee = fee(notional, instrument.maker_ppm);

@@ -216,8 +216,8 @@ impl Engine {
             Section::Summary => chunk.put(&self.summary()),
             Section::Supplies => chunk.put(&U64::new(self.ledger.supply(at as u32 + 1))),
             Section::Instruments => {
-                if let Some(instrument) = &self.instruments[at] {
-                    chunk.put(&instrument.definition);
+                if self.instruments[at].is_some() {
+                    chunk.put(&self.definitions[at]);
                 }
             }
             Section::Accounts => {
