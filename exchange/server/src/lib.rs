@@ -79,6 +79,10 @@ impl Application for Exchange {
         step(self.engine.apply(&context(about), &request, &mut Forward(sink)))
     }
 
+    fn warm<'a>(&self, requests: impl Iterator<Item = Request<'a>>) {
+        self.engine.warm(requests);
+    }
+
     fn resume<S: Sink<Self>>(&mut self, _about: &Context, sink: &mut S) -> Step {
         step(self.engine.resume(&mut Forward(sink)))
     }
