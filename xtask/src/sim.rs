@@ -15,6 +15,7 @@ cargo xtask sim [OPTIONS]
   --app NAME   application: counter (default counter)
   --trace      print every event
   --planted    plant mistakes one by one; each must be caught
+  --only NAME  of these, one
 ";
 
 /// Runs after which everything in [`wanted`] must have been reached.
@@ -56,11 +57,12 @@ struct Args {
     app: String,
     trace: bool,
     planted: bool,
+    only: Option<String>,
 }
 
 fn parse(args: &[String]) -> Result<Args, String> {
-    let mut parsed =
-        Args { seed: 1, runs: 100, nodes: 3, app: "counter".to_owned(), trace: false, planted: false };
+    let app = "counter".to_owned();
+    let mut parsed = Args { seed: 1, runs: 100, nodes: 3, app, trace: false, planted: false, only: None };
     let mut args = args.iter();
     while let Some(flag) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{flag} needs a value"));
@@ -72,6 +74,7 @@ fn parse(args: &[String]) -> Result<Args, String> {
             "--app" => parsed.app.clone_from(value()?),
             "--trace" => parsed.trace = true,
             "--planted" => parsed.planted = true,
+            "--only" => parsed.only = Some(value()?.clone()),
             other => return Err(format!("unknown option {other}")),
         }
     }
@@ -84,7 +87,7 @@ fn parse(args: &[String]) -> Result<Args, String> {
 pub fn run_command(args: &[String]) -> Result<bool, String> {
     let args = parse(args)?;
     if args.planted {
-        return planted(args.seed);
+        return planted(args.seed, args.only.as_deref());
     }
     // A stage that panics is a finding, reported with its seed; the default hook would only repeat it.
     if !args.trace {
@@ -124,34 +127,63 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
     Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
 }
 
-/// Runs each planted mistake until a checker finds it.
+/// Runs each planted mistake until a checker finds it, on all cores. Fails if nobody does within the mistake's
+/// budget of seeds, if the checker is none of those whose property the mistake breaks, or if the same run
+/// without the mistake fails too.
 #[cfg(feature = "planted")]
-fn planted(first: u64) -> Result<bool, String> {
+fn planted(first: u64, only: Option<&str>) -> Result<bool, String> {
+    use ordain_sim::planted::ALL;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     std::panic::set_hook(Box::new(|_| {}));
-    println!("{:<20} {:>5} {:>6}  caught by", "mistake", "nodes", "seeds");
-    let mut missed = 0;
-    for (plant, nodes, most) in ordain_sim::planted::ALL {
-        let found = (0..most).find_map(|run| {
-            let options = Options { seed: first + run, nodes, print: false };
-            plant.run::<Counter>(options).failure.map(|failure| (run + 1, failure.checker))
-        });
-        match found {
-            Some((seeds, checker)) => println!("{:<20} {nodes:>5} {seeds:>6}  {checker}", plant.name()),
-            None => {
-                missed += 1;
-                println!("{:<20} {nodes:>5} {most:>6}  NOBODY", plant.name());
-            }
+    let wanted: Vec<_> =
+        ALL.iter().filter(|planted| only.is_none_or(|name| planted.name() == name)).collect();
+    println!("{:<20} {:>5} {:>6} {:>6}  {:<8} caught by", "mistake", "nodes", "seed", "seeds", "time");
+    let began = Instant::now();
+    let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while let Some(planted) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let began = Instant::now();
+            let found = ((if let Ok(s)=std::env::var("ONE"){s.parse().unwrap()}else{first})..first + planted.budget)
+                .find_map(|seed| {let b=Instant::now(); let o=planted.run::<Counter>(seed); if std::env::var("DBG").is_ok() {println!("{seed} {:.2} {:?} {:?}",b.elapsed().as_secs_f64(), o.totals, o.failure);} o.failure.map(|failure| (seed, failure))});
+            let (seed, seeds, verdict, caught) = match &found {
+                None => ("-".to_owned(), planted.budget, "NOBODY".to_owned(), false),
+                Some((seed, failure)) => {
+                    let control = planted.control::<Counter>(*seed).failure;
+                    let legitimate = planted.checkers.contains(&failure.checker);
+                    let verdict = match control {
+                        Some(failure) => format!("{}, BUT WITHOUT THE MISTAKE TOO", failure.checker),
+                        None if !legitimate => format!("THE WRONG CHECKER: {failure}"),
+                        None => failure.checker.to_owned(),
+                    };
+                    (seed.to_string(), seed - first + 1, verdict.clone(), verdict == failure.checker)
+                }
+            };
+            missed.fetch_add(usize::from(!caught), Ordering::Relaxed);
+            let seconds = format!("{:.1} s", began.elapsed().as_secs_f64());
+            println!(
+                "{:<20} {:>5} {seed:>6} {seeds:>6}  {seconds:<8} {verdict}",
+                planted.name(),
+                planted.nodes
+            );
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let missed = missed.into_inner();
+    println!("{} of {} caught, {:.0} s", wanted.len() - missed, wanted.len(), began.elapsed().as_secs_f64());
     Ok(missed == 0)
 }
 
 /// Builds anew with the mistakes compiled in.
 #[cfg(not(feature = "planted"))]
-fn planted(first: u64) -> Result<bool, String> {
+fn planted(first: u64, only: Option<&str>) -> Result<bool, String> {
     std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["run", "--quiet", "--release", "--package", "xtask", "--features", "planted", "--"])
+        .args(["run", "--quiet", "--profile", "tools", "--package", "xtask", "--features", "planted", "--"])
         .args(["sim", "--planted", "--seed", &first.to_string()])
+        .args(only.iter().flat_map(|name| ["--only", name]))
         .status()
         .map(|status| status.success())
         .map_err(|error| format!("cargo does not start: {error}"))

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod planted;
 pub mod rng;
 pub mod run;
+pub mod scheme;
 pub mod shadow;
 pub mod trace;
 pub mod workload;
