@@ -50,8 +50,6 @@ const ONCE: &str = "executed at most once";
 const LIVE: &str = "live = replayed = restored";
 const OUTPUTS: &str = "outputs are of committed batches";
 const CHANGED: &str = "a reply never changes";
-const SURVIVES: &str = "the journal survives every crash";
-const LEADER: &str = "one leader a term";
 
 /// What follows when a committed batch is lost in an election.
 const ELECTION: &[&str] = &[PREFIX, CUT, LOST];
@@ -69,6 +67,12 @@ fn crashes(plan: &mut Plan) {
     plan.odds = Odds { kill: 1, power: 4, reset: 1, ..Odds::default() };
     plan.calm.1 = 20 * Nanos::MILLI;
     plan.trouble.1 = 5 * Nanos::MILLI;
+}
+
+/// Short, with nothing but graceful stops, one after the other.
+fn stops(plan: &mut Plan) {
+    crashes(plan);
+    plan.odds = Odds { stop: 4, clock: 1, reset: 1, ..Odds::default() };
 }
 
 /// Elections, crashes and partitions in quick succession.
@@ -96,6 +100,26 @@ fn disk_ram(plan: &mut Plan) {
     plan.facts.policy = AckPolicy::DISK_RAM;
 }
 
+/// Leaders that come and go with a backlog that takes many frames to hand over.
+fn backlog(plan: &mut Plan) {
+    disk_ram(plan);
+    plan.odds = Odds { scheme: 1, ..Odds::default() };
+    plan.clients = 6;
+    plan.facts.window = 16;
+    plan.think.1 = 20 * Nanos::MICRO;
+    plan.limit = 1;
+    plan.roads.buffer = 5 * 1024;
+    plan.roads.delay = (100 * Nanos::MICRO, 3 * Nanos::MILLI);
+}
+
+/// Slow connections, slow disks, and nodes that lose power behind them.
+fn memory_slow(plan: &mut Plan) {
+    memory(plan);
+    plan.odds = Odds { scheme: 6, power: 1, ..Odds::default() };
+    plan.roads.buffer = 5 * 1024;
+    plan.roads.delay = (100 * Nanos::MICRO, 3 * Nanos::MILLI);
+}
+
 const fn stage(
     mistake: Mistake,
     nodes: usize,
@@ -120,7 +144,7 @@ pub const ALL: [Planted; 21] = [
     stage(Mistake::StaleStint, 3, elections, 100, &[COPIES, LOST, OUTPUTS, CHANGED, PROGRESS]),
     stage(Mistake::CutKeepsApplied, 3, elections, 100, &[LIVE, LOST, STOPS, PANICS]),
     stage(Mistake::CutWaitsForRoom, 3, elections, 200, &[PROGRESS]),
-    stage(Mistake::ClosedLogGoesOn, 1, short, 200, &[PANICS]),
+    stage(Mistake::ClosedLogGoesOn, 1, stops, 200, &[PANICS]),
     stage(Mistake::RepeatExecuted, 1, short, 20, &[ONCE, MODEL, CHANGED]),
     stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS]),
     stage(Mistake::DurableWhenWritten, 1, short, 20, &[COPIES]),
@@ -134,8 +158,8 @@ pub const ALL: [Planted; 21] = [
     consensus(Mutation::DirtyVotesStrong, memory, 100),
     consensus(Mutation::MajorityWins, disk_ram, 100),
     consensus(Mutation::OneTooFew, disk_ram, 100),
-    consensus(Mutation::NoCurrentTerm, disk_ram, 300),
-    consensus(Mutation::NoBoot, memory, 300),
+    consensus(Mutation::NoCurrentTerm, backlog, 300),
+    consensus(Mutation::NoBoot, memory_slow, 300),
     Planted { checkers: &[COPIES, PREFIX, CUT, LOST], ..consensus(Mutation::NoWindow, memory, 100) },
 ];
 

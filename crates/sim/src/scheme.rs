@@ -5,7 +5,7 @@ use crate::rng::Rng;
 use ordain_types::Nanos;
 
 /// A scheme that gets nowhere is given up after this long, nanoseconds.
-const PATIENCE: u64 = 500 * Nanos::MILLI;
+const PATIENCE: u64 = 1_000 * Nanos::MILLI;
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Scheme {
                         Vec::new()
                     }
                     3 => {
-                        pause(10 * Nanos::MICRO, 10 * Nanos::MILLI);
+                        pause(10 * Nanos::MICRO, 40 * Nanos::MILLI);
                         Vec::new()
                     }
                     4 => {
@@ -113,7 +113,7 @@ impl Scheme {
                     *next = (0..view.leads.len()).find(|node| view.leads[*node] && *node != *alone);
                     if next.is_some() {
                         *rounds -= 1;
-                        pause(10 * Nanos::MICRO, 3 * Nanos::MILLI);
+                        pause(10 * Nanos::MICRO, 10 * Nanos::MILLI);
                     }
                     Vec::new()
                 }

@@ -29,9 +29,9 @@ const SAFETY_MAX: u64 = 120 * Nanos::SECOND;
 /// Simulated time within which a healed cluster must answer everything that is outstanding.
 const LIVENESS_MAX: u64 = 60 * Nanos::SECOND;
 /// Another fault comes after this long though nothing was finished since the last.
-const STALL: u64 = 2 * Nanos::SECOND;
+const STALL: u64 = 500 * MILLI;
 /// Nobody was elected for this long while too many nodes owe a promise floor: nobody will be.
-const STUCK: u64 = 2 * Nanos::SECOND;
+const STUCK: u64 = Nanos::SECOND;
 /// Longest jump of idle time: stages may wait for the wall clock without saying until when.
 const JUMP_MAX: u64 = 2 * MILLI;
 
