@@ -97,7 +97,7 @@ fn parse(args: &[String]) -> Result<Args, String> {
 pub fn run_command(args: &[String]) -> Result<bool, String> {
     let args = parse(args)?;
     if args.planted {
-        return planted(args.seed, args.only.as_deref());
+        return planted(&args);
     }
     // A stage that panics is a finding, reported with its seed; the default hook would only repeat it.
     if !args.trace {
@@ -141,20 +141,25 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
 /// budget of seeds, if the checker is none of those whose property the mistake breaks, or if the same run
 /// without the mistake fails too.
 #[cfg(feature = "planted")]
-fn planted(first: u64, only: Option<&str>) -> Result<bool, String> {
+fn planted(args: &Args) -> Result<bool, String> {
     use ordain_sim::planted::ALL;
     use std::sync::atomic::{AtomicUsize, Ordering};
     std::panic::set_hook(Box::new(|_| {}));
+    let (first, only) = (args.seed, args.only.as_deref());
     let wanted: Vec<_> =
         ALL.iter().filter(|planted| only.is_none_or(|name| planted.name() == name)).collect();
+    if wanted.is_empty() {
+        return Err("no such mistake".to_owned());
+    }
     println!("{:<20} {:>5} {:>6} {:>6}  {:<8} caught by", "mistake", "nodes", "seed", "seeds", "time");
     let began = Instant::now();
     let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let work = || {
         while let Some(planted) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
             let began = Instant::now();
-            let found = (first..first + planted.budget)
-                .find_map(|seed| planted.run::<Counter>(seed).failure.map(|failure| (seed, failure)));
+            let found = (first..first + planted.budget).find_map(|seed| {
+                planted.run::<Counter>(seed, args.trace).failure.map(|failure| (seed, failure))
+            });
             let (seed, seeds, verdict, caught) = match &found {
                 None => ("-".to_owned(), planted.budget, "NOBODY".to_owned(), false),
                 Some((seed, failure)) => {
@@ -189,11 +194,12 @@ fn planted(first: u64, only: Option<&str>) -> Result<bool, String> {
 
 /// Builds anew with the mistakes compiled in.
 #[cfg(not(feature = "planted"))]
-fn planted(first: u64, only: Option<&str>) -> Result<bool, String> {
+fn planted(args: &Args) -> Result<bool, String> {
     std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["run", "--quiet", "--profile", "tools", "--package", "xtask", "--features", "planted", "--"])
-        .args(["sim", "--planted", "--seed", &first.to_string()])
-        .args(only.iter().flat_map(|name| ["--only", name]))
+        .args(["sim", "--planted", "--seed", &args.seed.to_string()])
+        .args(args.only.iter().flat_map(|name| ["--only", name]))
+        .args(args.trace.then_some("--trace"))
         .status()
         .map(|status| status.success())
         .map_err(|error| format!("cargo does not start: {error}"))

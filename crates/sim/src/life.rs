@@ -44,6 +44,8 @@ pub struct Life {
     /// Until the node is ready.
     start: Option<Start>,
     agents: Vec<Box<dyn Agent>>,
+    /// Recovery found that the node may lack what it acknowledged, and it has not caught up since.
+    pub owes_floor: bool,
     /// The node's cursors; nobody's before it is ready.
     pub shared: Shared,
     /// Its metrics.
@@ -94,6 +96,7 @@ impl Life {
         Self {
             start: Some(Box::new(move |now| boot.step(now))),
             agents: Vec::new(),
+            owes_floor: false,
             shared,
             registry,
             trace: site.trace.clone(),
@@ -137,6 +140,7 @@ impl Life {
                 if node.recovered.tail_cut {
                     self.trace.mark("torn tail cut");
                 }
+                self.owes_floor = node.recovered.state.floor.is_some();
                 self.agents = node.agents;
                 self.shared = node.shared;
                 self.start = None;

@@ -51,6 +51,9 @@ const LIVE: &str = "live = replayed = restored";
 const OUTPUTS: &str = "outputs are of committed batches";
 const CHANGED: &str = "a reply never changes";
 
+const OWN_TERM: &str = "leaders commit batches of their own term";
+const LACKS: &str = "who drops its floor lacks nothing";
+
 /// What follows when a committed batch is lost in an election.
 const ELECTION: &[&str] = &[PREFIX, CUT, LOST];
 
@@ -158,8 +161,8 @@ pub const ALL: [Planted; 21] = [
     consensus(Mutation::DirtyVotesStrong, memory, 100),
     consensus(Mutation::MajorityWins, disk_ram, 100),
     consensus(Mutation::OneTooFew, disk_ram, 100),
-    consensus(Mutation::NoCurrentTerm, backlog, 300),
-    consensus(Mutation::NoBoot, memory_slow, 300),
+    Planted { checkers: &[OWN_TERM, PREFIX, CUT, LOST], ..consensus(Mutation::NoCurrentTerm, backlog, 50) },
+    Planted { checkers: &[LACKS, PREFIX, CUT, LOST], ..consensus(Mutation::NoBoot, memory_slow, 100) },
     Planted { checkers: &[COPIES, PREFIX, CUT, LOST], ..consensus(Mutation::NoWindow, memory, 100) },
 ];
 
@@ -174,15 +177,15 @@ impl Planted {
         }
     }
 
-    fn options(&self, seed: u64) -> Options {
-        Options { seed, nodes: self.nodes, print: false }
+    fn options(&self, seed: u64, print: bool) -> Options {
+        Options { seed, nodes: self.nodes, print }
     }
 
-    /// One run with the mistake.
+    /// One run with the mistake, with every event in print if `print`.
     #[must_use]
-    pub fn run<W: Workload>(&self, seed: u64) -> Outcome {
+    pub fn run<W: Workload>(&self, seed: u64, print: bool) -> Outcome {
         plant(if let Plant::Stage(mistake) = self.plant { Some(mistake) } else { None });
-        let outcome = run::<W>(self.options(seed), |plan| {
+        let outcome = run::<W>(self.options(seed, print), |plan| {
             (self.shape)(plan);
             match self.plant {
                 Plant::Stage(_) => {}
@@ -197,6 +200,39 @@ impl Planted {
     /// The same run without the mistake: what was found must be due to the mistake alone.
     #[must_use]
     pub fn control<W: Workload>(&self, seed: u64) -> Outcome {
-        run::<W>(self.options(seed), self.shape)
+        run::<W>(self.options(seed, false), self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::counter::Counter;
+
+    /// Those that a few seeds show; `cargo xtask sim --planted` has all.
+    #[test]
+    fn quick_mistakes_are_caught() {
+        let quick = [
+            Plant::Stage(Mistake::ReplyBeforeCommit),
+            Plant::Stage(Mistake::RepeatExecuted),
+            Plant::Stage(Mistake::DurableWhenWritten),
+            Plant::Stage(Mistake::VoteNotAwaited),
+            Plant::Disk(Lie::WritesLater),
+            Plant::Consensus(Mutation::NoWindow),
+        ];
+        std::panic::set_hook(Box::new(|_| {}));
+        for planted in ALL.iter().filter(|planted| quick.contains(&planted.plant)) {
+            let seed = (1..5).find(|seed| {
+                let failure = planted.run::<Counter>(*seed, false).failure;
+                failure.is_some_and(|failure| planted.checkers.contains(&failure.checker))
+            });
+            let Some(seed) = seed else { panic!("{} was not caught", planted.name()) };
+            assert_eq!(
+                planted.control::<Counter>(seed).failure,
+                None,
+                "{} without the mistake",
+                planted.name()
+            );
+        }
     }
 }

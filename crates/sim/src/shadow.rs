@@ -235,6 +235,30 @@ impl Logs {
         }
     }
 
+    /// `node`, which had lost power, says that it lacks nothing any more (rule R5).
+    pub fn rejoined(&self, node: usize) {
+        let shadow = &self.nodes[node];
+        let lacks = (shadow.compared..self.committed.len()).find(|at| {
+            let chain = self.committed[*at].chain;
+            let copies = self.copies.get(&(*at as u64 + 1, chain.0)).copied().unwrap_or_default();
+            copies.received & (1 << node) != 0
+                && shadow.entries.get(*at).is_none_or(|entry| entry.chain != chain)
+        });
+        if let Some(at) = lacks {
+            let what = format!("node {node} once had batch {}, which is committed, and lacks it", at + 1);
+            self.trace.fail("who drops its floor lacks nothing", what);
+        }
+    }
+
+    /// `node` leads in `term` and commits everything up to batch `last` (Raft 5.4.2).
+    pub fn leader_commits(&self, node: usize, last: u64, term: u64) {
+        let entry = self.nodes[node].entries.get(last as usize - 1);
+        if let Some(entry) = entry.filter(|entry| entry.term.0 != term) {
+            let what = format!("node {node} of term {term} commits up to {entry:?}");
+            self.trace.fail("leaders commit batches of their own term", what);
+        }
+    }
+
     /// `node` leads in `term`.
     pub fn leads(&mut self, node: usize, term: u64) {
         let known = *self.leaders.entry(term).or_insert(node);

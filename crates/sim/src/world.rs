@@ -82,6 +82,8 @@ struct Node {
     cutting: Option<u64>,
     fresh: bool,
     stint: u64,
+    /// Term in which it leads, or led last.
+    term: u64,
     seen: (u64, u64),
     /// A bit that was flipped and is to be flipped back if the node notices.
     damage: Option<(FileId, u64, u8)>,
@@ -151,6 +153,7 @@ impl<W: Workload> World<W> {
                 cutting: None,
                 fresh: true,
                 stint: 0,
+                term: 0,
                 seen: (0, 0),
                 damage: None,
             })
@@ -374,7 +377,7 @@ impl<W: Workload> World<W> {
 
     fn observe(&mut self, node: usize) {
         let state = &mut self.nodes[node];
-        let Some(life) = &state.life else { return };
+        let Some(life) = &mut state.life else { return };
         let cursors = &life.shared;
         if !life.is_running() {
             return;
@@ -395,18 +398,27 @@ impl<W: Workload> World<W> {
             }
             self.trace.event("recovered", &[node as u64, seen.0]);
         }
+        let commits = seen.1 > state.seen.1;
         if seen != state.seen {
             state.seen = seen;
             let store = state.store.lock();
             self.logs.follow(node, &store, seen.0);
             self.logs.commit(node, &store, seen.1);
         }
+        if life.owes_floor && life.registry.value("ordain_rejoins_total").is_some_and(|rejoins| rejoins > 0) {
+            life.owes_floor = false;
+            self.logs.rejoined(node);
+        }
         let stint = cursors.stint.load();
+        if commits && stint % 2 == 1 && stint == state.stint {
+            self.logs.leader_commits(node, seen.1, state.term);
+        }
         if stint != state.stint {
             state.stint = stint;
             if stint % 2 == 1 {
                 let term = life.registry.value("ordain_term").expect("the log stage registers its term");
                 self.trace.event("leads", &[node as u64, term]);
+                state.term = term;
                 self.logs.leads(node, term);
             }
         }
