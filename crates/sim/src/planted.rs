@@ -52,6 +52,7 @@ const OUTPUTS: &str = "outputs are of committed batches";
 const CHANGED: &str = "a reply never changes";
 
 const OWN_TERM: &str = "leaders commit batches of their own term";
+const FLOOR: &str = "a promise floor covers what was acknowledged";
 const LACKS: &str = "who drops its floor lacks nothing";
 
 /// What follows when a committed batch is lost in an election.
@@ -87,6 +88,7 @@ fn elections(plan: &mut Plan) {
     plan.calm.1 = 20 * Nanos::MILLI;
     plan.election_timeout = Nanos(20 * Nanos::MILLI);
     plan.facts.unsynced_max = 16;
+    plan.facts.policy = AckPolicy::DISK_RAM;
     plan.reckless = true;
 }
 
@@ -97,15 +99,18 @@ fn memory(plan: &mut Plan) {
     plan.odds.blackout = 1;
 }
 
-/// The same with the default policy.
-fn disk_ram(plan: &mut Plan) {
+/// Leaders that cannot reach the others for a while, and read rounds that take long.
+fn partitions(plan: &mut Plan) {
     elections(plan);
-    plan.facts.policy = AckPolicy::DISK_RAM;
+    plan.odds = Odds { partition: 4, pause: 1, leader: 4, ..Odds::default() };
+    plan.clients = 6;
+    plan.think.1 = 20 * Nanos::MICRO;
+    plan.roads.delay = (1_000 * Nanos::MICRO, 5 * Nanos::MILLI);
 }
 
 /// Leaders that come and go with a backlog that takes many frames to hand over.
 fn backlog(plan: &mut Plan) {
-    disk_ram(plan);
+    elections(plan);
     plan.odds = Odds { scheme: 1, ..Odds::default() };
     plan.clients = 6;
     plan.facts.window = 16;
@@ -144,9 +149,9 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 /// All mistakes.
 pub const ALL: [Planted; 21] = [
     stage(Mistake::ReplyBeforeCommit, 3, short, 20, &[COPIES]),
-    stage(Mistake::StaleStint, 3, elections, 100, &[COPIES, LOST, OUTPUTS, CHANGED, PROGRESS]),
+    stage(Mistake::StaleStint, 3, partitions, 100, &[COPIES, LOST, OUTPUTS, CHANGED, PROGRESS]),
     stage(Mistake::CutKeepsApplied, 3, elections, 100, &[LIVE, LOST, STOPS, PANICS]),
-    stage(Mistake::CutWaitsForRoom, 3, elections, 200, &[PROGRESS]),
+    stage(Mistake::CutWaitsForRoom, 3, backlog, 200, &[PROGRESS]),
     stage(Mistake::ClosedLogGoesOn, 1, stops, 200, &[PANICS]),
     stage(Mistake::RepeatExecuted, 1, short, 20, &[ONCE, MODEL, CHANGED]),
     stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS]),
@@ -154,13 +159,13 @@ pub const ALL: [Planted; 21] = [
     stage(Mistake::WatermarkAhead, 1, crashes, 100, &[STOPS]),
     stage(Mistake::SlotsAtOnce, 1, crashes, 200, &[STOPS]),
     stage(Mistake::VoteNotAwaited, 3, elections, 50, &[PROMISES]),
-    stage(Mistake::FloorFromDisk, 3, memory, 200, ELECTION),
+    stage(Mistake::FloorFromDisk, 3, memory, 100, &[FLOOR, PREFIX, CUT, LOST]),
     disk(Lie::SyncsNothing, 1, &[COPIES]),
     disk(Lie::WritesLater, 1, &[WRITTEN]),
     disk(Lie::ForgetsNodeState, 3, &[PROMISES]),
     consensus(Mutation::DirtyVotesStrong, memory, 100),
-    consensus(Mutation::MajorityWins, disk_ram, 100),
-    consensus(Mutation::OneTooFew, disk_ram, 100),
+    consensus(Mutation::MajorityWins, elections, 100),
+    consensus(Mutation::OneTooFew, elections, 100),
     Planted { checkers: &[OWN_TERM, PREFIX, CUT, LOST], ..consensus(Mutation::NoCurrentTerm, backlog, 50) },
     Planted { checkers: &[LACKS, PREFIX, CUT, LOST], ..consensus(Mutation::NoBoot, memory_slow, 100) },
     Planted { checkers: &[COPIES, PREFIX, CUT, LOST], ..consensus(Mutation::NoWindow, memory, 100) },

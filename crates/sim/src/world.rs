@@ -16,10 +16,10 @@ use ordain_agent::disk::FileId;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Holder;
 use ordain_consensus::{Body, Message};
-use ordain_node::journal::read_state;
+use ordain_node::journal::{Floor, read_state};
 use ordain_types::codes::Code;
 use ordain_types::frame::{FrameError, ServerFrame, ServerView};
-use ordain_types::{Nanos, NodeId, Now};
+use ordain_types::{BatchIndex, Nanos, NodeId, Now};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -82,6 +82,8 @@ struct Node {
     cutting: Option<u64>,
     fresh: bool,
     stint: u64,
+    /// The furthest that it ever acknowledged to a leader, and that leader's term.
+    promised: Floor,
     /// Term in which it leads, or led last.
     term: u64,
     seen: (u64, u64),
@@ -153,6 +155,7 @@ impl<W: Workload> World<W> {
                 cutting: None,
                 fresh: true,
                 stint: 0,
+                promised: Floor::default(),
                 term: 0,
                 seen: (0, 0),
                 damage: None,
@@ -397,6 +400,10 @@ impl<W: Workload> World<W> {
                 self.trace.fail("damage at rest is reported", what);
             }
             self.trace.event("recovered", &[node as u64, seen.0]);
+            if life.floor.is_some_and(|floor| floor < state.promised) {
+                let what = format!("node {node} acknowledged {:?} and owes {:?}", state.promised, life.floor);
+                self.trace.fail("a promise floor covers what was acknowledged", what);
+            }
         }
         let commits = seen.1 > state.seen.1;
         if seen != state.seen {
@@ -405,8 +412,10 @@ impl<W: Workload> World<W> {
             self.logs.follow(node, &store, seen.0);
             self.logs.commit(node, &store, seen.1);
         }
-        if life.owes_floor && life.registry.value("ordain_rejoins_total").is_some_and(|rejoins| rejoins > 0) {
-            life.owes_floor = false;
+        if life.floor.is_some()
+            && life.registry.value("ordain_rejoins_total").is_some_and(|rejoins| rejoins > 0)
+        {
+            life.floor = None;
             self.logs.rejoined(node);
         }
         let stint = cursors.stint.load();
@@ -445,6 +454,12 @@ impl<W: Workload> World<W> {
                 Body::Ack { .. } => state.as_ref().is_some_and(|state| state.ack_term == message.term),
                 _ => state.as_ref().is_some_and(|state| state.boot == message.boot),
             };
+            drop(store);
+            if let Body::Ack { received, durable, .. } = message.body {
+                let reach = BatchIndex(durable.0 + self.plan.facts.unsynced_max);
+                let promised = Floor { term: message.term, index: received.min(reach) };
+                self.nodes[from].promised = promised.max(self.nodes[from].promised);
+            }
             if !holds {
                 let what = format!("node {from} sent {message:?} to node {to}; its disk says {state:?}");
                 return self.trace.fail("promises are on disk when they leave", what);
