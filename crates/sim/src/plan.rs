@@ -71,6 +71,9 @@ pub struct Plan {
     pub operations: u64,
     /// Faults before they end.
     pub faults: u64,
+    /// Simulated time after which a run that has not had its operations and faults goes on without them, and
+    /// within which a healed cluster must answer everything that is outstanding, nanoseconds.
+    pub patience: (u64, u64),
     /// Which.
     pub odds: Odds,
     /// Time between faults, nanoseconds.
@@ -161,6 +164,7 @@ impl Plan {
             clients: rng.range(2, 6) as usize,
             operations: 2_000,
             faults: 20,
+            patience: (120 * Nanos::SECOND, 60 * Nanos::SECOND),
             odds,
             calm: (MILLI, rng.pick(&[30, 100]) * MILLI),
             trouble: (MILLI, rng.pick(&[20, 100, 400]) * MILLI),

@@ -61,6 +61,7 @@ const ELECTION: &[&str] = &[PREFIX, CUT, LOST];
 /// As drawn, but shorter.
 fn short(plan: &mut Plan) {
     plan.operations = 400;
+    plan.patience = (10 * Nanos::SECOND, 10 * Nanos::SECOND);
     plan.corrupt = false;
 }
 

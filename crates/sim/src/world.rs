@@ -24,10 +24,6 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const MILLI: u64 = Nanos::MILLI;
-/// Simulated time after which a run that has not had its operations and faults goes on without them.
-const SAFETY_MAX: u64 = 120 * Nanos::SECOND;
-/// Simulated time within which a healed cluster must answer everything that is outstanding.
-const LIVENESS_MAX: u64 = 60 * Nanos::SECOND;
 /// Another fault comes after this long though nothing was finished since the last.
 const STALL: u64 = 500 * MILLI;
 /// Nobody was elected for this long while too many nodes owe a promise floor: nobody will be.
@@ -193,13 +189,13 @@ impl<W: Workload> World<W> {
     pub fn run(&mut self) -> Totals {
         while self.trace.failure().is_none()
             && (self.history.finished < self.plan.operations || self.faults < self.plan.faults)
-            && self.now < SAFETY_MAX
+            && self.now < self.plan.patience.0
             && !self.is_stuck()
         {
             self.step(true);
         }
         self.make_peace();
-        let deadline = self.now + LIVENESS_MAX;
+        let deadline = self.now + self.plan.patience.1;
         self.stuck_since = None;
         while self.trace.failure().is_none() && !self.is_at_rest() && !self.is_stuck() {
             if self.now > deadline {
