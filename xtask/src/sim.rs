@@ -229,6 +229,12 @@ fn summary(outcomes: &[Outcome], marks: &BTreeMap<&'static str, (u64, u64)>, sec
         sum(|o| o.totals.steps),
         sum(|o| o.totals.nanos) as f64 / 1e9,
     );
+    let fewest = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).min().unwrap_or(0);
+    println!(
+        "fewest in a run: {} operations, {} faults",
+        fewest(|o| o.totals.operations),
+        fewest(|o| o.totals.faults)
+    );
     println!("{:<40} {:>8} {:>12}", "reached", "runs", "times");
     for (mark, (runs, times)) in marks {
         println!("{mark:<40} {runs:>8} {times:>12}");

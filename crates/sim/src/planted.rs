@@ -56,7 +56,7 @@ const FLOOR: &str = "a promise floor covers what was acknowledged";
 const LACKS: &str = "who drops its floor lacks nothing";
 
 /// What follows when a committed batch is lost in an election.
-const ELECTION: &[&str] = &[PREFIX, CUT, LOST];
+const ELECTION: &[&str] = &[PREFIX, CUT, LOST, LACKS];
 
 /// As drawn, but shorter.
 fn short(plan: &mut Plan) {
@@ -97,7 +97,7 @@ fn elections(plan: &mut Plan) {
 fn memory(plan: &mut Plan) {
     elections(plan);
     plan.facts.policy = RAM;
-    plan.odds.blackout = 1;
+    plan.odds.blackout = 4;
 }
 
 /// Leaders that cannot reach the others for a while, and read rounds that take long.
