@@ -44,6 +44,8 @@ pub struct Life {
     /// Until the node is ready.
     start: Option<Start>,
     agents: Vec<Box<dyn Agent>>,
+    /// Whether recovery found everything that the last life had written.
+    pub was_clean: bool,
     /// What recovery found that the node may lack, until it has caught up.
     pub floor: Option<Floor>,
     /// The node's cursors; nobody's before it is ready.
@@ -96,6 +98,7 @@ impl Life {
         Self {
             start: Some(Box::new(move |now| boot.step(now))),
             agents: Vec::new(),
+            was_clean: true,
             floor: None,
             shared,
             registry,
@@ -140,6 +143,7 @@ impl Life {
                 if node.recovered.tail_cut {
                     self.trace.mark("torn tail cut");
                 }
+                self.was_clean = node.recovered.was_clean;
                 self.floor = node.recovered.state.floor;
                 self.agents = node.agents;
                 self.shared = node.shared;

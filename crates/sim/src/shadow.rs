@@ -5,9 +5,8 @@ use crate::disk::Store;
 use crate::plan::Plan;
 use crate::trace::Trace;
 use ordain_agent::disk::FileId;
-use ordain_node::journal::Floor;
 use ordain_types::batch::{BATCH_HEADER, BatchView, chain};
-use ordain_types::{BatchHeader, BatchIndex, BatchKind, Chain, Number, Seq, SessionId, Term};
+use ordain_types::{BatchHeader, BatchKind, Chain, Number, Seq, SessionId, Term};
 use std::collections::BTreeMap;
 
 /// A batch that some node has written.
@@ -196,14 +195,6 @@ impl Logs {
     #[must_use]
     pub fn known(&self, node: usize) -> (u64, u64) {
         (self.nodes[node].entries.len() as u64, self.nodes[node].durable as u64)
-    }
-
-    /// The last batch known to be written, as elections compare logs.
-    #[must_use]
-    pub fn end(&self, node: usize) -> Floor {
-        let entries = &self.nodes[node].entries;
-        let term = entries.last().map_or(Term(0), |entry| entry.term);
-        Floor { term, index: BatchIndex(entries.len() as u64) }
     }
 
     /// Where batch `index` of `node` ends in the log.

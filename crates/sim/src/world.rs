@@ -389,14 +389,18 @@ impl<W: Workload> World<W> {
             self.logs.cut(node, keep);
         }
         let seen = (cursors.written.load(), cursors.committed.load());
-        let fresh = core::mem::take(&mut state.fresh);
-        if fresh {
+        if core::mem::take(&mut state.fresh) {
             self.logs.recovered(node, seen.0);
             if let Some((file, at, _)) = state.damage.take() {
                 let what = format!("node {node} started although {file:?} is damaged at offset {at}");
                 self.trace.fail("damage at rest is reported", what);
             }
             self.trace.event("recovered", &[node as u64, seen.0]);
+            // After a clean stop the log still holds what was acknowledged.
+            if !life.was_clean && life.floor.unwrap_or_default() < state.promised {
+                let what = format!("node {node} acknowledged {:?} and owes {:?}", state.promised, life.floor);
+                self.trace.fail("a promise floor covers what was acknowledged", what);
+            }
         }
         let commits = seen.1 > state.seen.1;
         if seen != state.seen {
@@ -404,14 +408,6 @@ impl<W: Workload> World<W> {
             let store = state.store.lock();
             self.logs.follow(node, &store, seen.0);
             self.logs.commit(node, &store, seen.1);
-        }
-        if fresh && let Some(floor) = life.floor {
-            // A node with a floor that is then killed has its log still.
-            let owes = floor.max(self.logs.end(node));
-            if owes < state.promised {
-                let what = format!("node {node} acknowledged {:?} and owes {owes:?}", state.promised);
-                self.trace.fail("a promise floor covers what was acknowledged", what);
-            }
         }
         if life.floor.is_some()
             && life.registry.value("ordain_rejoins_total").is_some_and(|rejoins| rejoins > 0)
