@@ -152,6 +152,8 @@ pub struct Faults {
     pub creates: u32,
     /// The file system is full: nothing can be created.
     pub full: bool,
+    /// No sync of a segment finishes before this time.
+    pub stalled_until: u64,
 }
 
 /// One node's disk.
@@ -369,7 +371,8 @@ impl Store {
             }
             self.noted = None;
         }
-        self.faults = Faults { full: self.faults.full, ..Faults::default() };
+        let Faults { full, stalled_until, .. } = self.faults;
+        self.faults = Faults { full, stalled_until, ..Faults::default() };
         self.failed = false;
     }
 
@@ -402,6 +405,12 @@ impl Store {
     #[must_use]
     pub fn is_durable(&self, file: FileId, offset: usize, length: usize) -> bool {
         self.files.get(&file).is_some_and(|file| file.is_durable(offset, length))
+    }
+
+    /// What the device holds of `file`, if it exists.
+    #[must_use]
+    pub fn durable(&self, file: FileId) -> Option<&[u8]> {
+        self.files.get(&file).map(|file| file.durable.as_slice())
     }
 
     /// Bytes of `file`, if it exists.
@@ -438,7 +447,9 @@ impl Disk for SimDisk {
             DiskOp::Sync { .. } => store.speed.sync,
             DiskOp::Create { .. } | DiskOp::Remove { .. } => store.speed.meta,
         };
-        let due = store.now + store.rng.spread(low, high);
+        let stalled = matches!(op, DiskOp::Sync { file: FileId::Segment(_), .. });
+        let stalled_until = if stalled { store.faults.stalled_until } else { 0 };
+        let due = (store.now + store.rng.spread(low, high)).max(stalled_until);
         let lane = &mut store.lanes[self.lane];
         let due = lane.pending.back().map_or(due, |last| last.due.max(due));
         lane.pending.push_back(Pending { due, op });

@@ -18,6 +18,7 @@ pub mod planted;
 pub mod rng;
 pub mod rogue;
 pub mod run;
+pub mod scheme;
 pub mod shadow;
 pub mod trace;
 pub mod workload;

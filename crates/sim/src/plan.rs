@@ -22,6 +22,9 @@ pub const EPOCH: u64 = 1_800_000_000 * Nanos::SECOND;
 /// A connection on which a client says nothing for this long is closed.
 const IDLE: Nanos = Nanos(900 * MILLI);
 
+/// Two copies, none of them on disk.
+pub const RAM: AckPolicy = AckPolicy { received: 2, durable: 0 };
+
 /// What goes wrong. The numbers are odds against each other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Odds {
@@ -49,6 +52,10 @@ pub struct Odds {
     pub clock: u64,
     /// The leader of the moment is killed, loses power, or is cut off.
     pub leader: u64,
+    /// A disk does not finish syncs for a while.
+    pub stall: u64,
+    /// A [`crate::scheme`].
+    pub scheme: u64,
 }
 
 /// See the module.
@@ -68,6 +75,9 @@ pub struct Plan {
     pub operations: u64,
     /// Faults before they end.
     pub faults: u64,
+    /// Simulated time after which a run that has not had its operations and faults goes on without them, and
+    /// within which a healed cluster must answer everything that is outstanding, nanoseconds.
+    pub patience: (u64, u64),
     /// Which.
     pub odds: Odds,
     /// Time between faults, nanoseconds.
@@ -88,6 +98,9 @@ pub struct Plan {
     pub think: (u64, u64),
     /// Whether clients go silent now and then, so that their sessions expire: 1 or 0.
     pub silence: u64,
+    /// With a policy that keeps nothing on disk, power is lost even where that leaves nobody to elect: such a
+    /// run may have to end early. Never drawn.
+    pub reckless: bool,
     /// Bits at rest are flipped while a node is down; such a run has one node and no power loss.
     pub corrupt: bool,
     /// What the disks do wrong without saying so; never drawn.
@@ -104,9 +117,12 @@ impl Plan {
         let mut cluster = [0; 16];
         rng.fill(&mut cluster);
         let mut facts = ClusterFacts::new(ClusterId(cluster), Nanos(EPOCH), nodes as u32);
-        if nodes > 1 && rng.one_in(4) {
-            facts.policy = AckPolicy::TWO_DISKS;
+        if nodes > 1 {
+            let mostly = AckPolicy::DISK_RAM;
+            facts.policy =
+                rng.pick(&[mostly, mostly, mostly, AckPolicy::TWO_DISKS, AckPolicy::TWO_DISKS, RAM]);
         }
+        let in_memory = facts.policy.durable == 0;
         facts.unsynced_max = rng.pick(&[16, 24, 64]);
         facts.segment_size = rng.pick(&[16, 32, 64]) * 1024;
         facts.batch_max = 4096;
@@ -125,16 +141,18 @@ impl Plan {
         let odds = Odds {
             kill: odd(6) + 1,
             power: if corrupt { 0 } else { odd(6) },
-            blackout: if corrupt { 0 } else { odd(2) * three },
+            blackout: if corrupt || in_memory { 0 } else { odd(2) * three },
             stop: odd(2),
             pause: odd(3),
-            disk: if corrupt { 0 } else { odd(2) },
+            disk: if corrupt || in_memory { 0 } else { odd(2) },
             full: odd(2),
             reset: odd(8),
             partition: odd(6) * three,
             link: odd(6) * three,
             clock: odd(2),
             leader: odd(8) * three,
+            stall: odd(4),
+            scheme: odd(4) * three,
         };
         let slow = rng.one_in(4);
         let disks = (0..nodes)
@@ -152,6 +170,7 @@ impl Plan {
             rogues: rng.below(2) as usize,
             operations: 2_000,
             faults: 20,
+            patience: (120 * Nanos::SECOND, 60 * Nanos::SECOND),
             odds,
             calm: (MILLI, rng.pick(&[30, 100]) * MILLI),
             trouble: (MILLI, rng.pick(&[20, 100, 400]) * MILLI),
@@ -172,6 +191,7 @@ impl Plan {
             limit: rng.pick(&[1, 4, 64]),
             think: (MICRO, rng.pick(&[20, 200, 2_000]) * MICRO),
             silence: if expiry { 1 } else { 0 },
+            reckless: false,
             corrupt,
             lie: None,
             #[cfg(feature = "planted")]

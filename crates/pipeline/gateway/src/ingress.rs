@@ -3,6 +3,7 @@
 use crate::stage::{Core, Goodbye, goodbye};
 use crate::table::{Attached, Class, Phase};
 use ordain_agent::net::Net;
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::wire::{SUBMISSION, Submission, submission};
 use ordain_api::{Application, ClassKind, RequestDecoder};
 use ordain_types::codes::Code;
@@ -205,7 +206,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         if number > attached.next || number == 0 {
             return self.refuse(frame, Code::Expected, attached.next);
         }
-        if number < attached.next {
+        if number < attached.next && !planted::is(Mistake::RepeatExecuted) {
             // A refusal would say that it is not in the log. Unanswered, it may be repeated elsewhere.
             return match closed {
                 Some(_) => Taken::Frame(frame.bytes.len()),

@@ -676,7 +676,8 @@ impl<D: Disk> Recovery<D> {
                 true => watermark.index.0.saturating_add(2 * w),
                 false => end.index.0.saturating_add(w),
             };
-            let term = self.state.ack_term.max(end.term);
+            let promised = if planted::is(Mistake::FloorFromDisk) { end.term } else { self.state.ack_term };
+            let term = promised.max(end.term);
             let owed = Floor { term, index: BatchIndex(reach.max(end.index.0)) };
             self.state.floor = self.state.floor.max(Some(owed));
         }

@@ -79,6 +79,9 @@ struct Metrics {
     leads: Gauge,
     committed: Gauge,
     elections: Gauge,
+    weak_elections: Gauge,
+    rejoins: Gauge,
+    owes_floor: Gauge,
     cuts: Gauge,
     blocked: Gauge,
 }
@@ -128,6 +131,16 @@ impl<P: Peers> Log<P> {
             leads: registry.gauge("ordain_leads", "1 while this node leads."),
             committed: registry.gauge("ordain_committed_batch", "Last committed batch."),
             elections: registry.counter("ordain_elections_won_total", "Times this node became leader."),
+            weak_elections: registry.counter(
+                "ordain_elections_won_weak_total",
+                "Of these, elections that weak votes decided (rule R4's second arm).",
+            ),
+            rejoins: registry.counter(
+                "ordain_rejoins_total",
+                "Times this node caught up with all it may have lost, and its votes were whole again (rule R5).",
+            ),
+            owes_floor: registry
+                .gauge("ordain_promise_floor", "1 while this node may lack what it acknowledged (rule R2)."),
             cuts: registry.counter("ordain_log_cuts_total", "Uncommitted suffixes cut off the log."),
             blocked: registry.counter(
                 "ordain_log_blocked_total",
@@ -258,6 +271,7 @@ impl<P: Peers> Log<P> {
                     self.shared.stint_first.store(self.writer.tail().index.next().0);
                     self.shared.stint.store(self.shared.stint.load() + 1);
                     self.metrics.elections.add(1);
+                    self.metrics.weak_elections.set(self.core.counts().elections_won_weak);
                     self.metrics.leads.set(1);
                     self.metrics.term.set(term.0);
                     tracing::info!(term = term.0, "this node leads");
@@ -302,6 +316,8 @@ impl<P: Peers> Log<P> {
         self.votes.commit();
         self.persisting = Some((self.persists, state));
         self.metrics.term.set(state.term.0);
+        self.metrics.owes_floor.set(u64::from(state.floor.is_some()));
+        self.metrics.rejoins.set(self.core.counts().rejoins);
         Ok(())
     }
 
@@ -329,7 +345,7 @@ impl<P: Peers> Log<P> {
     /// Ends a cut once every stage has let go.
     fn end_cut(&mut self) -> Result<(), Fatal> {
         let Some(keep) = self.cutting else { return Ok(()) };
-        if (self.shared.cut.is_done() || planted::is(Mistake::CutWithoutBarrier)) && self.writer.cut(keep) {
+        if self.shared.cut.is_done() && self.writer.cut(keep) {
             self.shared.cut.finish();
             self.cutting = None;
             self.archive.cut(keep.index);
