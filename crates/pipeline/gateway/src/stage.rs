@@ -219,8 +219,9 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
         // without a batch of its own it commits nothing.
         let last = shared.written.load();
         let has_written = shared.leads() && shared.stint_first.load() <= last;
-        let is_owed = has_written && shared.committed.load().min(shared.applied.load()) < last;
-        if is_owed || self.deliveries.peek().is_some() {
+        let is_known = shared.committed.load().min(shared.applied.load()) >= last;
+        // Otherwise, what is still in the ring waits for a commitment that this life will not see.
+        if has_written && (!is_known || self.deliveries.peek().is_some()) {
             return;
         }
         for slot in self.core.table.used() {
