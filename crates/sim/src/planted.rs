@@ -50,6 +50,7 @@ const ONCE: &str = "executed at most once";
 const LIVE: &str = "live = replayed = restored";
 const OUTPUTS: &str = "outputs are of committed batches";
 const CHANGED: &str = "a reply never changes";
+const CONFUSED: &str = "client and node understand each other";
 
 const OWN_TERM: &str = "leaders commit batches of their own term";
 const FLOOR: &str = "a promise floor covers what was acknowledged";
@@ -72,6 +73,16 @@ fn crashes(plan: &mut Plan) {
     plan.odds = Odds { kill: 1, power: 4, reset: 1, ..Odds::default() };
     plan.calm.1 = 20 * Nanos::MILLI;
     plan.trouble.1 = 5 * Nanos::MILLI;
+}
+
+/// Power lost again and again, also while a node recovers from the loss before.
+fn recoveries(plan: &mut Plan) {
+    crashes(plan);
+    plan.faults = 100;
+    plan.odds = Odds { power: 1, ..Odds::default() };
+    plan.calm = (Nanos::MILLI, 10 * Nanos::MILLI);
+    plan.trouble = (100 * Nanos::MICRO, Nanos::MILLI);
+    plan.disks.iter_mut().for_each(|speed| speed.sync = (Nanos::MILLI, 5 * Nanos::MILLI));
 }
 
 /// Short, with nothing but graceful stops, one after the other.
@@ -155,10 +166,10 @@ pub const ALL: [Planted; 21] = [
     stage(Mistake::CutWaitsForRoom, 3, backlog, 200, &[PROGRESS]),
     stage(Mistake::ClosedLogGoesOn, 1, stops, 200, &[PANICS]),
     stage(Mistake::RepeatExecuted, 1, short, 20, &[ONCE, MODEL, CHANGED]),
-    stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS]),
+    stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS, CONFUSED]),
     stage(Mistake::DurableWhenWritten, 1, short, 20, &[COPIES]),
     stage(Mistake::WatermarkAhead, 1, crashes, 100, &[STOPS]),
-    stage(Mistake::SlotsAtOnce, 1, crashes, 200, &[STOPS]),
+    stage(Mistake::SlotsAtOnce, 1, recoveries, 200, &[STOPS]),
     stage(Mistake::VoteNotAwaited, 3, elections, 50, &[PROMISES]),
     stage(Mistake::FloorFromDisk, 3, memory, 100, &[FLOOR, PREFIX, CUT, LOST]),
     disk(Lie::SyncsNothing, 1, &[COPIES]),

@@ -826,7 +826,8 @@ impl<W: Workload> World<W> {
             self.logs.commit(node, &store, applied);
             self.logs.compare_segments(node, &store);
         }
-        let hashes = audit::<W>(&self.plan.facts, &self.logs, &mut self.history, &mut self.rng, &self.trace);
+        let Self { plan, logs, history, rng, trace, .. } = self;
+        let hashes = audit::<W>(&plan.facts, logs, settled, history, rng, trace);
         for (node, state) in self.nodes.iter().enumerate() {
             let Some(life) = state.life.as_ref().filter(|_| settled) else { continue };
             let applied = life.shared.applied.load() as usize;
