@@ -285,7 +285,6 @@ where
                 writer,
                 core,
                 others: config.voters.iter().copied().filter(|voter| *voter != config.id).collect(),
-                id: config.id,
                 peers: rest.peers,
                 requests: request_receiver,
                 questions: question_sender,

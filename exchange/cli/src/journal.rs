@@ -1,4 +1,4 @@
-//! `ordain journal verify|inspect|dump`: a data directory read at rest.
+//! `ordain journal verify|inspect|dump|compare`: data directories read at rest.
 
 use crate::error::{CliError, OrNext, Result};
 use clap::{Args, Subcommand};
@@ -19,6 +19,18 @@ pub enum JournalCommand {
     Inspect(Directory),
     /// Print batches and records, one a line
     Dump(Dump),
+    /// Check that the journals of several nodes of a cluster are the same, byte for byte, as far as the shortest goes
+    ///
+    /// A node that died with batches that were never committed has them until it joins its cluster again: let it, before
+    /// its journal is compared.
+    Compare(Compare),
+}
+
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// Data directories of nodes that are stopped
+    #[arg(required = true, num_args = 2..)]
+    dirs: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -138,6 +150,7 @@ pub fn run(command: &JournalCommand) -> Result<ExitCode> {
         JournalCommand::Verify(verify) => run_verify(verify),
         JournalCommand::Inspect(directory) => inspect(&directory.dir),
         JournalCommand::Dump(dump) => run_dump(dump),
+        JournalCommand::Compare(compare) => run_compare(&compare.dirs),
     }
 }
 
@@ -245,4 +258,76 @@ fn run_dump(dump: &Dump) -> Result<ExitCode> {
         }
     })?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_compare(dirs: &[PathBuf]) -> Result<ExitCode> {
+    let mut nodes = Vec::new();
+    for dir in dirs {
+        let files = Files::open(dir)?;
+        let report = read(&files, files.state().map(|state| state.watermark), &[], &mut |_| {})?;
+        println!(
+            "{}: batch {}, {} bytes{}",
+            dir.display(),
+            report.end.index,
+            report.end.position,
+            if report.is_good() { "" } else { ", NOT WHOLE (see `ordain journal verify`)" }
+        );
+        nodes.push((files, report));
+    }
+    let whole = nodes.iter().all(|(_, report)| report.is_good());
+    let shortest = nodes.iter().map(|(_, report)| report.end).min_by_key(|end| end.position);
+    let shortest = shortest.expect("there are at least two");
+    let (first, others) = nodes.split_first().expect("there are at least two");
+    for ((files, _), dir) in others.iter().zip(&dirs[1..]) {
+        if let Some((segment, offset)) = difference(&first.0, files, shortest.position.0)? {
+            println!(
+                "{} differs from {} in segment {segment} at offset {offset}\nNOT GOOD",
+                dir.display(),
+                dirs[0].display()
+            );
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    println!(
+        "the same up to batch {}, record {}, {} bytes; the chain there is {}",
+        shortest.index,
+        shortest.next_seq.0 - 1,
+        shortest.position,
+        shortest.chain
+    );
+    println!("{}", if whole { "good" } else { "NOT GOOD" });
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where the first `length` bytes of two journals differ first: segment and offset.
+fn difference(one: &Files, other: &Files, length: u64) -> Result<Option<(u64, u64)>> {
+    const CHUNK: u64 = 1 << 20;
+    let next = "Check the directories; restore what is missing from a peer or a backup.";
+    let unreadable = "a journal cannot be read";
+    let segments = |files: &Files| files.segments().or_next(unreadable, next);
+    let mut buffers = [vec![0; CHUNK as usize], vec![0; CHUNK as usize]];
+    let mut start = 0;
+    for (ours, theirs) in segments(one)?.into_iter().zip(segments(other)?) {
+        if ours != theirs {
+            return Ok(Some((ours.0, 0)));
+        }
+        let (segment, size) = ours;
+        let end = size.min(length.saturating_sub(start));
+        for offset in (0..end).step_by(CHUNK as usize) {
+            let len = CHUNK.min(end - offset) as usize;
+            for (files, buffer) in [one, other].into_iter().zip(&mut buffers) {
+                let read = files.read_at(segment, offset, &mut buffer[..len]).or_next(unreadable, next)?;
+                if read < len {
+                    return Ok(Some((segment, offset + read as u64)));
+                }
+            }
+            let differs =
+                buffers[0][..len].iter().zip(&buffers[1][..len]).position(|(ours, theirs)| ours != theirs);
+            if let Some(at) = differs {
+                return Ok(Some((segment, offset + at as u64)));
+            }
+        }
+        start += size;
+    }
+    Ok((start < length).then_some((start, 0)))
 }

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Args)]
 pub struct LoadArgs {
-    /// Node, HOST:PORT or unix:PATH
+    /// Node, HOST:PORT or unix:PATH, or several with commas between them
     #[arg(long, value_parser = child::address)]
     pub connect: String,
     /// Key file with all permissions of the exchange

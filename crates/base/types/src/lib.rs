@@ -4,6 +4,7 @@
 //! * [`record`]: what a client's request is, from its socket to the audit.
 //! * [`batch`]: the unit of agreement, of journaling and of replication.
 //! * [`frame`]: what a node sends to a client, and the control frames both sides exchange.
+//! * [`members`]: the nodes of a cluster.
 //! * [`codes`]: why a request was refused, and what became of it.
 //!
 //! Nothing here does I/O, reads a clock or allocates.
@@ -13,6 +14,7 @@ pub mod batch;
 pub mod codes;
 pub mod facts;
 pub mod frame;
+pub mod members;
 pub mod record;
 pub mod units;
 

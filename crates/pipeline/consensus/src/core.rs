@@ -129,6 +129,8 @@ pub struct Core {
     granted: Option<(NodeId, LogEnd)>,
     /// Elections asked for since a leader was last heard.
     attempts: u32,
+    /// Elections asked for in this life.
+    campaigns: u64,
     /// When the leader was last heard.
     heard: Nanos,
     /// When to ask for an election.
@@ -205,6 +207,7 @@ impl Core {
             following: Following::default(),
             granted: None,
             attempts: 0,
+            campaigns: 0,
             heard: now,
             deadline: now,
             repeat: now,
@@ -490,6 +493,12 @@ impl Core {
         self.peer(id).map(|at| (self.peers[at].received, self.peers[at].durable))
     }
 
+    /// Elections that this node asked for in this life.
+    #[must_use]
+    pub const fn campaigns(&self) -> u64 {
+        self.campaigns
+    }
+
     /// When [`Core::tick`] next has something to do; `u64::MAX` if never.
     #[must_use]
     pub fn next_deadline(&self) -> Nanos {
@@ -575,6 +584,11 @@ impl Core {
             Body::PreVote { end } => {
                 let grant = (current && self.would_elect(from, end)).then(|| self.judge(end));
                 self.send(at, Body::PreVoteReply { proposed: message.term.next(), grant });
+                // It may have refused this node's question when it still had a leader. Now it has none, and
+                // of two that ask each other one yields.
+                if grant.is_none() && self.role == Role::PreCandidate && self.peers[at].vote.is_none() {
+                    self.send(at, Body::PreVote { end: self.log.end() });
+                }
             }
             Body::Vote { end } if current && self.may_vote(from, end) => {
                 self.state.voted_for = Some(from);
@@ -843,6 +857,7 @@ impl Core {
             return;
         }
         self.attempts = self.attempts.saturating_add(1);
+        self.campaigns += 1;
         self.role = Role::PreCandidate;
         self.leader = None;
         self.peers.iter_mut().for_each(|peer| peer.vote = None);
