@@ -13,6 +13,7 @@ use ordain_exchange_protocol::{Reject, Reply};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// Schema version of the exchange's messages.
@@ -199,14 +200,14 @@ impl Request {
 }
 
 /// Loads a node and says what came of it. `progress` is called about once a second with what was measured so
-/// far.
+/// far, and may end the load.
 ///
 /// # Errors
 /// [`LoadError`].
 pub fn run(
     options: &Options,
     on_ack: &mut OnAck<'_>,
-    mut progress: impl FnMut(&Report),
+    mut progress: impl FnMut(&Report) -> ControlFlow<()>,
 ) -> Result<Report, LoadError> {
     let mut lanes = connect(options)?;
     let begin = Instant::now();
@@ -271,7 +272,9 @@ pub fn run(
         let now = clock();
         if now >= next_progress {
             report.elapsed = Duration::from_nanos(now - measure_from);
-            progress(&report);
+            if progress(&report).is_break() {
+                return Ok(report);
+            }
             next_progress += 1_000_000_000;
         }
         if !busy {

@@ -63,7 +63,8 @@ fn member(text: &str) -> std::result::Result<(String, String), String> {
     Ok((peer.trim().to_owned(), client.trim().to_owned()))
 }
 
-fn fact(text: &str) -> std::result::Result<(String, String), String> {
+/// Reads a fact of a cluster on the command line.
+pub fn fact(text: &str) -> std::result::Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a fact is NAME=VALUE")?;
     let (name, value) = (name.trim(), value.trim());
     if !FACTS.contains(&name) {

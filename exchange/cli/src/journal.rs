@@ -3,7 +3,7 @@
 use crate::error::{CliError, OrNext, Result};
 use clap::{Args, Subcommand};
 use ordain_journal::audit::{self, Receipt, Report, SegmentSource, Verdict};
-use ordain_journal::{Mark, NodeState, read_state};
+use ordain_journal::{LogEnd, Mark, NodeState, read_state};
 use ordain_types::batch::BatchView;
 use ordain_types::{Chain, Seq};
 use std::fs::File;
@@ -260,47 +260,63 @@ fn run_dump(dump: &Dump) -> Result<ExitCode> {
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn run_compare(dirs: &[PathBuf]) -> Result<ExitCode> {
-    let mut nodes = Vec::new();
+/// What a comparison of journals found.
+pub struct Comparison {
+    /// The end of each, as far as it is whole, and whether it is.
+    pub ends: Vec<(LogEnd, bool)>,
+    /// Up to where they were compared.
+    pub shortest: LogEnd,
+    /// The first that differs from the first of all: which, and in what segment and at what offset.
+    pub difference: Option<(usize, u64, u64)>,
+}
+
+/// Compares the journals of several nodes as far as the shortest goes.
+pub fn compare(dirs: &[PathBuf]) -> Result<Comparison> {
+    let mut files = Vec::new();
+    let mut ends = Vec::new();
     for dir in dirs {
-        let files = Files::open(dir)?;
-        let report = read(&files, files.state().map(|state| state.watermark), &[], &mut |_| {})?;
-        println!(
-            "{}: batch {}, {} bytes{}",
-            dir.display(),
-            report.end.index,
-            report.end.position,
-            if report.is_good() { "" } else { ", NOT WHOLE (see `ordain journal verify`)" }
-        );
-        nodes.push((files, report));
+        let node = Files::open(dir)?;
+        let report = read(&node, node.state().map(|state| state.watermark), &[], &mut |_| {})?;
+        ends.push((report.end, report.is_good()));
+        files.push(node);
     }
-    let whole = nodes.iter().all(|(_, report)| report.is_good());
-    let shortest = nodes.iter().map(|(_, report)| report.end).min_by_key(|end| end.position);
-    let shortest = shortest.expect("there are at least two");
-    let (first, others) = nodes.split_first().expect("there are at least two");
-    for ((files, _), dir) in others.iter().zip(&dirs[1..]) {
-        if let Some((segment, offset)) = difference(&first.0, files, shortest.position.0)? {
-            println!(
-                "{} differs from {} in segment {segment} at offset {offset}\nNOT GOOD",
-                dir.display(),
-                dirs[0].display()
-            );
-            return Ok(ExitCode::FAILURE);
+    let shortest = ends.iter().map(|(end, _)| *end).min_by_key(|end| end.position);
+    let shortest = shortest.ok_or_else(|| CliError::new("there is no journal", "Name data directories."))?;
+    let mut difference = None;
+    for (at, other) in files.iter().enumerate().skip(1) {
+        if difference.is_none() {
+            let found = find_difference(&files[0], other, shortest.position.0)?;
+            difference = found.map(|(segment, offset)| (at, segment, offset));
         }
     }
-    println!(
-        "the same up to batch {}, record {}, {} bytes; the chain there is {}",
-        shortest.index,
-        shortest.next_seq.0 - 1,
-        shortest.position,
-        shortest.chain
-    );
-    println!("{}", if whole { "good" } else { "NOT GOOD" });
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Comparison { ends, shortest, difference })
+}
+
+fn run_compare(dirs: &[PathBuf]) -> Result<ExitCode> {
+    let Comparison { ends, shortest, difference } = compare(dirs)?;
+    for (dir, (end, whole)) in dirs.iter().zip(&ends) {
+        let state = if *whole { "" } else { ", NOT WHOLE (see `ordain journal verify`)" };
+        println!("{}: batch {}, {} bytes{state}", dir.display(), end.index, end.position);
+    }
+    if let Some((at, segment, offset)) = difference {
+        let (dir, first) = (dirs[at].display(), dirs[0].display());
+        println!("{dir} differs from {first} in segment {segment} at offset {offset}");
+    } else {
+        println!(
+            "the same up to batch {}, record {}, {} bytes; the chain there is {}",
+            shortest.index,
+            shortest.next_seq.0 - 1,
+            shortest.position,
+            shortest.chain
+        );
+    }
+    let good = difference.is_none() && ends.iter().all(|(_, whole)| *whole);
+    println!("{}", if good { "good" } else { "NOT GOOD" });
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Where the first `length` bytes of two journals differ first: segment and offset.
-fn difference(one: &Files, other: &Files, length: u64) -> Result<Option<(u64, u64)>> {
+fn find_difference(one: &Files, other: &Files, length: u64) -> Result<Option<(u64, u64)>> {
     const CHUNK: u64 = 1 << 20;
     let next = "Check the directories; restore what is missing from a peer or a backup.";
     let unreadable = "a journal cannot be read";

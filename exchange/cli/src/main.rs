@@ -7,6 +7,7 @@ mod child;
 mod cluster;
 mod demo;
 mod error;
+mod failover;
 mod journal;
 mod keys;
 mod load;
