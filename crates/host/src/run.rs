@@ -6,6 +6,7 @@ use crate::keys;
 use crate::peers::{OtherNode, TcpPeers};
 use crate::server::{Hooks, Ports, ServerError, serve};
 use core::task::Poll;
+use ordain_agent::disk::Disk;
 use ordain_agent::peer::{NoPeers, Peers};
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
@@ -67,8 +68,11 @@ where
     let peers = peers(&host, &node)?;
     let random = || keys::random().map_err(|error| Fatal::new("the node cannot start", error.to_string()));
     let seed = u64::from_le_bytes(random()?[..8].try_into().expect("eight of 32 bytes"));
-    let gateway =
-        GatewayConfig { connections_max: config.net.connections_max, ..GatewayConfig::new(node, random()?) };
+    let gateway = GatewayConfig {
+        connections_max: config.net.connections_max,
+        input_delay: if host.gateway_journals { config.input_delay } else { Nanos::ZERO },
+        ..GatewayConfig::new(node, random()?)
+    };
     let node_config = NodeConfig {
         id: host.node,
         voters: (0..facts.voters).map(NodeId).collect(),
@@ -82,18 +86,19 @@ where
         seed,
         keys: operator.map(operator_key).into_iter().collect(),
         gateway,
-        facts,
+        facts: facts.clone(),
     };
     // Before the threads run, nobody but this one waits for it.
     let bell = host.bell("log").clone();
-    let ports = ordain_node::Ports {
+    let ports = ordain_node::Ports::<_, Box<dyn Disk>, _> {
         journal: Lanes {
-            log: host.lane("journal", "log", LOG_LANE)?,
-            state: host.lane("journal", "state", 2)?,
-            prepare: host.lane("journal", "prepare", 1)?,
+            // With peers, a copy counts once it is written: before it is synced.
+            log: host.log_lane("journal", LOG_LANE, config.direct_io && facts.voters == 1)?,
+            state: Box::new(host.lane("journal", "state", 2)?),
+            prepare: Box::new(host.lane("journal", "prepare", 1)?),
         },
-        replay: host.lane("apply", "replay", 2)?,
-        recovery: host.lane("log", "recovery", 2)?,
+        replay: Box::new(host.lane("apply", "replay", 2)?),
+        recovery: Box::new(host.lane("log", "recovery", 2)?),
         peers,
         net: host.net,
     };

@@ -4,6 +4,7 @@
 use crate::address::AddressFile;
 use crate::clock;
 use crate::config::{ConfigError, LogFormat, Validated};
+use crate::direct::DirectDisk;
 use crate::disk::{DataDir, FileDisk, OpenError};
 use crate::doorbell::Doorbell;
 use crate::facts::{self, FactsError};
@@ -11,6 +12,7 @@ use crate::members::{self, Members, MembersError};
 use crate::net::{EpollNet, ListenError, NetOptions};
 use crate::ops::{OpsServer, Subjects};
 use crate::runner::{Failure, Plan, Running, START};
+use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::{Cursors, Shared};
 use ordain_agent::{Agent, Fatal};
@@ -28,6 +30,9 @@ use std::time::{Duration, Instant};
 
 /// The agent whose thread owns the client connections.
 pub const GATEWAY: &str = "gateway";
+
+/// The agent that writes the journal.
+pub const JOURNAL: &str = "journal";
 
 /// How often a graceful stop looks whether it is done.
 const STOP_LOOK: Duration = Duration::from_millis(2);
@@ -182,6 +187,8 @@ pub struct Ports {
     pub ring_size: u64,
     /// Client connections, listening; accepting is the gateway's decision.
     pub net: EpollNet,
+    /// Whether one thread takes what clients send and writes the journal.
+    pub gateway_journals: bool,
     /// Where the stages meet.
     pub cursors: Shared,
     /// Numbers for `/metrics`.
@@ -215,6 +222,26 @@ impl Ports {
     /// If the node has no such agent.
     pub fn lane(&self, agent: &str, name: &str, capacity: usize) -> Result<FileDisk, Fatal> {
         self.dir.lane(name, capacity, self.bell(agent).clone()).map_err(no_thread)
+    }
+
+    /// The lane for the log itself, which wakes `agent`'s thread: without a thread of its own if `direct` is
+    /// asked for and the system can, and with one otherwise. See [`DirectDisk`] for what it is fit for.
+    ///
+    /// # Errors
+    /// If its thread cannot be started.
+    ///
+    /// # Panics
+    /// If the node has no such agent.
+    pub fn log_lane(&self, agent: &str, capacity: usize, direct: bool) -> Result<Box<dyn Disk>, Fatal> {
+        if direct {
+            match DirectDisk::new(&self.dir, capacity, self.bell(agent)) {
+                Ok(disk) => return Ok(Box::new(disk)),
+                Err(error) => tracing::info!(
+                    %error, "no direct I/O by io_uring here: the log is written by a thread, which is slower"
+                ),
+            }
+        }
+        Ok(Box::new(self.lane(agent, "log", capacity)?))
     }
 
     /// The data directory, whose lock this process holds.
@@ -281,6 +308,7 @@ pub fn serve(
         election_timeout: config.election_timeout,
         ring_size,
         net,
+        gateway_journals: names.contains(&JOURNAL) && plan.share(GATEWAY, JOURNAL),
         cursors: cursors.clone(),
         registry: registry.clone(),
         os_boot: os_boot(),

@@ -1,5 +1,6 @@
 //! Three real processes: what they survive, and what cannot join them.
 
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod common;
 
 use common::{Node, command, ordain};
