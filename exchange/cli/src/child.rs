@@ -187,15 +187,27 @@ impl OwnCluster {
         self.nodes.iter().flatten()
     }
 
-    /// Waits until a node leads and the others have nearly what it has, and says which it is.
+    /// Waits until a node leads and all have and have executed nearly what it has, and says which it is.
     pub fn leader(&self) -> Result<usize> {
         let deadline = Instant::now() + START_TIMEOUT;
         while Instant::now() < deadline {
-            for (number, node) in self.nodes.iter().enumerate() {
-                let found = node.as_ref().and_then(|node| metrics(node.ops?).ok());
-                if found.is_some_and(|metrics| is_settled(&metrics, self.nodes().count() - 1)) {
-                    return Ok(number);
-                }
+            let found: Vec<_> = self
+                .nodes
+                .iter()
+                .map(|node| node.as_ref().and_then(|node| metrics(node.ops?).ok()))
+                .collect();
+            let settled = |metrics: &Metrics| is_settled(metrics, self.nodes().count() - 1);
+            let leader = found.iter().position(|metrics| metrics.as_ref().is_some_and(settled));
+            let number = |metrics: &Metrics, name| metrics.get(name).unwrap_or(0.0);
+            // The numbers of the leader are no younger than those of the others by much.
+            let last = leader
+                .and_then(|leader| found[leader].as_ref())
+                .map_or(0.0, |metrics| number(metrics, "ordain_last_batch"));
+            let ready = |metrics: &Metrics| number(metrics, "ordain_applied_batch") + NEAR >= last;
+            if let Some(leader) = leader
+                && found.iter().flatten().all(ready)
+            {
+                return Ok(leader);
             }
             std::thread::sleep(10 * LOOK);
         }
@@ -236,7 +248,7 @@ fn data_of(dir: &Path, node: usize) -> PathBuf {
 }
 
 /// Batches behind the end of a busy log that are no lag.
-const NEAR: f64 = 64.0;
+const NEAR: f64 = 256.0;
 
 /// Whether the numbers are those of a leader to which `followers` are connected and have nearly what it has.
 fn is_settled(metrics: &Metrics, followers: usize) -> bool {

@@ -131,6 +131,8 @@ pub struct Core {
     attempts: u32,
     /// Elections asked for in this life.
     campaigns: u64,
+    /// See [`Core::set_behind`].
+    behind: bool,
     /// When the leader was last heard.
     heard: Nanos,
     /// When to ask for an election.
@@ -208,6 +210,7 @@ impl Core {
             granted: None,
             attempts: 0,
             campaigns: 0,
+            behind: false,
             heard: now,
             deadline: now,
             repeat: now,
@@ -255,7 +258,8 @@ impl Core {
         self.settle();
     }
 
-    /// A connection to a peer closed. If it led, an election starts at once (the pre-vote decides).
+    /// A connection to a peer closed. If it led, an election starts at once (the pre-vote decides), unless this node
+    /// is behind.
     pub fn peer_down(&mut self, id: NodeId, now: Nanos) {
         self.now = self.now.max(now);
         if let Some(at) = self.peer(id) {
@@ -263,10 +267,16 @@ impl Core {
             self.peers[at].probing = true;
             if self.role == Role::Follower && self.leader == Some(id) {
                 self.leader = None;
-                self.campaign();
+                if self.behind { self.postpone_election() } else { self.campaign() }
             }
         }
         self.settle();
+    }
+
+    /// Whether this node has yet to execute much of what is committed, so that it could not answer at once if it
+    /// led. When the leader's connection closes, such a node gives the others an election time-out to go ahead.
+    pub const fn set_behind(&mut self, behind: bool) {
+        self.behind = behind;
     }
 
     /// A message came. The transport vouches for `from`; who is no voter is ignored. If it is an

@@ -30,6 +30,9 @@ const WAY_BYTES: u64 = 8 * 1024 * 1024;
 /// memory for counting them when batches are small.
 const WAY_FRAMES: usize = 1024;
 
+/// Batches that a node may have to execute before it could answer as a leader, and still not be called behind.
+const BEHIND: u64 = 64;
+
 /// What the stage is made of.
 pub struct LogConfig<P> {
     /// The cluster's facts.
@@ -89,6 +92,7 @@ struct Metrics {
     role: Gauge,
     leader: Gauge,
     last: Gauge,
+    applied: Gauge,
     campaigns: Gauge,
 }
 
@@ -184,6 +188,7 @@ impl<P: Peers> Log<P> {
             role: registry.gauge("ordain_role", "0 follows, 1 and 2 ask for election, 3 leads."),
             leader: registry.gauge("ordain_leader", "Number of the leader plus one; 0 if none is known."),
             last: registry.gauge("ordain_last_batch", "Last batch of the log, committed or not."),
+            applied: registry.gauge("ordain_applied_batch", "Last batch that the application executed."),
             campaigns: registry.counter("ordain_elections_total", "Elections that this node asked for."),
         };
         let other = |id: NodeId| {
@@ -320,6 +325,7 @@ impl<P: Peers> Log<P> {
             Role::Leader => 3,
         });
         self.metrics.last.set(self.writer.tail().index.0);
+        self.metrics.applied.set(self.shared.applied.load());
         self.metrics.campaigns.set(self.core.campaigns());
         for other in &self.others {
             let (received, durable) = self.core.copies(other.id).unwrap_or_default();
@@ -609,6 +615,8 @@ impl<P: Peers> Agent for Log<P> {
         self.end_cut()?;
         self.hear_journal();
         self.effects()?;
+        let behind = self.shared.applied.load() + BEHIND < self.shared.committed.load();
+        self.core.set_behind(behind);
         let mut work = self.hear_peers(now, limit)?;
         self.core.tick(now.mono);
         self.effects()?;
