@@ -104,6 +104,8 @@ where
     };
     let mut boot = Boot::new(node_config, ports, app, host.registry, host.cursors);
     loop {
+        // What a lane finishes from here on ends the wait below.
+        bell.announce();
         match boot.step(clock::now()) {
             Poll::Ready(Ok(node)) => {
                 let found = &node.recovered;

@@ -52,7 +52,7 @@ pub struct BenchArgs {
     /// Requests in flight per connection [default: 256, failover 16]
     #[arg(long)]
     window: Option<usize>,
-    /// Requests per second in all (open loop, latency from the intended start); none: closed loop
+    /// Requests per second in all (open loop, latency from the intended start); none: closed loop, failover 2,000
     #[arg(long)]
     rate: Option<u64>,
     /// Seconds measured
@@ -415,6 +415,7 @@ fn run_failover(args: &BenchArgs) -> Result<ExitCode> {
         node_args: args.node_arg.clone(),
         connections,
         window,
+        rate: args.rate.unwrap_or(2_000),
         flow: args.flow(),
     };
     if options.nodes == 1 || options.runs == 0 || connections == 0 || window == 0 {
@@ -430,7 +431,7 @@ fn run_failover(args: &BenchArgs) -> Result<ExitCode> {
     if args.json {
         let mut value = serde_json::json!({
             "mode": "failover", "machine": machine(), "nodes": options.nodes, "runs": options.runs,
-            "connections": connections, "window": window,
+            "connections": connections, "window": window, "rate": options.rate,
         });
         let rest =
             serde_json::to_value(&result).or_next("the result cannot be written as JSON", "Report this.")?;
@@ -440,7 +441,7 @@ fn run_failover(args: &BenchArgs) -> Result<ExitCode> {
         print(&value)?;
     } else {
         describe(&machine());
-        println!("{} nodes, {connections} x {window}: {result}", options.nodes);
+        println!("{} nodes, load of {}/s: {result}", options.nodes, options.rate);
     }
     Ok(if result.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

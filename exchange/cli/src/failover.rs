@@ -35,6 +35,8 @@ pub struct Options {
     pub node_args: Vec<String>,
     pub connections: usize,
     pub window: usize,
+    /// Requests per second of the load.
+    pub rate: u64,
     pub flow: Settings,
 }
 
@@ -206,7 +208,7 @@ fn keep_busy(options: &Options, client: &ClientConfig, shared: &Shared) -> Resul
         client: client.clone(),
         connections: options.connections,
         window: options.window,
-        rate: None,
+        rate: Some(options.rate),
         warm_up: Duration::ZERO,
         duration: Duration::from_secs(3600),
         flow: options.flow,
