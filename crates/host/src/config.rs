@@ -7,7 +7,7 @@ use crate::net::NetOptions;
 use crate::runner::{Idle, Mode, RunnerOptions};
 use clap::{Args, Parser, ValueEnum};
 use ordain_types::facts::{AckPolicy, ClusterFacts};
-use ordain_types::{ClusterId, Nanos, NodeId};
+use ordain_types::{ClusterId, Nanos};
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -27,19 +27,24 @@ pub struct ServerConfig {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Address for clients, repeatable. Keys authenticate clients, but nothing hides their traffic: expose it
-    /// to networks you trust [default: 127.0.0.1:7400]
+    /// to networks you trust [default: this node's client address in members.toml, else 127.0.0.1:7400]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
     /// Unix socket for clients on this machine, replaced if nobody listens on it [default: none]
     #[arg(long, value_name = "PATH")]
     pub unix: Option<PathBuf>,
     /// Address of /metrics, /healthz and /readyz, without authentication; "off" for none
-    /// [default: 127.0.0.1:7401]
+    /// [default: 127.0.0.1:7401; in a cluster 127.0.0.1 and the port behind the one for clients in members.toml]
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<String>,
-    /// Number of this node in its cluster, from 0. Two nodes of one number corrupt agreement [default: 0]
-    #[arg(long, value_name = "NUMBER")]
-    pub node: Option<u32>,
+    /// Address for the other nodes, where it is not the one that members.toml tells them
+    /// [default: this node's peer address in members.toml]
+    #[arg(long, value_name = "ADDRESS")]
+    pub peer_listen: Option<SocketAddr>,
+    /// How long a node hears nothing from a leader before it asks for an election (the death of its process is
+    /// noticed at once). Shorter finds dead machines sooner, longer bears slow ones [default: 150ms]
+    #[arg(long, value_name = "DURATION")]
+    pub election_timeout: Option<Span>,
     /// Client connections at a time; each may use 256 KiB to receive. More are closed at once [default: 1024]
     #[arg(long, value_name = "COUNT")]
     pub connections_max: Option<usize>,
@@ -263,10 +268,16 @@ pub struct Validated {
     pub data: PathBuf,
     /// Client connections.
     pub net: NetOptions,
+    /// Whether the addresses for clients were named.
+    pub listen_given: bool,
+    /// Address for the other nodes, if named.
+    pub peer_listen: Option<SocketAddr>,
+    /// Patience with a silent leader.
+    pub election_timeout: Duration,
     /// Address of the operations server, if any.
     pub metrics: Option<SocketAddr>,
-    /// Number of this node.
-    pub node: NodeId,
+    /// Whether that was said, address or none.
+    pub metrics_given: bool,
     /// Bytes of the log ring, if given.
     pub ring_size: Option<u64>,
     /// Whether to lock memory.
@@ -339,8 +350,8 @@ impl Validated {
         let voters = self.given.config.voters.unwrap_or(1);
         if voters > 1 && (self.given.cluster.is_none() || self.given.config.created.is_none()) {
             return Err(ConfigError(vec![format!(
-                "a cluster of {voters} nodes needs `cluster` and `created`, the same on every node (for instance \
-                 --cluster {drawn} --created {now}), or a copy of the first node's file `facts` in {}",
+                "there is no file `facts` in {}: a cluster of {voters} nodes is made by `ordain cluster init`, which \
+                 says what to copy where",
                 self.data.display()
             )]));
         }
@@ -418,8 +429,8 @@ impl ServerConfig {
             };
         }
         merge!(
-            data unix metrics node connections_max send_max ring_size lock_memory direct_io input_delay stop_timeout
-            log_format
+            data unix metrics peer_listen election_timeout connections_max send_max ring_size lock_memory direct_io
+            input_delay stop_timeout log_format
             log_level mode idle spins yields duty_limit cluster created voters durability unsynced_max
             segment_size batch_max payload_max sessions_max sessions_per_key window reply_max session_timeout
             step_outputs_max;
@@ -452,6 +463,9 @@ impl ServerConfig {
                 address
             }
         };
+        let election_timeout = self.election_timeout.map_or(Duration::from_millis(150), |span| span.0);
+        let bounds = Duration::from_millis(20)..=Duration::from_secs(60);
+        need(bounds.contains(&election_timeout), "election-timeout: between 20ms and 60s");
         let connections_max = self.connections_max.unwrap_or(1024);
         need((1..=1 << 20).contains(&connections_max), "connections-max: between 1 and 1,048,576");
         let send_max = self.send_max.map_or(4 << 20, |size| size.0);
@@ -473,13 +487,12 @@ impl ServerConfig {
 
         let cluster = self.cluster.as_deref().map(parse_cluster);
         need(cluster != Some(None), "cluster: 32 hexadecimal digits");
-        let policy = self.durability.as_deref().map(parse_policy);
+        let policy = self.durability.as_deref().map(|text| parse_policy(text, self.voters.unwrap_or(1)));
         need(policy != Some(None), "durability: one-disk, disk-ram, two-disks, or two numbers such as 2/1");
         let small = |size: Option<Size>| size.is_none_or(|size| size.0 <= u64::from(u32::MAX));
         let sizes = small(self.batch_max) && small(self.payload_max) && small(self.reply_max);
         need(sizes, "batch-max, payload-max, reply-max: below 4GiB");
         let voters = self.voters.unwrap_or(1);
-        need(self.node.unwrap_or(0) < voters.max(1) || self.voters.is_none(), "node: below voters");
         let given = GivenFacts { cluster: cluster.flatten(), policy: policy.flatten(), config: self.clone() };
         let mut facts = ClusterFacts::new(ClusterId::default(), Nanos(1), voters);
         given.apply(&mut facts);
@@ -499,8 +512,11 @@ impl ServerConfig {
                 connections_max,
                 send_max: send_max as usize,
             },
+            listen_given: !self.listen.is_empty(),
+            peer_listen: self.peer_listen,
+            election_timeout,
             metrics,
-            node: NodeId(self.node.unwrap_or(0)),
+            metrics_given: self.metrics.is_some(),
             ring_size: self.ring_size.map(|size| size.0),
             lock_memory: self.lock_memory.unwrap_or(false),
             direct_io: self.direct_io.unwrap_or(true),
@@ -541,10 +557,10 @@ pub(crate) fn parse_cluster(text: &str) -> Option<ClusterId> {
 }
 
 /// A policy's name, or `RECEIVED/DURABLE`.
-pub(crate) fn parse_policy(text: &str) -> Option<AckPolicy> {
+pub(crate) fn parse_policy(text: &str, voters: u32) -> Option<AckPolicy> {
     match text {
         "one-disk" => Some(AckPolicy::ONE_DISK),
-        "disk-ram" => Some(AckPolicy::DISK_RAM),
+        "disk-ram" => Some(AckPolicy::majority(voters.max(3))),
         "two-disks" => Some(AckPolicy::TWO_DISKS),
         _ => {
             let (received, durable) = text.split_once('/')?;
@@ -595,7 +611,8 @@ mod tests {
             listen = ["0.0.0.0:1", "0.0.0.0:2"]
             unix = "/run/node.sock"
             metrics = "off"
-            node = 2
+            peer-listen = "0.0.0.0:3"
+            election-timeout = "300ms"
             connections-max = 10
             send-max = "1MiB"
             ring-size = 134217728
@@ -632,17 +649,13 @@ mod tests {
         let command = ServerConfig::augment_args(clap::Command::new("settings"));
         assert_eq!(names, command.get_arguments().count(), "a setting is missing in this test");
 
-        let flags = ServerConfig::try_parse_from([
-            "node",
-            "--node",
-            "1",
-            "--lock-memory=false",
-            "--listen",
-            "[::1]:9",
-        ])
-        .unwrap();
+        let flags =
+            ServerConfig::try_parse_from(["node", "--lock-memory=false", "--listen", "[::1]:9"]).unwrap();
         let config = flags.or(file).validate().unwrap();
-        assert_eq!((config.node, config.lock_memory, config.direct_io), (NodeId(1), false, false));
+        assert!(!config.lock_memory && config.listen_given && config.metrics_given);
+        assert_eq!(config.peer_listen, Some("0.0.0.0:3".parse().unwrap()));
+        assert_eq!(config.election_timeout, Duration::from_millis(300));
+        assert!(!config.direct_io);
         assert_eq!(config.input_delay, Nanos(50_000));
         assert_eq!(config.net.tcp, ["[::1]:9".parse().unwrap()]);
         assert_eq!(config.net.unix, [PathBuf::from("/run/node.sock")]);
@@ -709,14 +722,14 @@ mod tests {
         assert!(problems(&["--durability", "3/3"]).contains("ack policy"));
         assert!(problems(&["--durability", "best"]).contains("durability:"));
         assert!(problems(&["--segment-size", "1000"]).contains("segment-size"));
-        assert!(problems(&["--voters", "3", "--node", "3"]).contains("node: below voters"));
+        assert!(problems(&["--election-timeout", "5ms"]).contains("election-timeout:"));
     }
 
     #[test]
     fn a_cluster_of_several_needs_one_identity() {
         let config = ServerConfig::try_parse_from(["node", "--voters", "3"]).unwrap().validate().unwrap();
         let error = config.new_facts(ClusterId([1; 16]), Nanos(7)).unwrap_err().to_string();
-        assert!(error.contains("--cluster 01010101") && error.contains("--created 7"), "{error}");
+        assert!(error.contains("ordain cluster init"), "{error}");
     }
 
     #[test]

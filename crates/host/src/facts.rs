@@ -105,8 +105,19 @@ pub fn read(data: &Path) -> Result<ClusterFacts, FactsError> {
     }
 }
 
-fn store(path: &Path, text: &str) -> std::io::Result<()> {
-    let unfinished = path.with_file_name(".new-facts");
+/// Writes the facts of a new cluster to a data directory that exists, durably.
+///
+/// # Errors
+/// [`FactsError::Io`].
+pub fn create(data: &Path, facts: &ClusterFacts) -> Result<(), FactsError> {
+    let path = data.join("facts");
+    store(&path, &encode(facts)).map_err(|error| FactsError::Io { path, error })
+}
+
+/// Writes a file so that it is there whole and durably, or not at all.
+pub(crate) fn store(path: &Path, text: &str) -> std::io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = path.with_file_name(format!(".new-{name}"));
     let mut file = File::create(&unfinished)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
@@ -164,7 +175,7 @@ pub fn decode(text: &str) -> Result<ClusterFacts, String> {
         cluster: parse_cluster(word("cluster")?).ok_or("`cluster` is no identity")?,
         created: Nanos(number("created")?),
         voters: small("voters")?,
-        policy: parse_policy(word("durability")?).ok_or("`durability` is no policy")?,
+        policy: parse_policy(word("durability")?, small("voters")?).ok_or("`durability` is no policy")?,
         unsynced_max: number("unsynced-max")?,
         segment_size: number("segment-size")?,
         batch_max: small("batch-max")?,

@@ -3,20 +3,21 @@
 use crate::clock;
 use crate::config::{ServerConfig, Validated};
 use crate::keys;
+use crate::peers::{OtherNode, TcpPeers};
 use crate::server::{Hooks, Ports, ServerError, serve};
 use crate::witness::{SHARED_MEMORY, SharedMemory};
 use core::task::Poll;
 use ordain_agent::disk::Disk;
-use ordain_agent::peer::NoPeers;
+use ordain_agent::peer::{NoPeers, Peers};
 use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
-use ordain_keys::KeyPair;
+use ordain_keys::{KeyPair, PeerSelf, PublicKey};
 use ordain_node::gateway::GatewayConfig;
 use ordain_node::journal::{Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, NodeConfig};
 use ordain_types::frame::KeyBody;
-use ordain_types::{Nanos, NodeId};
+use ordain_types::{Nanos, NodeId, members};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,22 +60,20 @@ where
     E: ResponseEncoder<F::App>,
 {
     let facts = host.facts.clone();
-    if facts.voters > 1 {
-        return Err(Fatal::new(
-            format!("this data directory belongs to a cluster of {} nodes", facts.voters),
-            "This build runs one node; its consensus runs in simulation only. Create the cluster with voters = 1",
-        ));
-    }
     let (node, operator) = keys::of_directory(host.dir().path())
         .map_err(|error| Fatal::new("the node has no keys", error.to_string()))?;
+    let operator = host.members.as_ref().map(|members| members.operator).or_else(|| Some(operator?.public()));
     if operator.is_none() {
         tracing::warn!(
             "the operator's key file is not in the data directory: only keys added before can sign in"
         );
     }
+    let peers = peers(&host, &node)?;
     let random = || keys::random().map_err(|error| Fatal::new("the node cannot start", error.to_string()));
     let seed = u64::from_le_bytes(random()?[..8].try_into().expect("eight of 32 bytes"));
+    let members = host.members.iter().flat_map(|members| &members.all);
     let gateway = GatewayConfig {
+        members: members.map(|member| (member.id, member.client.clone())).collect(),
         connections_max: config.net.connections_max,
         input_delay: if host.gateway_journals { config.input_delay } else { Nanos::ZERO },
         ..GatewayConfig::new(node, random()?)
@@ -88,14 +87,15 @@ where
         question_ring: QUESTION_RING,
         delivery_ring: DELIVERY_RING,
         os_boot: OsBoot(host.os_boot),
-        election_timeout: Nanos::from_millis(150),
-        heartbeat: Nanos::from_millis(30),
+        election_timeout: Nanos(host.election_timeout.as_nanos() as u64),
+        heartbeat: Nanos(host.election_timeout.as_nanos() as u64 / 5),
         seed,
-        keys: operator.iter().map(operator_key).collect(),
+        keys: operator.map(operator_key).into_iter().collect(),
         gateway,
         facts: facts.clone(),
     };
-    let (recovery, bell) = host.startup_lane(2)?;
+    // Before the threads run, nobody but this one waits for it.
+    let bell = host.bell("log").clone();
     let ports = ordain_node::Ports::<_, Box<dyn Disk>, _> {
         journal: Lanes {
             // With peers, a copy counts once it is written: before it is synced.
@@ -105,12 +105,14 @@ where
         },
         replay: Box::new(host.lane("apply", "replay", 2)?),
         witness: policy.counts_memory().then(|| witness(host.dir().path())).flatten(),
-        recovery: Box::new(recovery),
-        peers: NoPeers,
+        recovery: Box::new(host.lane("log", "recovery", 2)?),
+        peers,
         net: host.net,
     };
     let mut boot = Boot::new(node_config, ports, app, host.registry, host.cursors);
     loop {
+        // What a lane finishes from here on ends the wait below.
+        bell.announce();
         match boot.step(clock::now()) {
             Poll::Ready(Ok(node)) => {
                 let found = &node.recovered;
@@ -148,6 +150,28 @@ fn witness(data: &Path) -> Option<Box<dyn Witness>> {
     }
 }
 
-fn operator_key(operator: &KeyPair) -> KeyBody {
-    KeyBody { key: operator.public().0, permissions: permission::ALL.into(), reserved: [0; 4] }
+/// The way to the other nodes.
+fn peers(host: &Ports, pair: &KeyPair) -> Result<Box<dyn Peers>, Fatal> {
+    let (Some(members), Some(listen)) = (&host.members, host.peer_listen) else {
+        return Ok(Box::new(NoPeers));
+    };
+    let fingerprint = members::fingerprint(&host.facts, &members.operator.0, &members.all);
+    let me = PeerSelf { pair: pair.clone(), cluster: host.facts.cluster, id: host.node, fingerprint };
+    let others = members.all.iter().filter(|member| member.id != host.node);
+    let others = others.map(|member| OtherNode {
+        id: member.id,
+        address: member.peer.clone(),
+        key: PublicKey(member.key),
+    });
+    match TcpPeers::new(me, others.collect(), listen, host.bell("log"), &host.registry) {
+        Ok(peers) => Ok(Box::new(peers)),
+        Err(error) => Err(Fatal::new(
+            format!("cannot listen for the other nodes on {listen}: {error}"),
+            "Stop who uses the address, or name another one of this machine with peer-listen",
+        )),
+    }
+}
+
+fn operator_key(operator: PublicKey) -> KeyBody {
+    KeyBody { key: operator.0, permissions: permission::ALL.into(), reserved: [0; 4] }
 }

@@ -8,8 +8,9 @@ use crate::direct::DirectDisk;
 use crate::disk::{DataDir, FileDisk, OpenError};
 use crate::doorbell::Doorbell;
 use crate::facts::{self, FactsError};
+use crate::members::{self, Members, MembersError};
 use crate::memory;
-use crate::net::{EpollNet, ListenError};
+use crate::net::{EpollNet, ListenError, NetOptions};
 use crate::ops::{OpsServer, Subjects};
 use crate::runner::{Failure, Plan, Running, START};
 use ordain_agent::disk::Disk;
@@ -21,9 +22,9 @@ use ordain_types::{ClusterId, NodeId};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fmt;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -46,6 +47,15 @@ pub enum ServerError {
     Data(OpenError),
     /// The cluster facts.
     Facts(FactsError),
+    /// The members of the cluster.
+    Members(MembersError),
+    /// An address of this node in the members file is none of this machine.
+    Address {
+        /// Which.
+        address: String,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
     /// The network.
     Listen(ListenError),
     /// The operating system refused something else.
@@ -69,6 +79,12 @@ impl fmt::Display for ServerError {
             Self::Config(error) => write!(f, "{error}"),
             Self::Data(error) => write!(f, "{error}"),
             Self::Facts(error) => write!(f, "{error}"),
+            Self::Members(error) => write!(f, "{error}"),
+            Self::Address { address, error } => write!(
+                f,
+                "this node cannot use its address {address}: {error}. Stop who uses it, or name another address of \
+                 this machine with listen or peer-listen"
+            ),
             Self::Listen(error) => write!(f, "{error}"),
             Self::System { what, error } => write!(f, "cannot {what}: {error}"),
             Self::Failed(failure) => write!(f, "{failure}"),
@@ -95,7 +111,13 @@ impl ServerError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Data(_) | Self::Facts(_) | Self::Listen(_) | Self::System { .. } => 2,
+            Self::Config(_)
+            | Self::Data(_)
+            | Self::Facts(_)
+            | Self::Members(_)
+            | Self::Address { .. }
+            | Self::Listen(_)
+            | Self::System { .. } => 2,
             Self::StopTimeout(_) | Self::StoppedAtOnce => 3,
             Self::Failed(_) => 1,
         }
@@ -156,6 +178,12 @@ pub struct Ports {
     pub facts: ClusterFacts,
     /// Number of this node.
     pub node: NodeId,
+    /// The nodes of the cluster, if it has several.
+    pub members: Option<Members>,
+    /// Where other nodes are waited for, if there are any.
+    pub peer_listen: Option<SocketAddr>,
+    /// Patience with a silent leader.
+    pub election_timeout: Duration,
     /// Bytes of the log ring.
     pub ring_size: u64,
     /// Client connections, listening; accepting is the gateway's decision.
@@ -175,6 +203,16 @@ pub struct Ports {
 }
 
 impl Ports {
+    /// The doorbell of `agent`'s thread.
+    ///
+    /// # Panics
+    /// If the node has no such agent.
+    #[must_use]
+    pub fn bell(&self, agent: &str) -> &Arc<Doorbell> {
+        let bell = self.bells.iter().find(|(known, _)| *known == agent);
+        &bell.unwrap_or_else(|| panic!("no agent is called {agent}")).1
+    }
+
     /// A lane to the disk for up to `capacity` operations, which wakes `agent`'s thread. `name` is its
     /// thread's, at most 15 bytes.
     ///
@@ -184,7 +222,7 @@ impl Ports {
     /// # Panics
     /// If the node has no such agent.
     pub fn lane(&self, agent: &str, name: &str, capacity: usize) -> Result<FileDisk, Fatal> {
-        self.dir.lane(name, capacity, self.bell(agent)).map_err(no_thread)
+        self.dir.lane(name, capacity, self.bell(agent).clone()).map_err(no_thread)
     }
 
     /// The lane for the log itself, which wakes `agent`'s thread: without a thread of its own if `direct` is
@@ -197,7 +235,7 @@ impl Ports {
     /// If the node has no such agent.
     pub fn log_lane(&self, agent: &str, capacity: usize, direct: bool) -> Result<Box<dyn Disk>, Fatal> {
         if direct {
-            match DirectDisk::new(&self.dir, capacity, &self.bell(agent)) {
+            match DirectDisk::new(&self.dir, capacity, self.bell(agent)) {
                 Ok(disk) => return Ok(Box::new(disk)),
                 Err(error) => tracing::info!(
                     %error, "no direct I/O by io_uring here: the log is written by a thread, which is slower"
@@ -205,21 +243,6 @@ impl Ports {
             }
         }
         Ok(Box::new(self.lane(agent, "log", capacity)?))
-    }
-
-    fn bell(&self, agent: &str) -> Arc<Doorbell> {
-        let bell = self.bells.iter().find(|(known, _)| *known == agent);
-        let (_, bell) = bell.unwrap_or_else(|| panic!("no agent is called {agent}"));
-        bell.clone()
-    }
-
-    /// A lane for use before the agents run, with the doorbell that it rings.
-    ///
-    /// # Errors
-    /// If its thread cannot be started or the process has no file descriptor left.
-    pub fn startup_lane(&self, capacity: usize) -> Result<(FileDisk, Arc<Doorbell>), Fatal> {
-        let bell = Doorbell::new().map_err(no_thread)?;
-        Ok((self.dir.lane("recovery", capacity, bell.clone()).map_err(no_thread)?, bell))
     }
 
     /// The data directory, whose lock this process holds.
@@ -263,14 +286,16 @@ pub fn serve(
     let ring_size = ring_size(config, &facts).map_err(ServerError::Config)?;
     let plan = Plan::new(&config.runner, names)
         .map_err(|problem| ServerError::Config(ConfigError(vec![problem])))?;
-    let net = EpollNet::new(config.net.clone(), &plan.bell(GATEWAY)).map_err(ServerError::Listen)?;
+    let Places { node, members, net: net_options, metrics, peer_listen } =
+        places(config, dir.path(), &facts)?;
+    let net = EpollNet::new(net_options, &plan.bell(GATEWAY)).map_err(ServerError::Listen)?;
     if config.lock_memory
         && let Err(error) = memory::lock()
     {
         tracing::warn!(%error, "memory is not locked");
     }
     tracing::info!(
-        data = %dir.path().display(), cluster = %facts.cluster, node = config.node.0, voters = facts.voters,
+        data = %dir.path().display(), cluster = %facts.cluster, node = node.0, voters = facts.voters,
         threads = plan.describe(), ring_mib = ring_size >> 20, segment_mib = facts.segment_size >> 20,
         connections = config.net.connections_max, "node starts"
     );
@@ -280,7 +305,10 @@ pub fn serve(
     let registry = Registry::default();
     let ports = Ports {
         facts,
-        node: config.node,
+        node,
+        members,
+        peer_listen,
+        election_timeout: config.election_timeout,
         ring_size,
         net,
         gateway_journals: names.contains(&JOURNAL) && plan.share(GATEWAY, JOURNAL),
@@ -295,7 +323,7 @@ pub fn serve(
     let running = plan.start(agents, stop.bell.clone()).map_err(system("start threads"))?;
 
     let subjects = Subjects { registry, pulse: running.pulse(), ready: readiness(cursors.clone()) };
-    let ops = match config.metrics.map(|address| OpsServer::start(address, subjects)).transpose() {
+    let ops = match metrics.map(|address| OpsServer::start(address, subjects)).transpose() {
         Ok(ops) => ops,
         Err(error) => {
             running.halt();
@@ -320,6 +348,41 @@ pub fn serve(
         Err(error) => tracing::error!(%error, "node stopped"),
     }
     outcome
+}
+
+/// Who this node is, and where it is reached.
+struct Places {
+    node: NodeId,
+    members: Option<Members>,
+    net: NetOptions,
+    metrics: Option<SocketAddr>,
+    peer_listen: Option<SocketAddr>,
+}
+
+/// What the configuration leaves open is as the members file says.
+fn places(config: &Validated, data: &Path, facts: &ClusterFacts) -> Result<Places, ServerError> {
+    let members = members::read(data, facts).map_err(ServerError::Members)?;
+    let (mut net, mut metrics) = (config.net.clone(), config.metrics);
+    let Some(found) = &members else {
+        return Ok(Places { node: NodeId(0), members, net, metrics, peer_listen: None });
+    };
+    let own = found.own(data).map_err(ServerError::Members)?;
+    let client = resolve(&own.client)?;
+    if !config.listen_given {
+        net.tcp = vec![client];
+    }
+    if !config.metrics_given {
+        metrics = client.port().checked_add(1).map(|port| (Ipv4Addr::LOCALHOST, port).into());
+    }
+    let peer_listen = config.peer_listen.map_or_else(|| resolve(&own.peer), Ok)?;
+    let node = own.id;
+    Ok(Places { node, members, net, metrics, peer_listen: (facts.voters > 1).then_some(peer_listen) })
+}
+
+fn resolve(address: &str) -> Result<SocketAddr, ServerError> {
+    let failed = |error| ServerError::Address { address: address.to_owned(), error };
+    let mut found = address.to_socket_addrs().map_err(failed)?;
+    found.next().ok_or_else(|| failed(std::io::Error::other("the name has no address")))
 }
 
 /// Waits for the end, and brings it about where it was asked for.
@@ -411,13 +474,15 @@ impl Drop for Signals {
     }
 }
 
-/// A lone segment's worth at least, and whole segments only, so that no batch crosses the ring's end.
+/// A lone segment's worth at least, with other nodes two, and whole segments only, so that no batch crosses the
+/// ring's end.
 fn ring_size(config: &Validated, facts: &ClusterFacts) -> Result<u64, ConfigError> {
     let segment = facts.segment_size;
-    let size = config.ring_size.unwrap_or_else(|| (64_u64 << 20).next_multiple_of(segment));
-    if size == 0 || !size.is_multiple_of(segment) {
+    let least = if facts.voters > 1 { 2 * segment } else { segment };
+    let size = config.ring_size.unwrap_or_else(|| (64_u64 << 20).max(least).next_multiple_of(segment));
+    if size < least || !size.is_multiple_of(segment) {
         return Err(ConfigError(vec![format!(
-            "ring-size: a multiple of the cluster's segment size, {segment} bytes"
+            "ring-size: a multiple of the cluster's segment size, {segment} bytes, and at least {least}"
         )]));
     }
     Ok(size)

@@ -37,6 +37,9 @@ pub use ordain_journal as journal;
 /// Names of the stages, in the order in which [`Node::agents`] has them.
 pub const AGENTS: [&str; 4] = ["gateway", "log", "journal", "apply"];
 
+/// Batches that a step of the start takes into the ring.
+const REFILL: usize = 1024;
+
 /// Facts of this node; those of the cluster are in `facts`.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -318,7 +321,6 @@ where
                 writer,
                 core,
                 others: config.voters.iter().copied().filter(|voter| *voter != config.id).collect(),
-                id: config.id,
                 peers: rest.peers,
                 requests: request_receiver,
                 questions: question_sender,
@@ -378,22 +380,30 @@ where
 }
 
 impl<D: Disk> Refill<D> {
-    /// Takes one batch; `true` when the ring reaches the log's end.
+    /// Takes what is at hand, at most [`REFILL`] batches; `true` when the ring reaches the log's end.
     fn step(&mut self) -> Result<bool, Fatal> {
         let end = self.recovered.end.index;
-        match self.reader.peek(end) {
-            Ok(Peek::Batch(batch)) => {
-                let put = self.writer.append(&batch);
-                assert_eq!(put, ordain_sequence::Put::Done, "the ring holds what it is refilled with");
-                self.reader.advance();
-                Ok(self.writer.tail().index == end)
+        for _ in 0..REFILL {
+            match self.reader.peek(end) {
+                Ok(Peek::Batch(batch)) => {
+                    let put = self.writer.append(&batch);
+                    assert_eq!(put, ordain_sequence::Put::Done, "the ring holds what it is refilled with");
+                    self.reader.advance();
+                }
+                Ok(Peek::Pending) => return Ok(false),
+                Ok(Peek::End) => {}
+                Err(error) => {
+                    return Err(Fatal::new(
+                        "the journal changed while the node was starting",
+                        error.to_string(),
+                    ));
+                }
             }
-            Ok(Peek::Pending) => Ok(false),
-            Ok(Peek::End) => Ok(self.writer.tail().index == end),
-            Err(error) => {
-                Err(Fatal::new("the journal changed while the node was starting", error.to_string()))
+            if self.writer.tail().index == end {
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::event::epoll::{self, CreateFlags, Event as Ready, EventData, EventFl
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -206,14 +207,14 @@ impl Request {
 }
 
 /// Loads a node and says what came of it. `progress` is called about once a second with what was measured so
-/// far.
+/// far, and may end the load.
 ///
 /// # Errors
 /// [`LoadError`].
 pub fn run(
     options: &Options,
     on_ack: &mut OnAck<'_>,
-    mut progress: impl FnMut(&Report),
+    mut progress: impl FnMut(&Report) -> ControlFlow<()>,
 ) -> Result<Report, LoadError> {
     let mut lanes = connect(options)?;
     let watch = Watch::new()?;
@@ -254,7 +255,9 @@ pub fn run(
         let now = clock();
         if now >= next_progress {
             report.elapsed = Duration::from_nanos(now - measure_from);
-            progress(&report);
+            if progress(&report).is_break() {
+                return Ok(report);
+            }
             next_progress += 1_000_000_000;
         }
         let is_full = |lane: &Lane| lane.held.is_some() || lane.client.open_requests() >= options.window;

@@ -1,20 +1,21 @@
 //! `ordain bench`: the engine alone, whole round trips, and the floors of the machine beside them.
 
-use crate::child::{ANY_PORT, OwnNode};
+use crate::child::{ANY_PORT, OwnCluster, OwnNode};
 use crate::error::{CliError, OrNext, Result};
-use crate::pipeline;
+use crate::{cluster, failover, pipeline};
 use clap::{Args, ValueEnum};
 use ordain_client::ClientConfig;
 use ordain_exchange_bench::flow::Settings;
 use ordain_exchange_bench::{engine, load};
 use ordain_host::floors;
 use serde::Serialize;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long the load goes on trying to connect.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,6 +26,8 @@ enum Mode {
     Pipeline,
     /// Orders over loopback TCP to a node of its own, journal synced, every answer read and checked
     Roundtrip,
+    /// A cluster of its own under load, whose leader is killed again and again: how long nobody is answered
+    Failover,
     /// What the disk, the network and a core of this machine can do at best
     Floors,
 }
@@ -34,13 +37,22 @@ pub struct BenchArgs {
     /// What to measure
     #[arg(long, value_enum, default_value = "roundtrip")]
     mode: Mode,
-    /// Connections, each with a session
-    #[arg(long, default_value_t = 16)]
-    connections: usize,
-    /// Requests in flight per connection
-    #[arg(long, default_value_t = 256)]
-    window: usize,
-    /// Requests per second in all (open loop, latency from the intended start); none: closed loop
+    /// Nodes of roundtrip and failover, each a process: 1, 3 or 5 [default: 1, failover 3]
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// Failover: how often the leader is killed
+    #[arg(long, default_value_t = 20)]
+    runs: usize,
+    /// Several nodes: a fact of the cluster other than its default, as for `ordain cluster init`; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = cluster::fact)]
+    fact: Vec<(String, String)>,
+    /// Connections, each with a session [default: 16, failover 2]
+    #[arg(long)]
+    connections: Option<usize>,
+    /// Requests in flight per connection [default: 256, failover 16]
+    #[arg(long)]
+    window: Option<usize>,
+    /// Requests per second in all (open loop, latency from the intended start); none: closed loop, failover 2,000
     #[arg(long)]
     rate: Option<u64>,
     /// Seconds measured
@@ -64,6 +76,23 @@ pub struct BenchArgs {
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
+}
+
+impl BenchArgs {
+    /// Connections, and requests in flight on each.
+    fn load(&self) -> (usize, usize) {
+        let (connections, window) = if self.mode == Mode::Failover { (2, 16) } else { (16, 256) };
+        (self.connections.unwrap_or(connections), self.window.unwrap_or(window))
+    }
+
+    fn flow(&self) -> Settings {
+        Settings { accounts: self.accounts, instruments: self.instruments, ..Settings::default() }
+    }
+
+    /// The folder for the nodes' data.
+    fn data(&self) -> PathBuf {
+        self.dir.join(format!("ordain-bench-{}", std::process::id()))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -93,6 +122,8 @@ fn machine() -> Machine {
 struct RoundTrip {
     mode: &'static str,
     machine: Machine,
+    nodes: usize,
+    facts: Vec<String>,
     connections: usize,
     window: usize,
     rate: Option<u64>,
@@ -120,6 +151,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         Mode::Engine => run_engine(args),
         Mode::Pipeline => run_pipeline(args),
         Mode::Roundtrip => run_roundtrip(args),
+        Mode::Failover => run_failover(args),
         Mode::Floors => run_floors(args),
     }
 }
@@ -150,21 +182,21 @@ fn run_engine(args: &BenchArgs) -> Result<ExitCode> {
 }
 
 fn run_pipeline(args: &BenchArgs) -> Result<ExitCode> {
-    let flow = Settings { accounts: args.accounts, instruments: args.instruments, ..Settings::default() };
     let duration = Duration::from_secs_f64(args.seconds);
-    let report = pipeline::run(&args.dir, args.connections, args.window, duration, &flow)?;
+    let (connections, window) = args.load();
+    let report = pipeline::run(&args.dir, connections, window, duration, &args.flow())?;
     let rate = report.requests as f64 / report.elapsed.as_secs_f64();
     let per_request = |time: &Duration| time.as_nanos() as f64 / report.requests.max(1) as f64;
     if args.json {
         let stages: serde_json::Map<String, serde_json::Value> =
             report.stages.iter().map(|(name, time)| ((*name).to_owned(), per_request(time).into())).collect();
         print(&serde_json::json!({
-            "mode": "pipeline", "machine": machine(), "connections": args.connections, "window": args.window,
+            "mode": "pipeline", "machine": machine(), "connections": connections, "window": window,
             "throughput": rate as u64, "requests": report.requests, "ns_per_request": stages,
         }))?;
     } else {
         describe(&machine());
-        println!("{} x {}, one thread: {rate:.0} requests/s", args.connections, args.window);
+        println!("{connections} x {window}, one thread: {rate:.0} requests/s");
         for (name, time) in &report.stages {
             println!("  {name:<8} {:7.1} ns per request", per_request(time));
         }
@@ -218,13 +250,14 @@ fn run_floors(args: &BenchArgs) -> Result<ExitCode> {
 }
 
 fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
-    if args.connections == 0 || args.window == 0 || args.seconds <= 0.0 || args.rate == Some(0) {
+    let (connections, window) = args.load();
+    if connections == 0 || window == 0 || args.seconds <= 0.0 || args.rate == Some(0) {
         return Err(CliError::new(
             "there is nothing to measure",
             "Give connections, window, seconds and rate above 0.",
         ));
     }
-    let data = args.dir.join(format!("ordain-bench-{}", std::process::id()));
+    let data = args.data();
     let result = roundtrip(args, &data);
     let _ = std::fs::remove_dir_all(&data);
     let result = result?;
@@ -233,7 +266,8 @@ fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
     } else {
         describe(&result.machine);
         println!(
-            "{} x {}{}: {} requests/s, p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, max {:.0} us",
+            "{} nodes, {} x {}{}: {} requests/s, p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, max {:.0} us",
+            result.nodes,
             result.connections,
             result.window,
             result.rate.map_or(String::new(), |rate| format!(", open loop {rate}/s")),
@@ -248,7 +282,7 @@ fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
             result.accepted, result.rejected, result.fills, result.lost
         );
         println!(
-            "server: {:.2} us of processor time, {:.0} bytes of journal per request, {:.1} requests per sync, {} MiB resident",
+            "servers: {:.2} us of processor time in all, {:.0} bytes of journal per request, {:.1} requests per sync, {} MiB resident in all",
             result.server_cpu_us_per_request,
             result.journal_bytes_per_request,
             result.requests_per_sync,
@@ -259,32 +293,35 @@ fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
 }
 
 fn roundtrip(args: &BenchArgs, data: &std::path::Path) -> Result<RoundTrip> {
-    let node = OwnNode::start_with(data, ANY_PORT, &args.node_arg)?;
-    let flow = Settings { accounts: args.accounts, instruments: args.instruments, ..Settings::default() };
-    let client = ClientConfig { timeout: PATIENCE, ..node.operator()? };
+    let nodes = args.nodes.unwrap_or(1);
+    let bed = Bed::start(args, data, nodes)?;
+    let flow = args.flow();
+    let client = ClientConfig { timeout: PATIENCE, ..bed.operator()? };
     let failed = "The node's log on standard error says why.";
     load::open_exchange(&client, &flow, &mut |_, _, _, _| Ok(())).or_next("the load cannot begin", failed)?;
     let options = load::Options {
         client,
-        connections: args.connections,
-        window: args.window,
+        connections: args.load().0,
+        window: args.load().1,
         rate: args.rate,
         warm_up: Duration::from_secs_f64(args.warm_up),
         duration: Duration::from_secs_f64(args.seconds),
         flow,
     };
-    let before = Server::of(&node);
-    let report =
-        load::run(&options, &mut |_, _, _, _| Ok(()), |_| {}).or_next("the load broke off", failed)?;
-    let after = Server::of(&node);
-    let resident = node.metric("process_resident_memory_bytes") as u64;
-    node.stop()?;
+    let before = Server::of(&bed);
+    let report = load::run(&options, &mut |_, _, _, _| Ok(()), |_| ControlFlow::Continue(()))
+        .or_next("the load broke off", failed)?;
+    let after = Server::of(&bed);
+    let resident = bed.sum("process_resident_memory_bytes") as u64;
+    bed.stop()?;
     let per_request = |now: f64, then: f64| (now - then) / (after.requests - before.requests).max(1.0);
     Ok(RoundTrip {
         mode: "roundtrip",
         machine: machine(),
-        connections: args.connections,
-        window: args.window,
+        nodes,
+        facts: args.fact.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        connections: args.load().0,
+        window: args.load().1,
         rate: args.rate,
         accounts: args.accounts,
         instruments: args.instruments,
@@ -306,7 +343,49 @@ fn roundtrip(args: &BenchArgs, data: &std::path::Path) -> Result<RoundTrip> {
     })
 }
 
-/// A node's own numbers.
+/// What is measured.
+enum Bed {
+    Node(OwnNode),
+    Cluster(OwnCluster),
+}
+
+impl Bed {
+    fn start(args: &BenchArgs, data: &std::path::Path, nodes: usize) -> Result<Self> {
+        if nodes == 1 {
+            return OwnNode::start_with(data, ANY_PORT, &args.node_arg).map(Self::Node);
+        }
+        let cluster = OwnCluster::start(data, nodes, &args.fact, &args.node_arg)?;
+        cluster.leader()?;
+        Ok(Self::Cluster(cluster))
+    }
+
+    fn operator(&self) -> Result<ClientConfig> {
+        match self {
+            Self::Node(node) => node.operator(),
+            Self::Cluster(cluster) => cluster.operator(),
+        }
+    }
+
+    fn nodes(&self) -> Vec<&OwnNode> {
+        match self {
+            Self::Node(node) => vec![node],
+            Self::Cluster(cluster) => cluster.nodes().collect(),
+        }
+    }
+
+    fn sum(&self, name: &str) -> f64 {
+        self.nodes().iter().map(|node| node.metric(name)).sum()
+    }
+
+    fn stop(self) -> Result<()> {
+        match self {
+            Self::Node(node) => node.stop(),
+            Self::Cluster(cluster) => cluster.stop(),
+        }
+    }
+}
+
+/// The nodes' own numbers: processor time of all, the rest of the leader.
 struct Server {
     cpu: f64,
     requests: f64,
@@ -315,12 +394,54 @@ struct Server {
 }
 
 impl Server {
-    fn of(node: &OwnNode) -> Self {
+    fn of(bed: &Bed) -> Self {
+        let leader = bed.nodes().into_iter().find(|node| node.metric("ordain_leads") == 1.0);
+        let leader = |name| leader.map_or(0.0, |leader| leader.metric(name));
         Self {
-            cpu: node.metric("process_cpu_seconds_total"),
-            requests: node.metric("ordain_log_records_total"),
-            bytes: node.metric("ordain_journal_bytes_total"),
-            syncs: node.metric("ordain_journal_syncs_total"),
+            cpu: bed.sum("process_cpu_seconds_total"),
+            requests: leader("ordain_log_records_total"),
+            bytes: leader("ordain_journal_bytes_total"),
+            syncs: leader("ordain_journal_syncs_total"),
         }
     }
+}
+
+fn run_failover(args: &BenchArgs) -> Result<ExitCode> {
+    let (connections, window) = args.load();
+    let options = failover::Options {
+        nodes: args.nodes.unwrap_or(3),
+        runs: args.runs,
+        facts: args.fact.clone(),
+        node_args: args.node_arg.clone(),
+        connections,
+        window,
+        rate: args.rate.unwrap_or(2_000),
+        flow: args.flow(),
+    };
+    if options.nodes == 1 || options.runs == 0 || connections == 0 || window == 0 {
+        return Err(CliError::new(
+            "there is nothing to measure",
+            "Give 3 or 5 nodes, and runs, connections and window above 0.",
+        ));
+    }
+    let data = args.data();
+    let result = failover::measure(&options, &data);
+    let _ = std::fs::remove_dir_all(&data);
+    let result = result?;
+    if args.json {
+        let mut value = serde_json::json!({
+            "mode": "failover", "machine": machine(), "nodes": options.nodes, "runs": options.runs,
+            "connections": connections, "window": window, "rate": options.rate,
+        });
+        let rest =
+            serde_json::to_value(&result).or_next("the result cannot be written as JSON", "Report this.")?;
+        if let (Some(value), serde_json::Value::Object(rest)) = (value.as_object_mut(), rest) {
+            value.extend(rest);
+        }
+        print(&value)?;
+    } else {
+        describe(&machine());
+        println!("{} nodes, load of {}/s: {result}", options.nodes, options.rate);
+    }
+    Ok(if result.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,9 +1,12 @@
-//! A node of our own: this program as a child process.
+//! Nodes of our own: this program as child processes.
 
+use crate::cluster;
 use crate::error::{CliError, OrNext, Result};
 use ordain_client::{ClientConfig, CoreConfig, Member};
 use ordain_host::address;
 use ordain_host::keys::{self, FOLDER, OPERATOR};
+use ordain_host::members::Members;
+use ordain_keys::PublicKey;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -44,27 +47,27 @@ impl OwnNode {
 
     /// As [`OwnNode::start`], with further arguments for the node.
     pub fn start_with(data: &Path, listen: SocketAddr, arguments: &[String]) -> Result<Self> {
+        let listen = ["--listen".to_owned(), listen.to_string()];
+        Self::spawn(data, &[&listen, arguments].concat())?.ready()
+    }
+
+    /// Starts a node and does not wait for it.
+    fn spawn(data: &Path, arguments: &[String]) -> Result<Starting> {
         let program = std::env::current_exe()
             .or_next("this program's own file is not known", "Start it by its whole path.")?;
         // What a killed node left behind is not this one's.
         let _ = std::fs::remove_file(data.join(address::FILE));
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .arg("node")
             .arg("--data")
             .arg(data)
-            .args(["--listen", &listen.to_string(), "--metrics", "127.0.0.1:0", "--log-level", "warn"])
+            .args(["--metrics", "127.0.0.1:0", "--log-level", "warn"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .or_next("the node cannot be started", "Raise the limit of processes (ulimit -u).")?;
-        match wait_until_ready(&mut child, data) {
-            Ok((address, ops)) => Ok(Self { child, data: data.to_owned(), address, ops }),
-            Err(error) => {
-                end(&mut child);
-                Err(error)
-            }
-        }
+        Ok(Starting { child: Some(child), data: data.to_owned() })
     }
 
     /// Where it listens.
@@ -89,9 +92,8 @@ impl OwnNode {
 
     /// A number from the node's metrics, 0 if it has none of that name.
     pub fn metric(&self, name: &str) -> f64 {
-        let text = self.ops.and_then(|ops| get(ops, "/metrics").ok()).unwrap_or_default();
-        let number = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
-        text.lines().find_map(number).unwrap_or(0.0)
+        let metrics = self.ops.and_then(|ops| metrics(ops).ok());
+        metrics.and_then(|metrics| metrics.get(name)).unwrap_or(0.0)
     }
 
     /// Kills it with SIGKILL, as a crash of the process would.
@@ -117,6 +119,177 @@ impl Drop for OwnNode {
     fn drop(&mut self) {
         end(&mut self.child);
     }
+}
+
+/// A node that was started and may not be ready. Dropped, it is killed.
+struct Starting {
+    child: Option<Child>,
+    data: PathBuf,
+}
+
+impl Starting {
+    /// Waits until clients can connect.
+    fn ready(mut self) -> Result<OwnNode> {
+        let child = self.child.as_mut().expect("taken below only");
+        let (address, ops) = wait_until_ready(child, &self.data)?;
+        let child = self.child.take().expect("it was there a moment ago");
+        Ok(OwnNode { child, data: std::mem::take(&mut self.data), address, ops })
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            end(child);
+        }
+    }
+}
+
+/// A cluster on this machine, each node a process. Dropped, all are killed.
+pub struct OwnCluster {
+    dir: PathBuf,
+    members: Members,
+    arguments: Vec<String>,
+    /// By number; `None`: it is dead.
+    nodes: Vec<Option<OwnNode>>,
+}
+
+impl OwnCluster {
+    /// Makes a cluster of `count` nodes in `dir`, and starts it.
+    pub fn start(dir: &Path, count: usize, facts: &[(String, String)], arguments: &[String]) -> Result<Self> {
+        let host = own_host();
+        let address = |base: usize, node: usize| format!("{host}:{}", base + 10 * node);
+        let addresses: Vec<_> = (0..count).map(|node| (address(7500, node), address(7400, node))).collect();
+        let (_, members) = cluster::create(dir, &addresses, facts)?;
+        let starting: Vec<_> =
+            (0..count).map(|node| OwnNode::spawn(&data_of(dir, node), arguments)).collect::<Result<_>>()?;
+        let nodes = starting.into_iter().map(|node| node.ready().map(Some)).collect::<Result<_>>()?;
+        Ok(Self { dir: dir.to_owned(), members, arguments: arguments.to_vec(), nodes })
+    }
+
+    /// How its operator connects.
+    pub fn operator(&self) -> Result<ClientConfig> {
+        let key = keys::load(&self.dir.join(OPERATOR)).or_next("the key cannot be used", "Report this.")?;
+        let member = |member: &ordain_types::members::Member| Member {
+            address: member.client.clone(),
+            key: Some(PublicKey(member.key)),
+        };
+        Ok(ClientConfig::new(self.members.all.iter().map(member).collect(), CoreConfig::new(key)))
+    }
+
+    /// The data directory of a node.
+    pub fn data(&self, node: usize) -> PathBuf {
+        data_of(&self.dir, node)
+    }
+
+    /// The nodes that live.
+    pub fn nodes(&self) -> impl Iterator<Item = &OwnNode> {
+        self.nodes.iter().flatten()
+    }
+
+    /// Waits until a node leads and all have and have executed nearly what it has, and says which it is.
+    pub fn leader(&self) -> Result<usize> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline {
+            let found: Vec<_> = self
+                .nodes
+                .iter()
+                .map(|node| node.as_ref().and_then(|node| metrics(node.ops?).ok()))
+                .collect();
+            let settled = |metrics: &Metrics| is_settled(metrics, self.nodes().count() - 1);
+            let leader = found.iter().position(|metrics| metrics.as_ref().is_some_and(settled));
+            let number = |metrics: &Metrics, name| metrics.get(name).unwrap_or(0.0);
+            // The numbers of the leader are no younger than those of the others by much.
+            let last = leader
+                .and_then(|leader| found[leader].as_ref())
+                .map_or(0.0, |metrics| number(metrics, "ordain_last_batch"));
+            let ready = |metrics: &Metrics| number(metrics, "ordain_applied_batch") + NEAR >= last;
+            if let Some(leader) = leader
+                && found.iter().flatten().all(ready)
+            {
+                return Ok(leader);
+            }
+            std::thread::sleep(10 * LOOK);
+        }
+        Err(CliError::new(
+            format!("no node led a whole cluster within {} s", START_TIMEOUT.as_secs()),
+            "The nodes' log on standard error says why.",
+        ))
+    }
+
+    /// Kills a node with SIGKILL, as a crash of its process would, and does not wait until it is gone.
+    pub fn kill(&mut self, node: usize) -> Result<()> {
+        let node = self.nodes[node].as_mut().expect("only the living are killed");
+        node.child.kill().or_next("a node cannot be killed", "Report this.")
+    }
+
+    /// Waits until a node that was killed is gone.
+    pub fn bury(&mut self, node: usize) {
+        drop(self.nodes[node].take());
+    }
+
+    /// Starts a dead node again.
+    pub fn restart(&mut self, node: usize) -> Result<()> {
+        self.nodes[node] = Some(OwnNode::spawn(&self.data(node), &self.arguments)?.ready()?);
+        Ok(())
+    }
+
+    /// Stops all nodes that live. The leader goes first, so that somebody confirms what it is stopped with, and
+    /// then, one by one, the rest.
+    pub fn stop(mut self) -> Result<()> {
+        let mut nodes: Vec<_> = self.nodes.iter_mut().filter_map(Option::take).collect();
+        nodes.sort_by_key(|node| node.metric("ordain_leads") == 0.0);
+        nodes.into_iter().try_for_each(OwnNode::stop)
+    }
+}
+
+fn data_of(dir: &Path, node: usize) -> PathBuf {
+    dir.join(format!("node-{node}"))
+}
+
+/// Batches behind the end of a busy log that are no lag.
+const NEAR: f64 = 256.0;
+
+/// Whether the numbers are those of a leader to which `followers` are connected and have nearly what it has.
+fn is_settled(metrics: &Metrics, followers: usize) -> bool {
+    let last = metrics.get("ordain_last_batch").unwrap_or(0.0);
+    let is_near = |batch: f64| batch > 0.0 && batch + NEAR >= last;
+    let near = metrics.labelled("ordain_peer_received_batch", "peer").filter(|(_, batch)| is_near(*batch));
+    metrics.get("ordain_leads") == Some(1.0)
+        && is_near(metrics.get("ordain_committed_batch").unwrap_or(0.0))
+        && near.count() >= followers
+}
+
+/// A loopback address that no other process of this machine uses: Linux has as many as there are processes, so
+/// that fixed ports are free on it.
+fn own_host() -> Ipv4Addr {
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, a | 0x40, b, c)
+}
+
+/// A node's numbers at a moment.
+pub struct Metrics(String);
+
+impl Metrics {
+    /// The value of a metric.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        let number = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+        self.0.lines().find_map(number)
+    }
+
+    /// The values of a metric that has a label, with the label's.
+    pub fn labelled<'a>(&'a self, name: &'a str, label: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+        self.0.lines().filter_map(move |line| {
+            let rest = line.strip_prefix(name)?.strip_prefix('{')?.strip_prefix(label)?;
+            let (of, value) = rest.strip_prefix("=\"")?.split_once("\"} ")?;
+            Some((of, value.trim().parse().ok()?))
+        })
+    }
+}
+
+/// The numbers of the node with this operations address.
+pub fn metrics(ops: SocketAddr) -> std::io::Result<Metrics> {
+    get(ops, "/metrics").map(Metrics)
 }
 
 fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
@@ -158,16 +331,18 @@ pub fn address(text: &str) -> std::result::Result<String, String> {
     let is_tcp = |text: &str| {
         text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
     };
-    if text.strip_prefix("unix:").map_or(is_tcp(text), |path| !path.is_empty()) {
+    let is_one = |text: &str| text.strip_prefix("unix:").map_or(is_tcp(text), |path| !path.is_empty());
+    if text.split(',').all(is_one) {
         Ok(text.to_owned())
     } else {
-        Err("an address is HOST:PORT or unix:PATH".to_owned())
+        Err("an address is HOST:PORT or unix:PATH; those of several nodes stand with commas between them"
+            .to_owned())
     }
 }
 
-/// How to connect to `address` with the key of a file.
+/// How to connect to the nodes at `address`, one or several with commas between them, with the key of a file.
 pub fn client(address: &str, key: &Path) -> Result<ClientConfig> {
     let next = "Give --key the key file of an operator, for instance DATA/keys/operator.key of the node.";
     let key = keys::load(key).or_next("the key cannot be used", next)?;
-    Ok(ClientConfig::new(vec![Member::at(address)], CoreConfig::new(key)))
+    Ok(ClientConfig::new(address.split(',').map(Member::at).collect(), CoreConfig::new(key)))
 }

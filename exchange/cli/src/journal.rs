@@ -1,9 +1,9 @@
-//! `ordain journal verify|inspect|dump`: a data directory read at rest.
+//! `ordain journal verify|inspect|dump|compare`: data directories read at rest.
 
 use crate::error::{CliError, OrNext, Result};
 use clap::{Args, Subcommand};
 use ordain_journal::audit::{self, Report, SegmentSource, Verdict};
-use ordain_journal::{Mark, NodeState, read_state};
+use ordain_journal::{LogEnd, Mark, NodeState, read_state};
 use ordain_types::Receipt;
 use ordain_types::batch::BatchView;
 use std::fs::File;
@@ -19,6 +19,18 @@ pub enum JournalCommand {
     Inspect(Directory),
     /// Print batches and records, one a line
     Dump(Dump),
+    /// Check that the journals of several nodes of a cluster are the same, byte for byte, as far as the shortest goes
+    ///
+    /// A node that died with batches that were never committed has them until it joins its cluster again: let it, before
+    /// its journal is compared.
+    Compare(Compare),
+}
+
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// Data directories of nodes that are stopped
+    #[arg(required = true, num_args = 2..)]
+    dirs: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +137,7 @@ pub fn run(command: &JournalCommand) -> Result<ExitCode> {
         JournalCommand::Verify(verify) => run_verify(verify),
         JournalCommand::Inspect(directory) => inspect(&directory.dir),
         JournalCommand::Dump(dump) => run_dump(dump),
+        JournalCommand::Compare(compare) => run_compare(&compare.dirs),
     }
 }
 
@@ -241,4 +254,92 @@ fn run_dump(dump: &Dump) -> Result<ExitCode> {
         }
     })?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a comparison of journals found.
+pub struct Comparison {
+    /// The end of each, as far as it is whole, and whether it is.
+    pub ends: Vec<(LogEnd, bool)>,
+    /// Up to where they were compared.
+    pub shortest: LogEnd,
+    /// The first that differs from the first of all: which, and in what segment and at what offset.
+    pub difference: Option<(usize, u64, u64)>,
+}
+
+/// Compares the journals of several nodes as far as the shortest goes.
+pub fn compare(dirs: &[PathBuf]) -> Result<Comparison> {
+    let mut files = Vec::new();
+    let mut ends = Vec::new();
+    for dir in dirs {
+        let node = Files::open(dir)?;
+        let report = read(&node, node.state().map(|state| state.watermark), &[], &mut |_| {})?;
+        ends.push((report.end, report.is_good()));
+        files.push(node);
+    }
+    let shortest = ends.iter().map(|(end, _)| *end).min_by_key(|end| end.position);
+    let shortest = shortest.ok_or_else(|| CliError::new("there is no journal", "Name data directories."))?;
+    let mut difference = None;
+    for (at, other) in files.iter().enumerate().skip(1) {
+        if difference.is_none() {
+            let found = find_difference(&files[0], other, shortest.position.0)?;
+            difference = found.map(|(segment, offset)| (at, segment, offset));
+        }
+    }
+    Ok(Comparison { ends, shortest, difference })
+}
+
+fn run_compare(dirs: &[PathBuf]) -> Result<ExitCode> {
+    let Comparison { ends, shortest, difference } = compare(dirs)?;
+    for (dir, (end, whole)) in dirs.iter().zip(&ends) {
+        let state = if *whole { "" } else { ", NOT WHOLE (see `ordain journal verify`)" };
+        println!("{}: batch {}, {} bytes{state}", dir.display(), end.index, end.position);
+    }
+    if let Some((at, segment, offset)) = difference {
+        let (dir, first) = (dirs[at].display(), dirs[0].display());
+        println!("{dir} differs from {first} in segment {segment} at offset {offset}");
+    } else {
+        println!(
+            "the same up to batch {}, record {}, {} bytes; the chain there is {}",
+            shortest.index,
+            shortest.next_seq.0 - 1,
+            shortest.position,
+            shortest.chain
+        );
+    }
+    let good = difference.is_none() && ends.iter().all(|(_, whole)| *whole);
+    println!("{}", if good { "good" } else { "NOT GOOD" });
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where the first `length` bytes of two journals differ first: segment and offset.
+fn find_difference(one: &Files, other: &Files, length: u64) -> Result<Option<(u64, u64)>> {
+    const CHUNK: u64 = 1 << 20;
+    let next = "Check the directories; restore what is missing from a peer or a backup.";
+    let unreadable = "a journal cannot be read";
+    let segments = |files: &Files| files.segments().or_next(unreadable, next);
+    let mut buffers = [vec![0; CHUNK as usize], vec![0; CHUNK as usize]];
+    let mut start = 0;
+    for (ours, theirs) in segments(one)?.into_iter().zip(segments(other)?) {
+        if ours != theirs {
+            return Ok(Some((ours.0, 0)));
+        }
+        let (segment, size) = ours;
+        let end = size.min(length.saturating_sub(start));
+        for offset in (0..end).step_by(CHUNK as usize) {
+            let len = CHUNK.min(end - offset) as usize;
+            for (files, buffer) in [one, other].into_iter().zip(&mut buffers) {
+                let read = files.read_at(segment, offset, &mut buffer[..len]).or_next(unreadable, next)?;
+                if read < len {
+                    return Ok(Some((segment, offset + read as u64)));
+                }
+            }
+            let differs =
+                buffers[0][..len].iter().zip(&buffers[1][..len]).position(|(ours, theirs)| ours != theirs);
+            if let Some(at) = differs {
+                return Ok(Some((segment, offset + at as u64)));
+            }
+        }
+        start += size;
+    }
+    Ok((start < length).then_some((start, 0)))
 }

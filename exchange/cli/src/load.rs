@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Args)]
 pub struct LoadArgs {
-    /// Node, HOST:PORT or unix:PATH
+    /// Node, HOST:PORT or unix:PATH, or several with commas between them
     #[arg(long, value_parser = child::address)]
     pub connect: String,
     /// Key file with all permissions of the exchange
@@ -175,6 +176,7 @@ pub fn run(args: &LoadArgs) -> Result<ExitCode> {
         say(&Line { is_total: false, ..line });
         before = Some(Reported::of(report));
         is_alone.set(is_alone.get() || file.borrow_mut().flush().is_err());
+        ControlFlow::Continue(())
     });
     let report = report.or_next("the load broke off", failed)?;
     whole = whole.max(silence.longest.get());

@@ -4,8 +4,10 @@
 mod audit;
 mod bench;
 mod child;
+mod cluster;
 mod demo;
 mod error;
+mod failover;
 mod journal;
 mod keys;
 mod load;
@@ -34,6 +36,7 @@ First steps:
   ordain keys add PUBLIC --permissions trade,view
                                        tell the running node about it
   ordain journal verify ./ordain-data  check the journal of the stopped node
+  ordain cluster init --help           three nodes instead of one
 
 Errors say what to do next. Exit codes: 0 good, 1 failed or not good, 2 wrong use or environment.";
 
@@ -59,6 +62,9 @@ enum Command {
         #[command(flatten)]
         server: Box<ServerConfig>,
     },
+    /// Make a cluster of several nodes, and look at one
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// See a node be loaded, killed, restarted and audited, in about twenty seconds
     Demo(demo::DemoArgs),
     /// The load client of `demo`
@@ -93,6 +99,7 @@ fn main() -> ExitCode {
     }
     let result = match command {
         Command::Node { config, server } => node(*server, config),
+        Command::Cluster(command) => cluster::run(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Keys(command) => keys::run(&command),

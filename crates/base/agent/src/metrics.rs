@@ -38,6 +38,8 @@ pub enum Kind {
 #[derive(Debug)]
 struct Entry {
     name: &'static str,
+    /// `{name="value"}`, or nothing.
+    label: String,
     help: &'static str,
     kind: Kind,
     value: Gauge,
@@ -51,24 +53,33 @@ impl Registry {
     /// Registers a counter; `name` in Prometheus form without unit suffix left out (`ordain_batches_total`).
     #[must_use]
     pub fn counter(&self, name: &'static str, help: &'static str) -> Gauge {
-        self.register(name, help, Kind::Counter)
+        self.register(name, String::new(), help, Kind::Counter)
     }
 
     /// Registers a gauge.
     #[must_use]
     pub fn gauge(&self, name: &'static str, help: &'static str) -> Gauge {
-        self.register(name, help, Kind::Gauge)
+        self.register(name, String::new(), help, Kind::Gauge)
     }
 
-    fn register(&self, name: &'static str, help: &'static str, kind: Kind) -> Gauge {
+    /// Registers a gauge of several of one name, told apart by a label.
+    #[must_use]
+    pub fn labelled(&self, name: &'static str, label: (&str, &str), help: &'static str) -> Gauge {
+        self.register(name, format!("{{{}=\"{}\"}}", label.0, label.1), help, Kind::Gauge)
+    }
+
+    fn register(&self, name: &'static str, label: String, help: &'static str, kind: Kind) -> Gauge {
         let value = Gauge::default();
         let mut entries = self.0.lock().expect("no holder of this lock panics");
-        assert!(entries.iter().all(|entry| entry.name != name), "metric {name} registered twice");
-        entries.push(Entry { name, help, kind, value: value.clone() });
+        let taken = entries.iter().any(|entry| entry.name == name && entry.label == label);
+        assert!(!taken, "metric {name}{label} registered twice");
+        // What has one name stands together, as the text format wants it.
+        let at = entries.iter().rposition(|entry| entry.name == name).map_or(entries.len(), |at| at + 1);
+        entries.insert(at, Entry { name, label, help, kind, value: value.clone() });
         value
     }
 
-    /// The value of a metric by its name, for tests and tools.
+    /// The value of the first metric of this name, for tests and tools.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<u64> {
         let entries = self.0.lock().expect("no holder of this lock panics");
@@ -80,14 +91,19 @@ impl Registry {
     pub fn render(&self) -> String {
         use core::fmt::Write;
         let mut text = String::new();
+        let infallible = "writing to a string cannot fail";
+        let mut before = "";
         for entry in self.0.lock().expect("no holder of this lock panics").iter() {
             let kind = match entry.kind {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
             };
-            let Entry { name, help, value, .. } = entry;
-            writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {}", value.get())
-                .expect("writing to a string cannot fail");
+            let Entry { name, label, help, value, .. } = entry;
+            if *name != before {
+                writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect(infallible);
+            }
+            before = name;
+            writeln!(text, "{name}{label} {}", value.get()).expect(infallible);
         }
         text
     }
@@ -105,5 +121,18 @@ mod tests {
         batches.add(3);
         assert_eq!(registry.value("ordain_batches_total"), Some(5));
         assert!(registry.render().contains("# TYPE ordain_batches_total counter\nordain_batches_total 5\n"));
+    }
+
+    #[test]
+    fn what_differs_by_a_label_stands_together() {
+        let registry = Registry::default();
+        let up = |peer| registry.labelled("ordain_peer_up", ("peer", peer), "Connected.");
+        let (one, _) = (up("1"), registry.gauge("ordain_term", "Term."));
+        up("2").set(7);
+        one.set(3);
+        let text = registry.render();
+        let expected = "# HELP ordain_peer_up Connected.\n# TYPE ordain_peer_up gauge\n\
+                        ordain_peer_up{peer=\"1\"} 3\nordain_peer_up{peer=\"2\"} 7\n";
+        assert!(text.starts_with(expected), "{text}");
     }
 }

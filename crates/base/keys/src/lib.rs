@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod handshake;
+mod peer;
 mod text;
 
 pub use handshake::{ClientHandshake, HandshakeError, Identified, ServerHandshake};
+pub use peer::{PEER_PROTOCOL, PeerChallenge, PeerHello, PeerProof, PeerSelf, Refusal};
 pub use text::KeyTextError;
 
 use core::fmt;

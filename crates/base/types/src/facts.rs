@@ -27,6 +27,12 @@ impl AckPolicy {
         self.received > self.durable
     }
 
+    /// The default: copies on a majority, one of them synced. With three voters [`AckPolicy::DISK_RAM`].
+    #[must_use]
+    pub const fn majority(voters: u32) -> Self {
+        Self { received: voters / 2 + 1, durable: 1 }
+    }
+
     /// Whether `0 <= durable <= received <= floor(n/2)+1` and `1 <= received <= n`.
     #[must_use]
     pub const fn is_valid(self, voters: u32) -> bool {
@@ -79,7 +85,7 @@ impl ClusterFacts {
             cluster,
             created,
             voters,
-            policy: if voters == 1 { AckPolicy::ONE_DISK } else { AckPolicy::DISK_RAM },
+            policy: AckPolicy::majority(voters),
             unsynced_max: 1024,
             segment_size: 64 * 1024 * 1024,
             batch_max: crate::batch::BATCH_MAX as u32,
@@ -166,5 +172,7 @@ mod tests {
         assert!(!AckPolicy { received: 3, durable: 1 }.is_valid(3));
         assert!(!AckPolicy { received: 1, durable: 2 }.is_valid(3));
         assert!(AckPolicy::TWO_DISKS.is_valid(3));
+        assert_eq!(AckPolicy::majority(1), AckPolicy::ONE_DISK);
+        assert_eq!(AckPolicy::majority(3), AckPolicy::DISK_RAM);
     }
 }

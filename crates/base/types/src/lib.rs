@@ -4,6 +4,7 @@
 //! * [`record`]: what a client's request is, from its socket to the audit.
 //! * [`batch`]: the unit of agreement, of journaling and of replication.
 //! * [`frame`]: what a node sends to a client, and the control frames both sides exchange.
+//! * [`members`]: the nodes of a cluster.
 //! * [`receipt`]: what a client keeps to see later whether history was changed.
 //! * [`codes`]: why a request was refused, and what became of it.
 //!
@@ -14,6 +15,7 @@ pub mod batch;
 pub mod codes;
 pub mod facts;
 pub mod frame;
+pub mod members;
 pub mod receipt;
 pub mod record;
 pub mod units;

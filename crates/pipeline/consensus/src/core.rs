@@ -138,6 +138,10 @@ pub struct Core {
     granted: Option<(NodeId, LogEnd)>,
     /// Elections asked for since a leader was last heard.
     attempts: u32,
+    /// Elections asked for in this life.
+    campaigns: u64,
+    /// See [`Core::set_behind`].
+    behind: bool,
     /// When the leader was last heard.
     heard: Nanos,
     /// When to ask for an election.
@@ -215,6 +219,8 @@ impl Core {
             following: Following::default(),
             granted: None,
             attempts: 0,
+            campaigns: 0,
+            behind: false,
             heard: now,
             deadline: now,
             repeat: now,
@@ -263,7 +269,8 @@ impl Core {
         self.settle();
     }
 
-    /// A connection to a peer closed. If it led, an election starts at once (the pre-vote decides).
+    /// A connection to a peer closed. If it led, an election starts at once (the pre-vote decides), unless this node
+    /// is behind.
     pub fn peer_down(&mut self, id: NodeId, now: Nanos) {
         self.now = self.now.max(now);
         if let Some(at) = self.peer(id) {
@@ -271,10 +278,16 @@ impl Core {
             self.peers[at].probing = true;
             if self.role == Role::Follower && self.leader == Some(id) {
                 self.leader = None;
-                self.campaign();
+                if self.behind { self.postpone_election() } else { self.campaign() }
             }
         }
         self.settle();
+    }
+
+    /// Whether this node has yet to execute much of what is committed, so that it could not answer at once if it
+    /// led. When the leader's connection closes, such a node gives the others an election time-out to go ahead.
+    pub const fn set_behind(&mut self, behind: bool) {
+        self.behind = behind;
     }
 
     /// A message came. The transport vouches for `from`; who is no voter is ignored. If it is an
@@ -507,6 +520,12 @@ impl Core {
         self.peer(id).map(|at| (self.peers[at].received, self.peers[at].durable))
     }
 
+    /// Elections that this node asked for in this life.
+    #[must_use]
+    pub const fn campaigns(&self) -> u64 {
+        self.campaigns
+    }
+
     /// When [`Core::tick`] next has something to do; `u64::MAX` if never.
     #[must_use]
     pub fn next_deadline(&self) -> Nanos {
@@ -592,6 +611,11 @@ impl Core {
             Body::PreVote { end } => {
                 let grant = (current && self.would_elect(from, end)).then(|| self.judge(end));
                 self.send(at, Body::PreVoteReply { proposed: message.term.next(), grant });
+                // It may have refused this node's question when it still had a leader. Now it has none, and
+                // of two that ask each other one yields.
+                if grant.is_none() && self.role == Role::PreCandidate && self.peers[at].vote.is_none() {
+                    self.send(at, Body::PreVote { end: self.log.end() });
+                }
             }
             Body::Vote { end } if current && self.may_vote(from, end) => {
                 self.state.voted_for = Some(from);
@@ -860,6 +884,7 @@ impl Core {
             return;
         }
         self.attempts = self.attempts.saturating_add(1);
+        self.campaigns += 1;
         self.role = Role::PreCandidate;
         self.leader = None;
         self.peers.iter_mut().for_each(|peer| peer.vote = None);

@@ -579,6 +579,23 @@ fn an_election_starts_when_the_leaders_connection_closes() {
 }
 
 #[test]
+fn a_node_that_is_behind_lets_others_go_ahead_for_a_while() {
+    let mut bench = Bench::new(AckPolicy::DISK_RAM, recovered(&[1]));
+    bench.append(2, end(1, 1), 1, &[]);
+    bench.core.set_behind(true);
+    bench.core.peer_down(B, LATE);
+    bench.drain();
+    bench.done.clear();
+    assert_eq!((bench.core.role(), bench.core.leader()), (Role::Follower, None));
+    bench.hear(C, 2, Body::PreVote { end: end(1, 1) });
+    assert_eq!(bench.sent(C), [Body::PreVoteReply { proposed: Term(3), grant: Some(Grant::Strong) }]);
+    // If nobody does, it asks itself.
+    bench.core.tick(LATE.plus(2 * 100));
+    bench.drain();
+    assert_eq!(bench.core.role(), Role::PreCandidate);
+}
+
+#[test]
 fn pre_votes_are_refused_while_a_leader_is_heard() {
     let mut bench = Bench::new(AckPolicy::DISK_RAM, recovered(&[1]));
     bench.append(2, end(1, 1), 1, &[]);
@@ -610,7 +627,10 @@ fn of_two_that_ask_at_once_one_yields() {
         assert_eq!(bench.core.role(), Role::PreCandidate);
         bench.done.clear();
         bench.hear(rival, 1, Body::PreVote { end: end(1, 1) });
-        assert_eq!(bench.sent(rival), [Body::PreVoteReply { proposed: Term(2), grant }]);
+        let reply = Body::PreVoteReply { proposed: Term(2), grant };
+        // Who goes ahead asks once more: the rival may have refused it while it still had a leader.
+        let again = grant.is_none().then_some(Body::PreVote { end: end(1, 1) });
+        assert!(bench.sent(rival).into_iter().eq([reply].into_iter().chain(again)));
     }
     check(A, C, 1, Some(Grant::Strong));
     check(C, A, 1, None);

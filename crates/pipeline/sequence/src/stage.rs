@@ -9,12 +9,13 @@ use ordain_agent::shared::Shared;
 use ordain_agent::wire::{Found, QUESTION, Question, SUBMISSION, Submission, VoteRequest, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_consensus::message::FRAME_MAX;
-use ordain_consensus::{Body, Core, Effect, Message, Verdict, VoteState};
+use ordain_consensus::{Body, Core, Effect, Message, Role, Verdict, VoteState};
 use ordain_ring::spsc;
 use ordain_types::batch::{BatchKind, BatchView};
 use ordain_types::frame::{ReceiptAskBody, body};
 use ordain_types::record::{RECORD_HEADER, RecordKind};
 use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, Seq, Term};
+use std::collections::VecDeque;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Uncommitted batches at most: the ends of a suffix that may be cut are all still at hand.
@@ -22,6 +23,16 @@ const UNCOMMITTED_BATCHES: u64 = ENDS as u64 / 2;
 /// Bytes of batches sent to a peer in one frame: a quarter of the frame bound keeps a heartbeat from
 /// queueing behind more than about a quarter of a millisecond of bulk on a 10 Gbit/s link.
 const FRAME_BATCHES: usize = 256 * 1024;
+
+/// Bytes of batches on their way to a peer whose kernel has not reported them: a few times what a link of
+/// 10 Gbit/s holds at a round trip of 1 ms, and a bound to what a follower without room has to throw away.
+const WAY_BYTES: u64 = 8 * 1024 * 1024;
+/// Frames on their way to a peer: with the frames' bound this bounds bytes of a fast stream, alone it bounds the
+/// memory for counting them when batches are small.
+const WAY_FRAMES: usize = 1024;
+
+/// Batches that a node may have to execute before it could answer as a leader, and still not be called behind.
+const BEHIND: u64 = 64;
 
 /// What the stage is made of.
 pub struct LogConfig<P> {
@@ -33,8 +44,6 @@ pub struct LogConfig<P> {
     pub core: Core,
     /// The other voters.
     pub others: Vec<NodeId>,
-    /// This node.
-    pub id: NodeId,
     /// The way to them.
     pub peers: P,
     /// Batches that the kernel, the disk and the watermark are known to have: what the core was made with.
@@ -84,6 +93,51 @@ struct Metrics {
     owes_floor: Gauge,
     cuts: Gauge,
     blocked: Gauge,
+    role: Gauge,
+    leader: Gauge,
+    last: Gauge,
+    applied: Gauge,
+    campaigns: Gauge,
+}
+
+/// Another voter as the stage sees it.
+#[derive(Debug)]
+struct Other {
+    id: NodeId,
+    way: Way,
+    up: Gauge,
+    received: Gauge,
+    durable: Gauge,
+}
+
+/// What was sent to a peer and its kernel has not reported: the last batch of each frame, and its bytes.
+#[derive(Debug, Default)]
+struct Way {
+    frames: VecDeque<(BatchIndex, u32)>,
+    bytes: u64,
+}
+
+impl Way {
+    fn sent(&mut self, through: BatchIndex, bytes: u32) {
+        self.frames.push_back((through, bytes));
+        self.bytes += u64::from(bytes);
+    }
+
+    /// The peer has everything up to `received`, and will be sent `next` next: what does not lie between them
+    /// is no longer on its way.
+    fn settle(&mut self, received: BatchIndex, next: BatchIndex) {
+        while self.frames.front().is_some_and(|(through, _)| *through <= received) {
+            self.bytes -= self.frames.pop_front().map_or(0, |(_, bytes)| u64::from(bytes));
+        }
+        while self.frames.back().is_some_and(|(through, _)| *through >= next) {
+            self.bytes -= self.frames.pop_back().map_or(0, |(_, bytes)| u64::from(bytes));
+        }
+    }
+
+    /// Bytes that may still be sent.
+    fn room(&self) -> u64 {
+        if self.frames.len() == WAY_FRAMES { 0 } else { WAY_BYTES.saturating_sub(self.bytes) }
+    }
 }
 
 /// The log stage.
@@ -91,8 +145,7 @@ pub struct Log<P> {
     facts: ClusterFacts,
     writer: Writer,
     core: Core,
-    id: NodeId,
-    others: Vec<NodeId>,
+    others: Vec<Other>,
     peers: P,
     requests: spsc::Receiver,
     questions: spsc::Sender,
@@ -146,13 +199,28 @@ impl<P: Peers> Log<P> {
                 "ordain_log_blocked_total",
                 "Cycles in which requests waited for ring, room or copies.",
             ),
+            role: registry.gauge("ordain_role", "0 follows, 1 and 2 ask for election, 3 leads."),
+            leader: registry.gauge("ordain_leader", "Number of the leader plus one; 0 if none is known."),
+            last: registry.gauge("ordain_last_batch", "Last batch of the log, committed or not."),
+            applied: registry.gauge("ordain_applied_batch", "Last batch that the application executed."),
+            campaigns: registry.counter("ordain_elections_total", "Elections that this node asked for."),
+        };
+        let other = |id: NodeId| {
+            let number = id.0.to_string();
+            let gauge = |name, help| registry.labelled(name, ("peer", &number), help);
+            Other {
+                id,
+                way: Way::default(),
+                up: gauge("ordain_peer_up", "1 while the connection with the node stands."),
+                received: gauge("ordain_peer_received_batch", "Of a leader: last batch that the node has."),
+                durable: gauge("ordain_peer_durable_batch", "Of a leader: last batch that its disk has."),
+            }
         };
         Self {
             facts: config.facts,
             writer: config.writer,
             core: config.core,
-            id: config.id,
-            others: config.others,
+            others: config.others.into_iter().map(other).collect(),
             peers: config.peers,
             requests: config.requests,
             questions: config.questions,
@@ -204,14 +272,16 @@ impl<P: Peers> Log<P> {
     fn hear_peers(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
         let closed = self.is_closed();
         for done in 0..limit {
-            let (from, message) = match self.peers.poll() {
+            match self.peers.poll() {
                 None => return Ok(done),
                 Some(PeerEvent::Up(node)) => {
+                    self.note_up(node, true);
                     self.core.peer_up(node, now.mono);
                     self.effects()?;
                     continue;
                 }
                 Some(PeerEvent::Down(node)) => {
+                    self.note_up(node, false);
                     self.core.peer_down(node, now.mono);
                     self.effects()?;
                     continue;
@@ -230,19 +300,24 @@ impl<P: Peers> Log<P> {
                             self.metrics.batches.add(taken as u64);
                             self.told = self.writer.tail().index;
                         }
-                        (from, message)
                     }
                     Err(error) => {
                         tracing::warn!(peer = from.0, %error, "a peer's frame was ignored");
                         continue;
                     }
                 },
-            };
+            }
             self.effects()?;
-            // Behind the effects: stepping down forgets the leader.
-            self.note_leader(from, &message);
         }
         Ok(limit)
+    }
+
+    fn note_up(&mut self, node: NodeId, up: bool) {
+        if let Some(other) = self.others.iter_mut().find(|other| other.id == node) {
+            other.up.set(up.into());
+            // What was on its way is lost with the connection.
+            other.way = Way::default();
+        }
     }
 
     /// A graceful stop: nothing is published any more.
@@ -250,9 +325,26 @@ impl<P: Peers> Log<P> {
         self.shared.log_closed.load() == 1 && !planted::is(Mistake::ClosedLogGoesOn)
     }
 
-    fn note_leader(&self, from: NodeId, message: &Message) {
-        if matches!(message.body, Body::Append(_)) && message.term >= self.writer.tail().term {
-            self.shared.leader.store(u64::from(from.0) + 1);
+    /// Says who leads and how far everybody is.
+    fn show(&self) {
+        let leader = self.core.leader().map_or(0, |leader| u64::from(leader.0) + 1);
+        if self.shared.leader.load() != leader {
+            self.shared.leader.store(leader);
+        }
+        self.metrics.leader.set(leader);
+        self.metrics.role.set(match self.core.role() {
+            Role::Follower => 0,
+            Role::PreCandidate => 1,
+            Role::Candidate => 2,
+            Role::Leader => 3,
+        });
+        self.metrics.last.set(self.writer.tail().index.0);
+        self.metrics.applied.set(self.shared.applied.load());
+        self.metrics.campaigns.set(self.core.campaigns());
+        for other in &self.others {
+            let (received, durable) = self.core.copies(other.id).unwrap_or_default();
+            other.received.set(received.0);
+            other.durable.set(durable.0);
         }
     }
 
@@ -267,7 +359,6 @@ impl<P: Peers> Log<P> {
                 Effect::BecameLeader { term } => {
                     self.leads = Some(term);
                     self.owes_term_start = true;
-                    self.shared.leader.store(u64::from(self.id.0) + 1);
                     self.shared.stint_first.store(self.writer.tail().index.next().0);
                     self.shared.stint.store(self.shared.stint.load() + 1);
                     self.metrics.elections.add(1);
@@ -279,7 +370,6 @@ impl<P: Peers> Log<P> {
                 Effect::SteppedDown { term } => {
                     assert_eq!(self.leads.take(), Some(term));
                     self.owes_term_start = false;
-                    self.shared.leader.store(0);
                     self.shared.stint.store(self.shared.stint.load() + 1);
                     self.metrics.leads.set(0);
                     tracing::info!(term = term.0, "this node leads no more");
@@ -474,10 +564,13 @@ impl<P: Peers> Log<P> {
     /// Sends peers what they lack: from the ring, or from the archive if they lag behind it.
     fn stream(&mut self) -> Result<usize, Fatal> {
         let mut sent = 0;
-        for peer in 0..self.others.len() {
-            let peer = self.others[peer];
+        for other in &mut self.others {
+            let peer = other.id;
             while let Some(first) = self.core.next_batch(peer) {
+                let (received, _) = self.core.copies(peer).unwrap_or_default();
+                other.way.settle(received, first);
                 let room = self.peers.room(peer).saturating_sub(FRAME_MAX).min(FRAME_BATCHES);
+                let room = room.min(other.way.room() as usize);
                 let mut head = [0; FRAME_MAX];
                 let (body, through) = match self.writer.batches_from(first, room) {
                     Ok(Some(found)) => found,
@@ -490,10 +583,11 @@ impl<P: Peers> Log<P> {
                 let message = self.core.stream(peer, through, body.len() as u32);
                 let len = message.encode(&mut head);
                 let _ = self.peers.send(peer, &head[..len], body);
+                other.way.sent(through, body.len() as u32);
                 sent += 1;
             }
-            self.effects()?;
         }
+        self.effects()?;
         Ok(sent)
     }
 }
@@ -555,6 +649,8 @@ impl<P: Peers> Agent for Log<P> {
         self.end_cut()?;
         self.hear_journal();
         self.effects()?;
+        let behind = self.shared.applied.load() + BEHIND < self.shared.committed.load();
+        self.core.set_behind(behind);
         let mut work = self.hear_peers(now, limit)?;
         self.core.tick(now.mono);
         self.effects()?;
@@ -568,6 +664,14 @@ impl<P: Peers> Agent for Log<P> {
                 self.shared.log_closed.store(1);
             }
         }
+        // Everything that was owed is done: whoever leads next can begin.
+        if self.shared.gateway_closed.load() == 1 && self.leads.is_some() {
+            self.core.resign();
+            self.effects()?;
+        }
+        if work + self.worked > 0 {
+            self.show();
+        }
         Ok(work + self.worked)
     }
 
@@ -577,3 +681,35 @@ impl<P: Peers> Agent for Log<P> {
 }
 
 const _: () = assert!(SUBMISSION == size_of::<Submission>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_its_way_is_what_was_sent_and_not_reported() {
+        let mut way = Way::default();
+        for batch in 1..=10 {
+            way.sent(BatchIndex(2 * batch), 100);
+        }
+        assert_eq!(way.room(), WAY_BYTES - 1000);
+        // Two frames are whole, the third half.
+        way.settle(BatchIndex(5), BatchIndex(21));
+        assert_eq!(way.room(), WAY_BYTES - 800);
+        // The peer lost what was behind batch 11.
+        way.settle(BatchIndex(5), BatchIndex(12));
+        assert_eq!(way.room(), WAY_BYTES - 300);
+        way.settle(BatchIndex(5), BatchIndex(6));
+        assert_eq!(way.room(), WAY_BYTES);
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_bounded_in_bytes_and_frames() {
+        let mut way = Way::default();
+        (0..8).for_each(|at| way.sent(BatchIndex(at), 1024 * 1024));
+        assert_eq!(way.room(), 0);
+        let mut way = Way::default();
+        (0..WAY_FRAMES as u64).for_each(|at| way.sent(BatchIndex(at), 1));
+        assert_eq!(way.room(), 0);
+    }
+}

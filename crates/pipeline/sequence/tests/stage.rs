@@ -93,7 +93,6 @@ impl Rig {
             facts,
             writer,
             others: vec![],
-            id: NodeId(0),
             peers: NoPeers,
             progress: [BatchIndex(0); 3],
             requests: receiver,

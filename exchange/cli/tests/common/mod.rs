@@ -47,12 +47,24 @@ pub const NODE: [&str; 9] = [
 
 impl Node {
     pub fn start(data: &Path) -> Self {
-        let mut child = command(&NODE).arg("--data").arg(data).stdin(Stdio::null()).spawn().unwrap();
-        while !data.join("address").exists() {
-            assert_eq!(child.try_wait().unwrap(), None, "the node ended while it started");
+        Self::spawn(data, &NODE).ready()
+    }
+
+    /// Starts a node with these arguments, and does not wait for it.
+    pub fn spawn(data: &Path, arguments: &[&str]) -> Self {
+        // What a killed node left behind is not this one's.
+        let _ = std::fs::remove_file(data.join("address"));
+        let child = command(arguments).arg("--data").arg(data).stdin(Stdio::null()).spawn().unwrap();
+        Self { child, data: data.to_owned() }
+    }
+
+    /// Waits until clients can connect.
+    pub fn ready(mut self) -> Self {
+        while !self.data.join("address").exists() {
+            assert_eq!(self.child.try_wait().unwrap(), None, "the node ended while it started");
             std::thread::sleep(Duration::from_millis(2));
         }
-        Self { child, data: data.to_owned() }
+        self
     }
 
     /// Its address of this kind: tcp, ops.
