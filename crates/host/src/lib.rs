@@ -12,11 +12,13 @@ pub mod facts;
 pub mod floors;
 pub mod keys;
 pub mod members;
+pub mod memory;
 pub mod net;
 pub mod ops;
 pub mod peers;
 mod run;
 pub mod runner;
 pub mod server;
+pub mod witness;
 
 pub use run::run;

@@ -15,6 +15,7 @@ use ordain_agent::metrics::Registry;
 use ordain_agent::net::Net;
 use ordain_agent::peer::Peers;
 use ordain_agent::shared::Shared;
+use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
 use ordain_apply::{Apply, Parts};
@@ -85,6 +86,9 @@ pub struct Ports<N, D, P> {
     pub journal: Lanes<D>,
     /// For replaying what is on disk. Depth 2.
     pub replay: D,
+    /// Remembers how far the journal is written. Without one the node, where copies in memory count, is clean
+    /// only after a stop in good order.
+    pub witness: Option<Box<dyn Witness>>,
 }
 
 /// How the application reads and writes.
@@ -122,6 +126,7 @@ struct Rest<N, D, P> {
     peers: P,
     journal: Lanes<D>,
     replay: D,
+    witness: Option<Box<dyn Witness>>,
 }
 
 enum State<N, D, P> {
@@ -166,8 +171,13 @@ where
             config.voters.len() == 1 || config.ring_size >= 2 * segment,
             "with peers, at least two segments"
         );
-        let recovery = Recovery::new(&config.facts, config.os_boot, ports.recovery);
-        let rest = Rest { net: ports.net, peers: ports.peers, journal: ports.journal, replay: ports.replay };
+        let Ports { net, peers, recovery, journal, replay, witness } = ports;
+        // A life without a witness leaves word that is out of date: the next one must not take it for true.
+        let is_watched = witness.is_some() || !config.facts.policy.counts_memory();
+        let os_boot = if is_watched { config.os_boot } else { OsBoot::default() };
+        let recovery = Recovery::new(&config.facts, os_boot, recovery)
+            .with_witnessed(witness.as_ref().and_then(|witness| witness.recall()));
+        let rest = Rest { net, peers, journal, replay, witness };
         Self { config, registry, shared, app, state: State::Recover(Box::new(recovery), rest) }
     }
 
@@ -193,6 +203,7 @@ where
             State::Recover(mut recovery, rest) => match recovery.step() {
                 Poll::Pending => self.state = State::Recover(recovery, rest),
                 Poll::Ready(Ok(recovered)) => {
+                    self.check_facts()?;
                     let refill = self.begin_refill(recovered, recovery.into_disk());
                     self.state = State::Refill(Box::new(refill), rest);
                 }
@@ -211,6 +222,24 @@ where
             State::Done => panic!("the node was started already"),
         }
         Poll::Pending
+    }
+
+    /// Whether the application can live with the facts.
+    fn check_facts(&self) -> Result<(), Fatal> {
+        let (facts, needs) = (&self.config.facts, self.app.factory.needs());
+        let given = [
+            ("reply-max", facts.reply_max as usize, needs.reply),
+            ("step-outputs-max", facts.step_outputs_max as usize, needs.step_outputs),
+        ];
+        let Some((name, given, needed)) = given.into_iter().find(|(_, given, needed)| given < needed) else {
+            return Ok(());
+        };
+        Err(Fatal::new(
+            format!(
+                "this application needs {name} to be at least {needed}; the cluster was made with {given}"
+            ),
+            format!("Make a new cluster, in an empty data directory, with {name} = {needed} or more"),
+        ))
     }
 
     /// A node with peers may have to cut what it found, and serve what others lack: its ring begins up to a
@@ -274,6 +303,10 @@ where
             shared.clone(),
             ordain_journal::Metrics::register(&self.registry),
         );
+        let journal = match journal.with_witness(rest.witness) {
+            Ok(journal) => journal,
+            Err(fatal) => return Poll::Ready(Err(fatal)),
+        };
         let mut terms = terms(&recovered);
         let found = recovered.end.index;
         writer.open_log(facts.created, &self.genesis());

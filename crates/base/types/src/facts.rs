@@ -27,6 +27,12 @@ impl AckPolicy {
         Self { received: voters / 2 + 1, durable: 1 }
     }
 
+    /// Whether copies count that are not synced: only then can a node lose, with its memory, what counted.
+    #[must_use]
+    pub const fn counts_memory(self) -> bool {
+        self.received > self.durable
+    }
+
     /// Whether `0 <= durable <= received <= floor(n/2)+1` and `1 <= received <= n`.
     #[must_use]
     pub const fn is_valid(self, voters: u32) -> bool {

@@ -469,3 +469,18 @@ fn damage_below_the_watermark_is_no_tail() {
     world.poke(node.maker.ends[1].position.0 as usize + 96, |byte| *byte ^= 1);
     assert!(matches!(recover(&world, &facts, 2), Err(RecoveryError::Corrupt(_))));
 }
+
+#[test]
+fn a_new_log_that_is_closed_at_once_is_written_first() {
+    let (world, facts) = (World::default(), facts(1));
+    let mut node = Node::start(&world, &facts);
+    // As when a stop comes before the first cycle: no segment exists, and the log is open for what begins it.
+    for batch in node.maker.data(&[b"genesis"]) {
+        node.producer.try_claim(batch.len()).unwrap().copy_from_slice(&batch);
+        node.producer.publish(batch.len());
+    }
+    node.close();
+    let again = recover(&world, &facts, 1).unwrap();
+    assert!(again.was_clean);
+    assert_eq!(again.end, node.maker.end);
+}
