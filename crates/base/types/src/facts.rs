@@ -21,16 +21,16 @@ impl AckPolicy {
     /// Two synced copies.
     pub const TWO_DISKS: Self = Self { received: 2, durable: 2 };
 
-    /// Whether copies count that are not synced: only then can a node lose, with its memory, what counted.
-    #[must_use]
-    pub const fn counts_memory(self) -> bool {
-        self.received > self.durable
-    }
-
     /// The default: copies on a majority, one of them synced. With three voters [`AckPolicy::DISK_RAM`].
     #[must_use]
     pub const fn majority(voters: u32) -> Self {
         Self { received: voters / 2 + 1, durable: 1 }
+    }
+
+    /// Whether copies count that are not synced: only then can a node lose, with its memory, what counted.
+    #[must_use]
+    pub const fn counts_memory(self) -> bool {
+        self.received > self.durable
     }
 
     /// Whether `0 <= durable <= received <= floor(n/2)+1` and `1 <= received <= n`.

@@ -664,8 +664,10 @@ impl<P: Peers> Agent for Log<P> {
                 self.shared.log_closed.store(1);
             }
         }
-        // Everything that was owed is done: whoever leads next can begin.
-        if self.shared.gateway_closed.load() == 1 && self.leads.is_some() {
+        // Everything that was owed is done, or a reign began that can never commit, since a closed log takes no
+        // batch of it: whoever leads next can begin.
+        let is_over = self.shared.gateway_closed.load() == 1 || self.owes_term_start && self.is_closed();
+        if is_over && self.leads.is_some() {
             self.core.resign();
             self.effects()?;
         }

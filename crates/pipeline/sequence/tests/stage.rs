@@ -52,6 +52,13 @@ struct Rig {
 impl Rig {
     /// A leader.
     fn new() -> Self {
+        let rig = Self::with_room(128 * 1024);
+        assert!(rig.shared.leads() && rig.shared.committed.load() == 3, "genesis and the term's first batch");
+        rig
+    }
+
+    /// A leader with this much room on its disk.
+    fn with_room(room: u64) -> Self {
         let facts = ClusterFacts {
             segment_size: 64 * 1024,
             batch_max: 8192,
@@ -84,7 +91,7 @@ impl Rig {
             watermark: BatchIndex(0),
         };
         let shared = Shared::new(Cursors::default());
-        shared.room.store(128 * 1024);
+        shared.room.store(room);
         let (requests, receiver) = channel(64 * 1024);
         let (questions, question_receiver) = channel(64 * 1024);
         let (vote_sender, votes) = channel(1024);
@@ -116,7 +123,6 @@ impl Rig {
         for _ in 0..20 {
             rig.cycle();
         }
-        assert!(rig.shared.leads() && rig.shared.committed.load() == 3, "genesis and the term's first batch");
         rig
     }
 
@@ -224,6 +230,17 @@ fn a_closed_log_publishes_nothing() {
         rig.cycle();
     }
     assert_eq!(rig.published.len(), end);
+}
+
+#[test]
+fn a_reign_that_began_too_late_is_given_up() {
+    // With the disk full the term's first batch waits.
+    let mut rig = Rig::with_room(0);
+    assert!(rig.shared.leads() && rig.shared.committed.load() == 0);
+    rig.shared.stop();
+    rig.shared.requests_closed.store(1);
+    rig.cycle();
+    assert_eq!((rig.shared.log_closed.load(), rig.shared.leads()), (1, false));
 }
 
 #[test]
