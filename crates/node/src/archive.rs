@@ -12,7 +12,9 @@ pub struct Segments<D> {
     reader: LogReader<D>,
     shared: Shared,
     segment_size: u64,
-    /// Number of the last batch before each segment's first.
+    /// The first segment whose start is known.
+    first: u64,
+    /// Number of the last batch before the first of that segment and of each behind it.
     starts: Vec<BatchIndex>,
     serving: Option<NodeId>,
     /// The batch that the reader is on its way to, from the start of a segment.
@@ -21,22 +23,26 @@ pub struct Segments<D> {
     found: Vec<u8>,
     /// The first and last of them.
     range: Option<(BatchIndex, BatchIndex)>,
+    /// The peer that was last found to need what is gone.
+    unreachable: Option<NodeId>,
 }
 
 impl<D: Disk> Segments<D> {
-    /// An archive over the segments that recovery found.
-    pub fn new(segment_size: u64, segments: &[LogEnd], shared: Shared, disk: D) -> Self {
+    /// An archive over the segments that recovery found, of which `first` is the first.
+    pub fn new(segment_size: u64, first: u64, segments: &[LogEnd], shared: Shared, disk: D) -> Self {
         let reader = LogReader::segments_only(segment_size, Position(0), BatchIndex(1), shared.clone(), disk);
         let starts = segments.iter().map(|end| end.index).collect();
         Self {
             reader,
             shared,
             segment_size,
+            first,
             starts,
             serving: None,
             sought: BatchIndex(0),
             found: Vec::new(),
             range: None,
+            unreachable: None,
         }
     }
 
@@ -44,17 +50,27 @@ impl<D: Disk> Segments<D> {
     fn seek(&mut self, first: BatchIndex) {
         let segment = self.starts.partition_point(|before| *before < first).saturating_sub(1);
         let before = self.starts.get(segment).copied().unwrap_or_default();
-        self.reader.seek(Position(segment as u64 * self.segment_size), before.next());
+        self.reader.seek(self.position(segment), before.next());
         self.range = None;
         self.found.clear();
         self.sought = first;
+    }
+
+    fn position(&self, segment: usize) -> Position {
+        Position((self.first + segment as u64) * self.segment_size)
+    }
+
+    /// Whether the segment that holds `first` is there to be read.
+    fn reaches(&self, first: BatchIndex) -> bool {
+        let oldest = self.shared.oldest.load().div_ceil(self.segment_size).saturating_sub(self.first);
+        self.starts.get(oldest as usize).map_or(self.first == 0 && oldest == 0, |before| *before < first)
     }
 
     /// Remembers where segments start as they are passed.
     fn note(&mut self) {
         let position = self.reader.position().0;
         if position.is_multiple_of(self.segment_size)
-            && position / self.segment_size == self.starts.len() as u64
+            && position == self.position(self.starts.len()).0
         {
             self.starts.push(BatchIndex(self.reader.next_index().0 - 1));
         }
@@ -68,6 +84,16 @@ impl<D: Disk> Archive for Segments<D> {
         first: BatchIndex,
         bytes_max: usize,
     ) -> Result<Option<(&[u8], BatchIndex)>, Fatal> {
+        if !self.reaches(first) {
+            if self.unreachable.replace(peer) != Some(peer) {
+                tracing::warn!(
+                    peer = peer.0, batch = first.0,
+                    "a peer needs batches from before this node's oldest segment: copy a stopped node's data \
+                     directory to it, all but the node state and keys, or let it join again empty elsewhere"
+                );
+            }
+            return Ok(None);
+        }
         let next = self.reader.next_index();
         let on_its_way = next == first || self.sought == first && next < first;
         let goes_on =

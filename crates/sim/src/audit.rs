@@ -8,10 +8,12 @@ use crate::workload::{Model, Workload};
 use crate::world::History;
 use ordain_agent::wire::{DELIVERY, Delivery, delivery};
 use ordain_api::{AppFactory, Step};
+use ordain_apply::snapshot::Place;
 use ordain_apply::{Collect, Discard, Emit, Replica, snapshot};
+use ordain_node::journal::TermStart;
 use ordain_types::codes::Code;
 use ordain_types::frame::ServerView;
-use ordain_types::{BatchView, ClusterFacts, RecordKind, RecordView, Seq, SessionId, Stint};
+use ordain_types::{BatchIndex, BatchView, ClusterFacts, RecordKind, RecordView, Seq, SessionId, Stint};
 use std::collections::BTreeMap;
 use zerocopy::FromBytes;
 
@@ -42,6 +44,9 @@ type Copy<W> = Replica<
     <W as Workload>::Encoder,
 >;
 
+/// Snapshots that nodes stored, by their log position.
+pub type Snapshots = BTreeMap<u64, Vec<Vec<u8>>>;
+
 fn execute<W: Workload>(
     copy: &mut Copy<W>,
     batch: &BatchView<'_>,
@@ -70,10 +75,21 @@ fn restore<W: Workload>(facts: &ClusterFacts, copy: &Copy<W>) -> Result<Copy<W>,
     if bytes == again { Ok(restored) } else { Err("a restored copy writes another snapshot".to_owned()) }
 }
 
+/// What nodes stored at a place of the log must be what the replayed copy stores there.
+fn compare<W: Workload>(stored: &[Vec<u8>], copy: &Copy<W>, place: Place, trace: &Trace) {
+    let (mut writer, mut bytes) = (snapshot::Writer::new(place), Vec::new());
+    while copy.snapshot(&mut writer, &mut bytes) == Step::More {}
+    trace.mark("snapshots compared");
+    if stored.iter().any(|stored| *stored != bytes) {
+        trace.fail("equal snapshots", format!("of {} at batch {}", stored.len(), copy.applied()));
+    }
+}
+
 /// Executes the committed log and compares. Returns the output hash after each batch.
 pub fn audit<W: Workload>(
     facts: &ClusterFacts,
     logs: &Logs,
+    stored: &Snapshots,
     history: &History,
     rng: &mut Rng,
     trace: &Trace,
@@ -86,7 +102,15 @@ pub fn audit<W: Workload>(
     let mut naive = Naive::<W>::new(facts);
     let mut out = Collect::default();
     let mut nowhere = Discard::default();
-    for (at, (_, bytes)) in logs.committed().enumerate() {
+    let mut place = Place::default();
+    for (at, (entry, bytes)) in logs.committed().enumerate() {
+        if let Some(stored) = stored.get(&entry.position) {
+            compare::<W>(stored, &replayed, place.clone(), trace);
+        }
+        place.chain = entry.chain;
+        if place.terms.last().is_none_or(|last| last.term != entry.term) {
+            place.terms.push(TermStart { term: entry.term, first: BatchIndex(at as u64 + 1) });
+        }
         let Ok(batch) = BatchView::parse(bytes) else {
             trace.fail("batches form one chain", format!("batch {} does not parse", at + 1));
             return hashes;

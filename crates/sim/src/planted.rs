@@ -19,7 +19,7 @@ pub enum Plant {
 }
 
 /// All mistakes, the number of nodes that shows them, and seeds after which they count as missed.
-pub const ALL: [(Plant, usize, u64); 21] = [
+pub const ALL: [(Plant, usize, u64); 22] = [
     (Plant::Stage(Mistake::ReplyBeforeCommit), 3, 20),
     (Plant::Stage(Mistake::StaleStint), 3, 100),
     (Plant::Stage(Mistake::CutWithoutBarrier), 3, 100),
@@ -41,6 +41,7 @@ pub const ALL: [(Plant, usize, u64); 21] = [
     (Plant::Stage(Mistake::CutWaitsForRoom), 3, 200),
     (Plant::Stage(Mistake::VoteNotAwaited), 3, 200),
     (Plant::Stage(Mistake::SlotsAtOnce), 1, 1_000),
+    (Plant::Stage(Mistake::SnapshotWithoutSessions), 1, 50),
 ];
 
 impl Plant {

@@ -1,6 +1,6 @@
 //! The cluster, its clients and its troubles, and the scheduler that steps them.
 
-use crate::audit::{Ack, audit};
+use crate::audit::{Ack, Snapshots, audit};
 use crate::client::Client;
 use crate::disk::{Crash, StoreHandle};
 use crate::life::{Life, STAGES, Site};
@@ -77,6 +77,8 @@ struct Node {
     fresh: bool,
     stint: u64,
     seen: (u64, u64),
+    /// Highest log position of which it was seen to hold a snapshot.
+    snapshot: u64,
     /// A bit that was flipped and is to be flipped back if the node notices.
     damage: Option<(FileId, u64, u8)>,
 }
@@ -143,6 +145,7 @@ impl<W: Workload> World<W> {
                 fresh: true,
                 stint: 0,
                 seen: (0, 0),
+                snapshot: 0,
                 damage: None,
             })
             .collect();
@@ -343,6 +346,7 @@ impl<W: Workload> World<W> {
             state.cutting = None;
             self.logs.cut(node, keep);
         }
+        state.snapshot = state.snapshot.max(cursors.snapshot.load());
         let seen = (cursors.written.load(), cursors.committed.load());
         if core::mem::take(&mut state.fresh) {
             self.logs.recovered(node, seen.0);
@@ -369,6 +373,18 @@ impl<W: Workload> World<W> {
             }
         }
         self.hear_sent();
+        self.exchange_floor();
+    }
+
+    /// Stands for what nodes would tell each other: what every one of them holds a snapshot of may go.
+    fn exchange_floor(&self) {
+        let floor = self.nodes.iter().map(|node| node.snapshot).min().unwrap_or(0);
+        for life in self.nodes.iter().filter_map(|node| node.life.as_ref()) {
+            let known = &life.shared.trim_floor;
+            if life.is_running() && known.load() < floor {
+                known.store(floor);
+            }
+        }
     }
 
     /// Looks at every reply that left a node.
@@ -520,6 +536,9 @@ impl<W: Workload> World<W> {
         self.peers.lock().node_down(node, silent);
         let (low, high) = self.plan.trouble;
         state.restart_at = Some(self.now + self.rng.spread(low, high));
+        if self.plan.corrupt_snapshots && self.rng.one_in(2) {
+            state.store.lock().corrupt_snapshot();
+        }
         if self.plan.corrupt && state.damage.is_none() && self.rng.one_in(2) {
             let mut store = state.store.lock();
             // What was synced after the stored watermark cannot always be told from a torn tail (ADR 3).
@@ -679,7 +698,14 @@ impl<W: Workload> World<W> {
             self.logs.commit(node, &store, applied);
             self.logs.compare_segments(node, &store);
         }
-        let hashes = audit::<W>(&self.plan.facts, &self.logs, &self.history, &mut self.rng, &self.trace);
+        let mut stored = Snapshots::new();
+        for state in self.nodes.iter().filter(|_| !self.plan.corrupt_snapshots) {
+            for (position, bytes) in state.store.lock().snapshots() {
+                stored.entry(position).or_default().push(bytes.to_vec());
+            }
+        }
+        let hashes =
+            audit::<W>(&self.plan.facts, &self.logs, &stored, &self.history, &mut self.rng, &self.trace);
         for (node, state) in self.nodes.iter().enumerate() {
             let Some(life) = &state.life else { continue };
             let applied = life.shared.applied.load() as usize;

@@ -26,6 +26,8 @@ pub enum Mistake {
     SlotsAtOnce,
     /// Journal: a vote is reported stored before it is.
     VoteNotAwaited,
+    /// Apply: snapshots are written without the session table.
+    SnapshotWithoutSessions,
 }
 
 #[cfg(feature = "planted")]

@@ -5,6 +5,7 @@
 //! cargo run --release -p ordain-apply --example cost
 //! ```
 
+use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
 use ordain_agent::{Agent, Fatal};
@@ -45,8 +46,12 @@ impl BatchSource for Batches {
         self.next += 1;
     }
 
-    fn restart(&mut self) {
-        self.next = 0;
+    fn seek(&mut self, _at: Position, next: BatchIndex) {
+        self.next = next.0 as usize - 1;
+    }
+
+    fn disk(&mut self) -> Option<&mut dyn Disk> {
+        None
     }
 
     fn let_go(&mut self) {}
@@ -154,6 +159,7 @@ fn stage(batches: &Arc<Vec<Vec<u8>>>, stint: Stint) -> f64 {
         decoder: CounterDecoder,
         encoder: CounterEncoder,
         source: Batches { batches: batches.clone(), next: 0 },
+        restored: None,
         shared: shared.clone(),
         questions: question_end,
         deliveries: delivery_end,

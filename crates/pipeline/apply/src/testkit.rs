@@ -17,6 +17,7 @@
 
 use crate::snapshot::{Loader, Writer};
 use crate::{Collect, Replica};
+use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp};
 use ordain_agent::wire::{Delivery, delivery};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, Step};
 use ordain_types::batch::{BATCH_ALIGN, BATCH_HEADER, SEGMENT_START_LEN, Seal, SegmentStart, chain, seal};
@@ -361,6 +362,26 @@ where
     copy.begin_batch(batch, stint).unwrap_or_else(|fatal| panic!("{fatal}"));
     while copy.step(batch, &mut out).unwrap_or_else(|fatal| panic!("{fatal}")) == Step::More {}
     out.messages
+}
+
+/// The disk of a log that is in memory: there is no file on it.
+#[derive(Debug, Default)]
+pub struct NoFiles(Option<DiskOp>);
+
+impl Disk for NoFiles {
+    fn free(&self) -> usize {
+        usize::from(self.0.is_none())
+    }
+
+    fn submit(&mut self, op: DiskOp) {
+        self.0 = Some(op);
+    }
+
+    fn poll(&mut self) -> Option<DiskDone> {
+        let op = self.0.take()?;
+        let result = if matches!(op, DiskOp::List { .. }) { Ok(0) } else { Err(DiskError::NotFound) };
+        Some(DiskDone { op, result })
+    }
 }
 
 /// The whole snapshot of a copy.

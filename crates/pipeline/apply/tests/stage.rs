@@ -1,18 +1,19 @@
 //! The stage between its rings: limits, gates, questions, cuts, back-pressure.
 
+use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
 use ordain_agent::wire::{QUESTION, Question, delivery, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{Step, Stream};
-use ordain_apply::testkit::{CLIENT, Heard, Log, OTHER, execute, facts};
+use ordain_apply::testkit::{CLIENT, Heard, Log, NoFiles, OTHER, execute, facts};
 use ordain_apply::{Apply, BatchSource, Discard, Parts, Replica};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Query, Request, SCHEMA};
 use ordain_ring::spsc::{Receiver, Sender, channel};
 use ordain_types::codes::Code;
 use ordain_types::frame::{ClientFrame, OpenBody, ServerFrame, SubscribeBody};
 use ordain_types::{
-    BatchIndex, BatchKind, BatchView, ClusterFacts, KeyId, Nanos, Now, RecordHeader, RecordKind, SessionId,
+    BatchIndex, BatchKind, BatchView, ClusterFacts, KeyId, Nanos, Now, Position, RecordHeader, RecordKind, SessionId,
     Stint,
 };
 use proptest::prelude::*;
@@ -29,6 +30,7 @@ struct Reader {
     log: Memory,
     next: usize,
     held: Vec<u8>,
+    disk: NoFiles,
 }
 
 impl BatchSource for Reader {
@@ -44,8 +46,12 @@ impl BatchSource for Reader {
         self.next += 1;
     }
 
-    fn restart(&mut self) {
-        self.next = 0;
+    fn seek(&mut self, _at: Position, next: BatchIndex) {
+        self.next = next.0 as usize - 1;
+    }
+
+    fn disk(&mut self) -> Option<&mut dyn Disk> {
+        Some(&mut self.disk)
     }
 
     fn let_go(&mut self) {
@@ -83,7 +89,8 @@ impl Bench {
             factory: CounterFactory,
             decoder: CounterDecoder,
             encoder: CounterEncoder,
-            source: Reader { log: memory.clone(), next: 0, held: Vec::new() },
+            source: Reader { log: memory.clone(), next: 0, held: Vec::new(), disk: NoFiles::default() },
+            restored: None,
             shared: shared.clone(),
             questions: question_end,
             deliveries: delivery_end,

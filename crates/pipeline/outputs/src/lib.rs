@@ -128,6 +128,15 @@ impl OutputLog {
         ServerHeader::ref_from_bytes(&self.bytes[place..place + SERVER_HEADER]).expect("32 bytes")
     }
 
+    /// `stream` had `count` outputs before this log began: none of them is kept.
+    ///
+    /// # Panics
+    /// If the log knows the stream.
+    pub fn begin(&mut self, stream: u64, count: u64) {
+        let known = self.streams.insert(stream, Index { next: count + 1, ..Index::default() });
+        assert!(known.is_none(), "stream {stream:#x} begins once");
+    }
+
     /// The output of `stream` with this number.
     #[must_use]
     pub fn read(&self, stream: u64, number: OutputSeq) -> Read<'_> {

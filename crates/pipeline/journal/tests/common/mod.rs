@@ -169,7 +169,9 @@ impl State {
             DiskOp::Write { file, offset, bytes, .. } => {
                 self.history.push(format!("write {}", name(file)));
                 let entry = self.files.get_mut(file).ok_or(DiskError::NotFound)?;
-                assert!(*offset as usize + bytes.len() <= entry.durable.len(), "files do not grow");
+                let grows = *file == FileId::SnapshotDraft;
+                let fits = *offset as usize + bytes.len() <= entry.durable.len();
+                assert!(grows || fits, "files do not grow");
                 entry.unsynced.push((*offset as usize, bytes.to_vec()));
                 Ok(bytes.len())
             }
@@ -177,7 +179,9 @@ impl State {
                 self.history.push(format!("sync {}", name(file)));
                 let entry = self.files.get_mut(file).ok_or(DiskError::NotFound)?;
                 for (at, piece) in std::mem::take(&mut entry.unsynced) {
-                    entry.durable[at..at + piece.len()].copy_from_slice(&piece);
+                    let end = at + piece.len();
+                    entry.durable.resize(entry.durable.len().max(end), 0);
+                    entry.durable[at..end].copy_from_slice(&piece);
                 }
                 Ok(0)
             }
@@ -205,6 +209,12 @@ impl State {
             DiskOp::Remove { file, .. } => {
                 self.history.push(format!("remove {}", name(file)));
                 self.files.remove(file);
+                Ok(0)
+            }
+            DiskOp::Rename { from, to, .. } => {
+                self.history.push(format!("rename {} {}", name(from), name(to)));
+                let content = self.files.remove(from).ok_or(DiskError::NotFound)?;
+                self.files.insert(*to, content);
                 Ok(0)
             }
             DiskOp::List { files, .. } => {
