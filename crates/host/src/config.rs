@@ -17,6 +17,7 @@ use std::time::Duration;
 
 const CLUSTER: &str = "Cluster facts: equal on every node, fixed when the cluster is created";
 const RUNNING: &str = "Threads";
+const KEEPING: &str = "Snapshots";
 
 /// Settings as given; what is not given has its default. See [`ServerConfig::validate`].
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -50,6 +51,19 @@ pub struct ServerConfig {
     /// behind before clients wait [default: 64MiB, or one segment if that is more]
     #[arg(long, value_name = "SIZE")]
     pub ring_size: Option<Size>,
+    /// shadow: a second copy of the state stores snapshots, at the price of its memory and of executing each event
+    /// twice. off: the next start replays everything since the last snapshot, and no segment is ever removed
+    /// [default: shadow]
+    #[arg(long, value_enum, help_heading = KEEPING)]
+    pub snapshots: Option<SnapshotMode>,
+    /// Segments from one snapshot to the next. Fewer make starts shorter and write the state more often
+    /// [default: 1]
+    #[arg(long, value_name = "SEGMENTS", help_heading = KEEPING)]
+    pub snapshot_every: Option<u64>,
+    /// Bytes of journal that are kept though snapshots stand for them; "all" never removes a segment. What is
+    /// removed can no longer be audited or replayed [default: 4GiB]
+    #[arg(long, value_name = "SIZE", help_heading = KEEPING)]
+    pub retain: Option<Retain>,
     /// Keeps all memory from being swapped out; needs the limit of locked memory raised [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub lock_memory: Option<bool>,
@@ -153,6 +167,11 @@ struct CommandLine {
 #[serde(try_from = "toml::Value")]
 pub struct Size(pub u64);
 
+/// How much is retained: a [`Size`], or `all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub struct Retain(pub u64);
+
 /// A length of time: `250ms`, `10s`, `5m`, `2h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "toml::Value")]
@@ -175,6 +194,14 @@ impl FromStr for Size {
     }
 }
 
+impl FromStr for Retain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" { Ok(Self(u64::MAX)) } else { text.parse().map(|Size(size)| Self(size)) }
+    }
+}
+
 impl FromStr for Span {
     type Err = String;
 
@@ -193,12 +220,30 @@ impl TryFrom<toml::Value> for Size {
     }
 }
 
+impl TryFrom<toml::Value> for Retain {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
+    }
+}
+
 impl TryFrom<toml::Value> for Span {
     type Error = String;
 
     fn try_from(value: toml::Value) -> Result<Self, String> {
         value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
     }
+}
+
+/// Who stores snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotMode {
+    /// A second copy of the state.
+    Shadow,
+    /// Nobody.
+    Off,
 }
 
 /// Form of log lines.
@@ -260,6 +305,10 @@ pub struct Validated {
     pub node: NodeId,
     /// Bytes of the log ring, if given.
     pub ring_size: Option<u64>,
+    /// Segments from one snapshot to the next; `None` if none are stored.
+    pub snapshot_every: Option<u64>,
+    /// Bytes of journal kept behind snapshots.
+    pub retain: u64,
     /// Whether to lock memory.
     pub lock_memory: bool,
     /// Bound of a graceful stop.
@@ -405,7 +454,7 @@ impl ServerConfig {
             };
         }
         merge!(
-            data unix metrics node connections_max send_max ring_size lock_memory stop_timeout log_format
+            data unix metrics node connections_max send_max ring_size snapshots snapshot_every retain lock_memory stop_timeout log_format
             log_level mode idle spins yields duty_limit cluster created voters durability unsynced_max
             segment_size batch_max payload_max sessions_max sessions_per_key window reply_max session_timeout
             step_outputs_max;
@@ -442,6 +491,8 @@ impl ServerConfig {
         need((1..=1 << 20).contains(&connections_max), "connections-max: between 1 and 1,048,576");
         let send_max = self.send_max.map_or(4 << 20, |size| size.0);
         need((128 << 10..=1 << 30).contains(&send_max), "send-max: between 128KiB and 1GiB");
+        let every = self.snapshot_every.unwrap_or(1);
+        need((1..=1 << 20).contains(&every), "snapshot-every: between 1 and 1,048,576");
         let limit = self.duty_limit.unwrap_or(1024);
         need((1..=1 << 20).contains(&limit), "duty-limit: between 1 and 1,048,576");
         let (spins, yields) = (self.spins.unwrap_or(8), self.yields.unwrap_or(8));
@@ -488,6 +539,8 @@ impl ServerConfig {
             metrics,
             node: NodeId(self.node.unwrap_or(0)),
             ring_size: self.ring_size.map(|size| size.0),
+            snapshot_every: (self.snapshots != Some(SnapshotMode::Off)).then_some(every),
+            retain: self.retain.map_or(4 << 30, |retain| retain.0),
             lock_memory: self.lock_memory.unwrap_or(false),
             stop_timeout: self.stop_timeout.map_or(Duration::from_secs(10), |span| span.0),
             log_format: self.log_format.unwrap_or_default(),
@@ -583,6 +636,9 @@ mod tests {
             connections-max = 10
             send-max = "1MiB"
             ring-size = 134217728
+            snapshots = "shadow"
+            snapshot-every = 3
+            retain = "all"
             lock-memory = true
             stop-timeout = "250ms"
             log-format = "json"
@@ -626,6 +682,7 @@ mod tests {
         let config = flags.or(file).validate().unwrap();
         assert_eq!((config.node, config.lock_memory), (NodeId(1), false));
         assert_eq!(config.net.tcp, ["[::1]:9".parse().unwrap()]);
+        assert_eq!((config.snapshot_every, config.retain), (Some(3), u64::MAX));
         assert_eq!(config.net.unix, [PathBuf::from("/run/node.sock")]);
         assert_eq!((config.net.connections_max, config.net.send_max), (10, 1 << 20));
         assert_eq!((config.metrics, config.stop_timeout), (None, Duration::from_millis(250)));

@@ -11,7 +11,7 @@ use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
 use ordain_keys::KeyPair;
 use ordain_node::gateway::GatewayConfig;
 use ordain_node::journal::{Lanes, OsBoot};
-use ordain_node::{AGENTS, App, Boot, NodeConfig};
+use ordain_node::{AGENTS, App, Boot, NodeConfig, SHADOW, ShadowLanes, Snapshots};
 use ordain_types::frame::KeyBody;
 use ordain_types::{Nanos, NodeId};
 use std::sync::Arc;
@@ -45,7 +45,9 @@ where
 {
     let config = config.validate().map_err(ServerError::Config)?;
     let app = App { factory: Arc::new(factory), decoder, encoder };
-    serve(&config, &AGENTS, |ports| build(&config, ports, app), hooks)
+    let shadow = usize::from(config.snapshot_every.is_some());
+    let agents = &AGENTS[..AGENTS.len() - 1 + shadow];
+    serve(&config, agents, |ports| build(&config, ports, app), hooks)
 }
 
 fn build<F, D, E>(config: &Validated, host: Ports, app: App<F, D, E>) -> Result<Vec<Box<dyn Agent>>, Fatal>
@@ -85,6 +87,8 @@ where
         seed,
         keys: operator.iter().map(operator_key).collect(),
         gateway,
+        snapshots: config.snapshot_every.map(|every| Snapshots { every }),
+        retain: config.retain,
         facts,
     };
     let (recovery, bell) = host.startup_lane(2)?;
@@ -95,6 +99,13 @@ where
             prepare: host.lane("journal", "prepare", 1)?,
         },
         replay: host.lane("apply", "replay", 2)?,
+        shadow: match config.snapshot_every {
+            Some(_) => Some(ShadowLanes {
+                log: host.lane(SHADOW, "shadow-log", 2)?,
+                snapshots: host.lane(SHADOW, "snapshots", 2)?,
+            }),
+            None => None,
+        },
         recovery,
         peers: NoPeers,
         net: host.net,
@@ -109,6 +120,8 @@ where
                     records = found.records,
                     clean = found.was_clean,
                     cut_bytes = found.cut_bytes,
+                    snapshot = node.started_from.map(|position| position.0),
+                    oldest = found.oldest,
                     "journal recovered"
                 );
                 return Ok(node.agents);

@@ -20,7 +20,7 @@ use ordain_counter::{
 use ordain_ring::spsc::{Receiver, channel};
 use ordain_types::frame::OpenBody;
 use ordain_types::{
-    BatchIndex, BatchKind, BatchView, KeyId, Now, RecordHeader, RecordKind, Seq, SessionId, Stint,
+    BatchIndex, BatchKind, BatchView, KeyId, Now, Position, RecordHeader, RecordKind, Seq, SessionId, Stint,
 };
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
