@@ -69,9 +69,7 @@ impl<D: Disk> Segments<D> {
     /// Remembers where segments start as they are passed.
     fn note(&mut self) {
         let position = self.reader.position().0;
-        if position.is_multiple_of(self.segment_size)
-            && position == self.position(self.starts.len()).0
-        {
+        if position.is_multiple_of(self.segment_size) && position == self.position(self.starts.len()).0 {
             self.starts.push(BatchIndex(self.reader.next_index().0 - 1));
         }
     }
@@ -87,7 +85,8 @@ impl<D: Disk> Archive for Segments<D> {
         if !self.reaches(first) {
             if self.unreachable.replace(peer) != Some(peer) {
                 tracing::warn!(
-                    peer = peer.0, batch = first.0,
+                    peer = peer.0,
+                    batch = first.0,
                     "a peer needs batches from before this node's oldest segment: copy a stopped node's data \
                      directory to it, all but the node state and keys, or let it join again empty elsewhere"
                 );

@@ -18,9 +18,7 @@ use ordain_agent::shared::Shared;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
 use ordain_apply::{Apply, Parts, Progress, Restore, Restored, Shadow, ShadowParts};
-use ordain_consensus::{
-    Config as ConsensusConfig, Core, LogEnd as ConsensusEnd, TermSpan, Terms, VoteState,
-};
+use ordain_consensus::{Config as ConsensusConfig, Core, LogEnd as ConsensusEnd, TermSpan, Terms, VoteState};
 use ordain_gateway::{Gateway, GatewayConfig, GatewayParts};
 use ordain_journal::{Journal, Lanes, LogEnd, LogReader, OsBoot, Peek, Recovered, Recovery};
 use ordain_ring::{log::LogRing, spsc};
@@ -401,12 +399,7 @@ where
         if let Some(shadow) = shadow {
             agents.push(Box::new(shadow));
         }
-        Poll::Ready(Ok(Node {
-            agents,
-            shared,
-            recovered,
-            started_from,
-        }))
+        Poll::Ready(Ok(Node { agents, shared, recovered, started_from }))
     }
 
     fn consensus_config(&self) -> ConsensusConfig {

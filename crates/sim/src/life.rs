@@ -89,7 +89,9 @@ impl Life {
                 prepare: site.store.lane(1),
             },
             replay: site.store.lane(2),
-            shadow: plan.snapshots.map(|_| ShadowLanes { log: site.store.lane(2), snapshots: site.store.lane(2) }),
+            shadow: plan
+                .snapshots
+                .map(|_| ShadowLanes { log: site.store.lane(2), snapshots: site.store.lane(2) }),
         };
         let app = App { factory: std::sync::Arc::new(factory), decoder, encoder };
         let shared = Shared::new(Cursors::default());

@@ -150,8 +150,8 @@ impl Plan {
         // Damage in segments that a snapshot stands for is not looked for at a start: with damaged segments there
         // are no snapshots, with damaged snapshots the segments are sound.
         let damages = rng.one_in(6) && nodes == 1;
-        let snapshots = (!corrupt && (damages || !rng.one_in(3)))
-            .then(|| Snapshots { every: rng.pick(&[1, 2, 3]) });
+        let snapshots =
+            (!corrupt && (damages || !rng.one_in(3))).then(|| Snapshots { every: rng.pick(&[1, 2, 3]) });
         Self {
             nodes,
             snapshots,

@@ -13,11 +13,11 @@ use ordain_api::Step;
 use ordain_apply::snapshot::{Loader, SnapshotError};
 use ordain_apply::{Emit, MESSAGE_MAX, Replica};
 use ordain_exchange_server::Exchange;
-use ordain_journal::audit::SegmentSource;
 use ordain_exchange_server::{ExchangeDecoder, ExchangeEncoder, ExchangeFactory};
-use ordain_types::{ClusterFacts, Stint};
+use ordain_journal::audit::SegmentSource;
 use ordain_types::codes::Code;
 use ordain_types::frame::{SERVER_HEADER, ServerHeader};
+use ordain_types::{ClusterFacts, Stint};
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -162,7 +162,8 @@ impl Emit for Compare<'_> {
 fn start(files: &Files, facts: &ClusterFacts, factory: &ExchangeFactory) -> Result<Copy> {
     let next = "Give the whole data directory of a node, snapshots included.";
     let first = files.segments().or_next("the segments cannot be listed", next)?;
-    let Some(oldest) = first.first().map(|(number, _)| number * facts.segment_size).filter(|at| *at > 0) else {
+    let Some(oldest) = first.first().map(|(number, _)| number * facts.segment_size).filter(|at| *at > 0)
+    else {
         return Ok(Replica::new(facts, factory, ExchangeDecoder, ExchangeEncoder));
     };
     for (position, _) in files.snapshots().into_iter().filter(|(position, _)| *position >= oldest) {
@@ -178,7 +179,10 @@ fn start(files: &Files, facts: &ClusterFacts, factory: &ExchangeFactory) -> Resu
             Err(error) => eprintln!("the snapshot at position {position} is passed over: {error}"),
         }
     }
-    Err(CliError::new(format!("the journal begins at position {oldest}, and no snapshot there can be used"), next))
+    Err(CliError::new(
+        format!("the journal begins at position {oldest}, and no snapshot there can be used"),
+        next,
+    ))
 }
 
 fn restore(

@@ -179,7 +179,9 @@ fn run_verify(verify: &Verify) -> Result<ExitCode> {
             Verdict::Differs { index, found } => {
                 println!("receipt of record {}: DIFFERS, batch {index} has {found}", receipt.seq);
             }
-            Verdict::Trimmed => println!("receipt of record {}: TRIMMED, older than this journal", receipt.seq),
+            Verdict::Trimmed => {
+                println!("receipt of record {}: TRIMMED, older than this journal", receipt.seq)
+            }
             Verdict::NotReached => println!("receipt of record {}: NOT REACHED by this journal", receipt.seq),
         }
     }

@@ -13,9 +13,7 @@ use ordain_api::{AppFactory, Buf, RequestDecoder, ResponseEncoder, Step};
 use ordain_ring::spsc::{Receiver, Sender};
 use ordain_types::codes::Code;
 use ordain_types::frame::{REPLY_MAX, ServerFrame, ServerHeader, SubscribeBody, body};
-use ordain_types::{
-    BatchIndex, ClusterFacts, Now, Position, RecordHeader, RecordView, Seq, Stint, Stream,
-};
+use ordain_types::{BatchIndex, ClusterFacts, Now, Position, RecordHeader, RecordView, Seq, Stint, Stream};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What an [`Apply`] stage is put together from.
@@ -94,8 +92,18 @@ where
     /// If the delivery ring is too small for the most that one step can emit ([`Apply::ring_min`]).
     #[must_use]
     pub fn new(parts: Parts<'_, F, D, E, S>) -> Self {
-        let Parts { facts, factory, decoder, encoder, source, restored, shared, questions, deliveries, registry } =
-            parts;
+        let Parts {
+            facts,
+            factory,
+            decoder,
+            encoder,
+            source,
+            restored,
+            shared,
+            questions,
+            deliveries,
+            registry,
+        } = parts;
         let introduction = restored.as_ref().map(|_| Introduction::default());
         let replica = restored.map_or_else(
             || Replica::new(facts, &factory, decoder.clone(), encoder.clone()),

@@ -82,7 +82,15 @@ where
     /// A restore that has not begun.
     pub fn new(facts: &ClusterFacts, decoder: D, encoder: E) -> Self {
         let facts = facts.clone();
-        Self { facts, decoder, encoder, phase: Phase::Start, left: Vec::new(), stale: false, buffer: Vec::new() }
+        Self {
+            facts,
+            decoder,
+            encoder,
+            phase: Phase::Start,
+            left: Vec::new(),
+            stale: false,
+            buffer: Vec::new(),
+        }
     }
 
     /// Goes on by at most one finished operation. Done with `None`: no snapshot can be used.
@@ -232,7 +240,9 @@ where
     /// The segment behind the snapshot must exist and follow it.
     fn check(&mut self, done: DiskDone, anchor: &Anchor) -> Result<(), Unusable> {
         let bytes = match self.take_read(done) {
-            Err(Unusable::Disk(error)) => Err(Unusable::Foreign(format!("its segment cannot be read: {error}"))),
+            Err(Unusable::Disk(error)) => {
+                Err(Unusable::Foreign(format!("its segment cannot be read: {error}")))
+            }
             other => other,
         }?;
         let mut verifier = Verifier::new(&self.facts, anchor.end);

@@ -9,12 +9,12 @@ use crate::state::State;
 use core::fmt;
 use ordain_agent::planted::{self, Mistake};
 use ordain_api::{AppFactory, Application, RequestDecoder, ResponseEncoder, RestoreError, Step};
+use ordain_journal::{Anchor, LogEnd, TermStart};
 use ordain_types::codes::Code;
 use ordain_types::frame::KeyBody;
-use ordain_journal::{Anchor, LogEnd, TermStart};
 use ordain_types::{
-    BatchIndex, Chain, ClusterFacts, KeyId, Lineage, Nanos, Number, Position, RecordKind, Seq, SessionId, Stream,
-    Term,
+    BatchIndex, Chain, ClusterFacts, KeyId, Lineage, Nanos, Number, Position, RecordKind, Seq, SessionId,
+    Stream, Term,
 };
 
 /// `"ORDS"` read as a little-endian number.

@@ -43,6 +43,14 @@ pub fn facts() -> ClusterFacts {
     ClusterFacts::new(ClusterId([7; 16]), Nanos(Nanos::SECOND), 1)
 }
 
+fn segment_start(facts: &ClusterFacts) -> SegmentStart {
+    SegmentStart {
+        cluster: facts.cluster.0,
+        segment_size: facts.segment_size.into(),
+        ..SegmentStart::default()
+    }
+}
+
 /// Makes sealed batches, each continuing the one before.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -71,12 +79,7 @@ impl Log {
             term: Term::ZERO,
             chain: Chain::default(),
         };
-        let start = SegmentStart {
-            cluster: facts.cluster.0,
-            segment_size: facts.segment_size.into(),
-            ..SegmentStart::default()
-        };
-        log.body.extend_from_slice(start.as_bytes());
+        log.body.extend_from_slice(segment_start(facts).as_bytes());
         let first = log.seal(BatchKind::SegmentStart);
         debug_assert_eq!(first.len(), SEGMENT_START_LEN);
         let application = !(permission::APPLICATION - 1);
@@ -94,6 +97,29 @@ impl Log {
         log.term = Term(1);
         let term = log.seal(BatchKind::TermStart);
         (log, vec![first, genesis, term])
+    }
+
+    /// Where the next batch begins.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Fills the segment with a pad, unless it is full, and begins the next one.
+    ///
+    /// # Panics
+    /// If a batch is open.
+    pub fn next_segment(&mut self, facts: &ClusterFacts) -> Vec<Vec<u8>> {
+        assert!(self.body.is_empty(), "a batch is open");
+        let mut batches = Vec::new();
+        let used = self.position.0 % facts.segment_size;
+        if used > 0 {
+            self.body.resize((facts.segment_size - used) as usize - BATCH_HEADER, 0);
+            batches.push(self.seal(BatchKind::Pad));
+        }
+        self.body.extend_from_slice(segment_start(facts).as_bytes());
+        batches.push(self.seal(BatchKind::SegmentStart));
+        batches
     }
 
     /// A record's header with a kind and nothing else.

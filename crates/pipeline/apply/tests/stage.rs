@@ -13,8 +13,8 @@ use ordain_ring::spsc::{Receiver, Sender, channel};
 use ordain_types::codes::Code;
 use ordain_types::frame::{ClientFrame, OpenBody, ServerFrame, SubscribeBody};
 use ordain_types::{
-    BatchIndex, BatchKind, BatchView, ClusterFacts, KeyId, Nanos, Now, Position, RecordHeader, RecordKind, SessionId,
-    Stint,
+    BatchIndex, BatchKind, BatchView, ClusterFacts, KeyId, Nanos, Now, Position, RecordHeader, RecordKind,
+    SessionId, Stint,
 };
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};

@@ -16,9 +16,7 @@ use core::fmt;
 use core::task::Poll;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::planted::{self, Mistake};
-use ordain_types::batch::{
-    BATCH_ALIGN, BatchError, BatchHeader, BatchKind, BatchView, SEGMENT_START_LEN,
-};
+use ordain_types::batch::{BATCH_ALIGN, BatchError, BatchHeader, BatchKind, BatchView, SEGMENT_START_LEN};
 use ordain_types::{BatchIndex, Boot, ClusterFacts, ClusterId, Position};
 use std::collections::VecDeque;
 

@@ -141,3 +141,18 @@ fn the_format_is_as_documented() {
     let example = page.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
     assert_eq!(example, Some(text.as_str()), "the page's example is not what the code writes:\n{text}");
 }
+
+#[test]
+fn a_trimmed_journal_says_where_it_begins() {
+    let (world, maker) = journal();
+    let start = *maker.ends.iter().find(|end| end.position.0 == SEGMENT).unwrap();
+    world.lock().files.remove(&FileId::Segment(0));
+    let seq = Seq(start.next_seq.0);
+    let later = maker.ends.iter().find(|end| end.next_seq > seq).unwrap();
+    let receipts = [Receipt { seq: Seq(1), chain: Chain([1; 32]) }, Receipt { seq, chain: later.chain }];
+    let report = audit::verify(&world, None, &receipts, &mut |_, _| {}).unwrap();
+    assert_eq!((report.start, report.end), (start, maker.end));
+    assert_eq!(report.verdicts, [Verdict::Trimmed, Verdict::Holds(later.index)]);
+    assert_eq!(report.segments[0].number, 1);
+    assert!(report.stop.is_some_and(|end| end.fault == Fault::Bytes(BatchError::Empty)));
+}

@@ -5,7 +5,7 @@ use ordain_agent::Fatal;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
 use ordain_agent::shared::Shared;
 use ordain_agent::wire::VoteRequest;
-use ordain_journal::{Journal, Lanes, LogEnd, Metrics, OsBoot, Recovered, Recovery, RecoveryError};
+use ordain_journal::{Anchor, Journal, Lanes, LogEnd, Metrics, OsBoot, Recovered, Recovery, RecoveryError};
 use ordain_ring::log::{LogRing, Producer};
 use ordain_ring::spsc::{self, Sender};
 use ordain_types::batch::{self, BATCH_HEADER, BatchKind, SEGMENT_START_LEN, Seal, SegmentStart};
@@ -254,7 +254,21 @@ impl Disk for Lane {
 
 /// Recovers; `None` if the disk came to a standstill.
 pub fn try_recover(world: &World, facts: &ClusterFacts, os: u8) -> Option<Result<Recovered, RecoveryError>> {
-    let mut recovery = Recovery::new(facts, OsBoot([os; 16]), world.lane(2));
+    run(world, Recovery::new(facts, OsBoot([os; 16]), world.lane(2)))
+}
+
+/// Recovers behind a snapshot.
+pub fn recover_behind(
+    world: &World,
+    facts: &ClusterFacts,
+    os: u8,
+    anchor: &Anchor,
+) -> Result<Recovered, RecoveryError> {
+    let recovery = Recovery::new(facts, OsBoot([os; 16]), world.lane(2)).behind(anchor.clone());
+    run(world, recovery).expect("the disk stands still")
+}
+
+fn run(world: &World, mut recovery: Recovery<Lane>) -> Option<Result<Recovered, RecoveryError>> {
     for _ in 0..10_000 {
         if let Poll::Ready(result) = recovery.step() {
             return Some(result);
@@ -383,7 +397,11 @@ impl Node {
     }
 
     pub fn try_start(world: &World, facts: &ClusterFacts, os: u8) -> Result<Self, RecoveryError> {
-        let recovered = recover(world, facts, os)?;
+        Ok(Self::of(world, facts, recover(world, facts, os)?, 0))
+    }
+
+    /// A node that keeps `retain` bytes of log behind snapshots.
+    pub fn of(world: &World, facts: &ClusterFacts, recovered: Recovered, retain: u64) -> Self {
         let (producer, ring) = LogRing::new(16 * SEGMENT as usize, recovered.end.position);
         let (votes, receiver) = spsc::channel(4096);
         let cursors = Shared::default();
@@ -397,11 +415,12 @@ impl Node {
             receiver,
             cursors.clone(),
             Metrics::register(&metrics),
-        );
+        )
+        .retaining(retain);
         let maker = Maker::new(facts, recovered.end);
         let world = world.clone();
         let now = Now { mono: Nanos(1), wall: Nanos(1) };
-        Ok(Self { world, maker, producer, ring, journal, votes, vote: 0, cursors, recovered, metrics, now })
+        Self { world, maker, producer, ring, journal, votes, vote: 0, cursors, recovered, metrics, now }
     }
 
     pub fn publish(&mut self, batches: &[Vec<u8>]) {
