@@ -1,11 +1,12 @@
 //! Batches that left the ring, read from segments for peers that lag.
 
 use ordain_agent::Fatal;
-use ordain_agent::disk::Disk;
+use ordain_agent::disk::{Disk, DiskOp, FileId};
 use ordain_agent::shared::Shared;
-use ordain_journal::{LogEnd, LogReader, Peek};
+use ordain_journal::{LogEnd, LogReader, Peek, ReadError};
 use ordain_sequence::stage::Archive;
-use ordain_types::{BatchIndex, NodeId, Position};
+use ordain_types::batch::BATCH_HEADER;
+use ordain_types::{BatchHeader, BatchIndex, NodeId, Position};
 
 /// Reads for one peer at a time: two laggards take turns, each for as long as it keeps asking for the next.
 pub struct Segments<D> {
@@ -23,6 +24,8 @@ pub struct Segments<D> {
     found: Vec<u8>,
     /// The first and last of them.
     range: Option<(BatchIndex, BatchIndex)>,
+    /// The start of the oldest segment is being read.
+    probing: bool,
     /// The peer that was last found to need what is gone.
     unreachable: Option<NodeId>,
 }
@@ -42,6 +45,7 @@ impl<D: Disk> Segments<D> {
             sought: BatchIndex(0),
             found: Vec::new(),
             range: None,
+            probing: false,
             unreachable: None,
         }
     }
@@ -60,10 +64,41 @@ impl<D: Disk> Segments<D> {
         Position((self.first + segment as u64) * self.segment_size)
     }
 
-    /// Whether the segment that holds `first` is there to be read.
-    fn reaches(&self, first: BatchIndex) -> bool {
-        let oldest = self.shared.oldest.load().div_ceil(self.segment_size).saturating_sub(self.first);
-        self.starts.get(oldest as usize).map_or(self.first == 0 && oldest == 0, |before| *before < first)
+    /// Whether the segment that holds `first` is there to be read; `None` until that is known.
+    fn reaches(&mut self, first: BatchIndex) -> Option<bool> {
+        let oldest = self.shared.oldest.load() / self.segment_size;
+        let known = oldest.saturating_sub(self.first) as usize;
+        if !self.probing
+            && let Some(before) = self.starts.get(known)
+        {
+            return Some(*before < first);
+        }
+        if oldest == 0 && self.first == 0 && self.starts.is_empty() {
+            return Some(true);
+        }
+        self.probe(oldest);
+        None
+    }
+
+    /// Learns with which batch the oldest segment begins: it was not there at the start, and no peer was led
+    /// past it since.
+    fn probe(&mut self, oldest: u64) {
+        let Some(disk) = self.reader.disk() else { return };
+        if !core::mem::replace(&mut self.probing, true) {
+            let (file, buffer) = (FileId::Segment(oldest), vec![0; BATCH_HEADER]);
+            return disk.submit(DiskOp::Read { tag: oldest, file, offset: 0, buffer });
+        }
+        let Some(done) = disk.poll() else { return };
+        self.probing = false;
+        self.serving = None;
+        let DiskOp::Read { tag, buffer, .. } = done.op else { return };
+        // It may be gone again, and then the next one is asked for.
+        if done.result == Ok(BATCH_HEADER)
+            && let Ok(header) = BatchHeader::parse(&buffer)
+        {
+            self.first = tag;
+            self.starts = vec![BatchIndex(header.index().0.saturating_sub(1))];
+        }
     }
 
     /// Remembers where segments start as they are passed.
@@ -82,7 +117,8 @@ impl<D: Disk> Archive for Segments<D> {
         first: BatchIndex,
         bytes_max: usize,
     ) -> Result<Option<(&[u8], BatchIndex)>, Fatal> {
-        if !self.reaches(first) {
+        let Some(reaches) = self.reaches(first) else { return Ok(None) };
+        if !reaches {
             if self.unreachable.replace(peer) != Some(peer) {
                 tracing::warn!(
                     peer = peer.0,
@@ -108,13 +144,21 @@ impl<D: Disk> Archive for Segments<D> {
         let limit = BatchIndex(self.shared.written.load());
         loop {
             self.note();
-            let peek = self.reader.peek(limit).map_err(|error| {
-                Fatal::new(
-                    format!("a peer cannot be served from the journal: {error}"),
-                    "Verify the journal with `ordain journal verify`.",
-                )
-            })?;
-            let Peek::Batch(batch) = peek else { break };
+            let batch = match self.reader.peek(limit) {
+                Ok(Peek::Batch(batch)) => batch,
+                Ok(_) => break,
+                Err(ReadError::Trimmed { .. }) => {
+                    // On its way from a segment that has gone meanwhile: the next time it begins behind it.
+                    self.serving = None;
+                    return Ok(None);
+                }
+                Err(error) => {
+                    return Err(Fatal::new(
+                        format!("a peer cannot be served from the journal: {error}"),
+                        "Verify the journal with `ordain journal verify`.",
+                    ));
+                }
+            };
             let index = batch.header.index();
             if index >= first {
                 if self.found.len() + batch.bytes().len() > bytes_max {

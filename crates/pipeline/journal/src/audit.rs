@@ -80,8 +80,8 @@ pub struct End {
 pub struct Report {
     /// The cluster, as the first segment says.
     pub cluster: ClusterId,
-    /// Where the journal begins: [`LogEnd::EMPTY`], or behind what was trimmed. Of a trimmed journal the `term`
-    /// may be a later one, and nothing before this was checked.
+    /// Where the journal begins: [`LogEnd::EMPTY`], or behind what was trimmed. Of a trimmed journal `term`
+    /// and `time` may be later ones, and nothing before this was checked.
     pub start: LogEnd,
     /// Per segment.
     pub segments: Vec<SegmentReport>,

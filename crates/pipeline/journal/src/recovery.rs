@@ -58,7 +58,7 @@ pub struct Recovered {
     /// The first of `segments`.
     pub first_segment: u64,
     /// The end of the log just before each segment's first batch, in the order of segments. In front of the
-    /// anchor their `term` may be a later one, and segments in front of one whose start cannot be read are left
+    /// anchor `term` and `time` may be later ones, and segments in front of one whose start cannot be read are left
     /// out.
     pub segments: Vec<LogEnd>,
     /// Batches in the log.

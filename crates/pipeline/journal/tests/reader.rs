@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use ordain_agent::disk::{DiskError, DiskOp};
+use ordain_agent::disk::{Disk, DiskError, DiskOp};
 use ordain_agent::shared::Holder;
 use ordain_journal::{LogReader, Peek, ReadError};
 use ordain_types::{BatchIndex, Position};
