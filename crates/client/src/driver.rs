@@ -281,6 +281,14 @@ impl Driver {
         self.settle(ends);
     }
 
+    /// Sends what waits.
+    pub fn flush(&mut self) {
+        if self.core.is_connected() {
+            // The next read meets the same error.
+            let _ = self.write();
+        }
+    }
+
     /// Draws consequences from what happened.
     fn settle(&mut self, ends: Ends) {
         if ends.served {

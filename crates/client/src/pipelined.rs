@@ -52,6 +52,13 @@ impl Client {
         self.driver.core.subscribe(stream, from)
     }
 
+    /// Sends what was submitted, without looking for answers. For a program that waits for several clients at
+    /// once and calls [`poll`](Client::poll) when a socket is readable, and now and then for time-outs. A
+    /// connection that turns out to be lost is replaced by the next poll.
+    pub fn flush(&mut self) {
+        self.driver.flush();
+    }
+
     /// Sends and receives what can be at once, hands on outcomes, and says how many there were.
     ///
     /// # Errors

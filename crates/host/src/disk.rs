@@ -30,7 +30,7 @@ const ZERO_CHUNK: usize = 1 << 20;
 /// stays short for the journal's own syncs.
 const ZERO_SYNC: u64 = 8 << 20;
 
-const UNFINISHED: &str = ".new-";
+pub(crate) const UNFINISHED: &str = ".new-";
 
 /// Why a data directory cannot be used.
 #[derive(Debug)]
@@ -116,6 +116,11 @@ impl DataDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// Moves whenever a name may mean another file than before.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
     }
 
     /// A lane for up to `capacity` operations at a time, with a thread of its own called `name`, which
@@ -248,7 +253,7 @@ impl Worker {
     }
 
     fn execute(&mut self, op: &mut DiskOp) -> Result<usize, DiskError> {
-        let generation = self.dir.0.generation.load(Ordering::Acquire);
+        let generation = self.dir.generation();
         if generation != self.generation || self.open.len() > OPEN_MAX {
             self.open.clear();
             self.generation = generation;
@@ -381,7 +386,7 @@ fn write_zeros(path: &Path, size: u64) -> std::io::Result<()> {
     file.sync_all()
 }
 
-fn disk_error(what: &str, path: &Path, error: &std::io::Error) -> DiskError {
+pub(crate) fn disk_error(what: &str, path: &Path, error: &std::io::Error) -> DiskError {
     let text = || format!("cannot {what} {}: {error}", path.display());
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT) => DiskError::NoSpace,

@@ -16,10 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
+/// Marks of what woke.
+const RUNG: u64 = 0;
+const WATCHED: u64 = 1;
+
 /// What wakes one thread: rung by any number of others, or by the descriptors it watches.
 #[derive(Debug)]
 pub struct Doorbell {
+    /// Everything that wakes.
     epoll: OwnedFd,
+    /// The same without what clients send.
+    deaf: OwnedFd,
     eventfd: OwnedFd,
     parked: AtomicBool,
 }
@@ -30,10 +37,12 @@ impl Doorbell {
     /// # Errors
     /// If the process has no file descriptor left.
     pub fn new() -> std::io::Result<Arc<Self>> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let (epoll, deaf) = (epoll::create(CreateFlags::CLOEXEC)?, epoll::create(CreateFlags::CLOEXEC)?);
         let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &eventfd, EventData::new_u64(0), EventFlags::IN)?;
-        Ok(Arc::new(Self { epoll, eventfd, parked: AtomicBool::new(false) }))
+        for epoll in [&epoll, &deaf] {
+            epoll::add(epoll, &eventfd, EventData::new_u64(RUNG), EventFlags::IN)?;
+        }
+        Ok(Arc::new(Self { epoll, deaf, eventfd, parked: AtomicBool::new(false) }))
     }
 
     /// From now on the owner is also woken while `fd` is readable; an epoll descriptor is while one of its
@@ -42,7 +51,16 @@ impl Doorbell {
     /// # Errors
     /// If the operating system refuses.
     pub fn watch(&self, fd: impl AsFd) -> std::io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(1), EventFlags::IN)?)
+        epoll::add(&self.deaf, fd.as_fd(), EventData::new_u64(WATCHED), EventFlags::IN)?;
+        self.watch_clients(fd)
+    }
+
+    /// The same, but the owner may wait without being woken by it: see [`Doorbell::wait_deaf`].
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn watch_clients(&self, fd: impl AsFd) -> std::io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(WATCHED), EventFlags::IN)?)
     }
 
     /// Wakes the owner if it waits or is about to. What the caller published before is seen by the owner
@@ -74,18 +92,27 @@ impl Doorbell {
     /// Owner: waits until woken, at most for `timeout`, and withdraws. Says whether anything but time ended
     /// the wait.
     pub fn wait(&self, timeout: Duration) -> bool {
+        self.wait_on(&self.epoll, timeout)
+    }
+
+    /// Owner: as [`Doorbell::wait`], whatever clients send.
+    pub fn wait_deaf(&self, timeout: Duration) -> bool {
+        self.wait_on(&self.deaf, timeout)
+    }
+
+    fn wait_on(&self, epoll: &OwnedFd, timeout: Duration) -> bool {
         let timeout = Timespec {
             tv_sec: timeout.as_secs().min(u64::from(u32::MAX)) as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); 4];
         // An interrupting signal ends the wait like a ring: the owner looks at its work and comes back.
-        let woken = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
-            Ok((ready, _)) => !ready.is_empty(),
-            Err(_) => true,
+        let (woken, rung) = match epoll::wait(epoll, &mut events, Some(&timeout)) {
+            Ok((ready, _)) => (!ready.is_empty(), ready.iter().any(|event| event.data.u64() == RUNG)),
+            Err(_) => (true, true),
         };
         self.withdraw();
-        if woken {
+        if rung {
             // Non-blocking, and nobody else reads it.
             let _ = rustix::io::read(&self.eventfd, &mut [0_u8; 8]);
         }
@@ -147,6 +174,19 @@ mod tests {
         assert!(!bell.wait(Duration::ZERO), "a ring wakes once");
         bell.ring();
         assert!(!bell.wait(Duration::ZERO), "an owner that announced nothing is awake");
+    }
+
+    #[test]
+    fn clients_do_not_wake_the_deaf() {
+        let bell = Doorbell::new().unwrap();
+        let inner = Doorbell::new().unwrap();
+        bell.watch_clients(&inner.epoll).unwrap();
+        inner.wake();
+        assert!(!bell.wait_deaf(Duration::ZERO));
+        assert!(bell.wait(Duration::from_secs(20)));
+        bell.wake();
+        assert!(bell.wait_deaf(Duration::from_secs(20)));
+        assert!(!bell.wait_deaf(Duration::ZERO), "a ring wakes once");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod clock;
 pub mod config;
+pub mod direct;
 pub mod disk;
 pub mod doorbell;
 pub mod facts;

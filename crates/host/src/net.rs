@@ -252,7 +252,7 @@ impl EpollNet {
     pub fn new(options: NetOptions, bell: &Arc<Doorbell>) -> Result<Self, ListenError> {
         let at = |address: String| move |error: std::io::Error| ListenError { address, error };
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|error| at("epoll".into())(error.into()))?;
-        bell.watch(&epoll).map_err(at("epoll".into()))?;
+        bell.watch_clients(&epoll).map_err(at("epoll".into()))?;
         let mut listeners = Vec::new();
         for address in &options.tcp {
             listeners.push(listen_tcp(*address).map_err(at(address.to_string()))?);

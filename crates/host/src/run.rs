@@ -5,6 +5,7 @@ use crate::config::{ServerConfig, Validated};
 use crate::keys;
 use crate::server::{Hooks, Ports, ServerError, serve};
 use core::task::Poll;
+use ordain_agent::disk::Disk;
 use ordain_agent::peer::NoPeers;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
@@ -72,8 +73,11 @@ where
     }
     let random = || keys::random().map_err(|error| Fatal::new("the node cannot start", error.to_string()));
     let seed = u64::from_le_bytes(random()?[..8].try_into().expect("eight of 32 bytes"));
-    let gateway =
-        GatewayConfig { connections_max: config.net.connections_max, ..GatewayConfig::new(node, random()?) };
+    let gateway = GatewayConfig {
+        connections_max: config.net.connections_max,
+        input_delay: if host.gateway_journals { config.input_delay } else { Nanos::ZERO },
+        ..GatewayConfig::new(node, random()?)
+    };
     let node_config = NodeConfig {
         id: host.node,
         voters: (0..facts.voters).map(NodeId).collect(),
@@ -89,24 +93,25 @@ where
         gateway,
         snapshots: config.snapshot_every.map(|every| Snapshots { every }),
         retain: config.retain,
-        facts,
+        facts: facts.clone(),
     };
     let (recovery, bell) = host.startup_lane(2)?;
-    let ports = ordain_node::Ports {
+    let ports = ordain_node::Ports::<_, Box<dyn Disk>, _> {
         journal: Lanes {
-            log: host.lane("journal", "log", LOG_LANE)?,
-            state: host.lane("journal", "state", 2)?,
-            prepare: host.lane("journal", "prepare", 1)?,
+            // With peers, a copy counts once it is written: before it is synced.
+            log: host.log_lane("journal", LOG_LANE, config.direct_io && facts.voters == 1)?,
+            state: Box::new(host.lane("journal", "state", 2)?),
+            prepare: Box::new(host.lane("journal", "prepare", 1)?),
         },
-        replay: host.lane("apply", "replay", 2)?,
+        replay: Box::new(host.lane("apply", "replay", 2)?),
         shadow: match config.snapshot_every {
             Some(_) => Some(ShadowLanes {
-                log: host.lane(SHADOW, "shadow-log", 2)?,
-                snapshots: host.lane(SHADOW, "snapshots", 2)?,
+                log: Box::new(host.lane(SHADOW, "shadow-log", 2)?),
+                snapshots: Box::new(host.lane(SHADOW, "snapshots", 2)?),
             }),
             None => None,
         },
-        recovery,
+        recovery: Box::new(recovery),
         peers: NoPeers,
         net: host.net,
     };

@@ -161,6 +161,12 @@ impl Plan {
         thread.unwrap_or_else(|| panic!("no agent is called {agent}")).bell.clone()
     }
 
+    /// Whether two agents share a thread.
+    #[must_use]
+    pub fn share(&self, one: &str, other: &str) -> bool {
+        self.threads.iter().any(|thread| thread.agents.contains(&one) && thread.agents.contains(&other))
+    }
+
     /// Agents per thread, for the operator.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -427,7 +433,11 @@ impl Thread {
                 self.ring_others();
             } else if announced {
                 // The cycle since the announcement found nothing.
-                bell.wait(self.patience(now.mono));
+                let patience = self.patience(now.mono);
+                match self.deaf(now.mono) {
+                    Some(deaf) => bell.wait_deaf(deaf.min(patience)),
+                    None => bell.wait(patience),
+                };
                 announced = false;
                 self.idle.empty = 0;
             } else if self.idle.parks.is_some_and(|parks| self.idle.empty >= parks) {
@@ -457,6 +467,12 @@ impl Thread {
                 bell.ring();
             }
         }
+    }
+
+    /// How long news of clients need not wake the thread, if at all.
+    fn deaf(&self, now: Nanos) -> Option<Duration> {
+        let until = self.agents.iter().filter_map(|agent| agent.deaf_until()).min()?;
+        Some(Duration::from_nanos(until.since(now))).filter(|deaf| !deaf.is_zero())
     }
 
     fn patience(&self, now: Nanos) -> Duration {

@@ -4,12 +4,14 @@
 use crate::address::AddressFile;
 use crate::clock;
 use crate::config::{ConfigError, LogFormat, Validated};
+use crate::direct::DirectDisk;
 use crate::disk::{DataDir, FileDisk, OpenError};
 use crate::doorbell::Doorbell;
 use crate::facts::{self, FactsError};
 use crate::net::{EpollNet, ListenError};
 use crate::ops::{OpsServer, Subjects};
 use crate::runner::{Failure, Plan, Running, START};
+use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::{Cursors, Shared};
 use ordain_agent::{Agent, Fatal};
@@ -27,6 +29,9 @@ use std::time::{Duration, Instant};
 
 /// The agent whose thread owns the client connections.
 pub const GATEWAY: &str = "gateway";
+
+/// The agent that writes the journal.
+pub const JOURNAL: &str = "journal";
 
 /// How often a graceful stop looks whether it is done.
 const STOP_LOOK: Duration = Duration::from_millis(2);
@@ -154,6 +159,8 @@ pub struct Ports {
     pub ring_size: u64,
     /// Client connections, listening; accepting is the gateway's decision.
     pub net: EpollNet,
+    /// Whether one thread takes what clients send and writes the journal.
+    pub gateway_journals: bool,
     /// Where the stages meet.
     pub cursors: Shared,
     /// Numbers for `/metrics`.
@@ -176,9 +183,33 @@ impl Ports {
     /// # Panics
     /// If the node has no such agent.
     pub fn lane(&self, agent: &str, name: &str, capacity: usize) -> Result<FileDisk, Fatal> {
+        self.dir.lane(name, capacity, self.bell(agent)).map_err(no_thread)
+    }
+
+    /// The lane for the log itself, which wakes `agent`'s thread: without a thread of its own if `direct` is
+    /// asked for and the system can, and with one otherwise. See [`DirectDisk`] for what it is fit for.
+    ///
+    /// # Errors
+    /// If its thread cannot be started.
+    ///
+    /// # Panics
+    /// If the node has no such agent.
+    pub fn log_lane(&self, agent: &str, capacity: usize, direct: bool) -> Result<Box<dyn Disk>, Fatal> {
+        if direct {
+            match DirectDisk::new(&self.dir, capacity, &self.bell(agent)) {
+                Ok(disk) => return Ok(Box::new(disk)),
+                Err(error) => tracing::info!(
+                    %error, "no direct I/O by io_uring here: the log is written by a thread, which is slower"
+                ),
+            }
+        }
+        Ok(Box::new(self.lane(agent, "log", capacity)?))
+    }
+
+    fn bell(&self, agent: &str) -> Arc<Doorbell> {
         let bell = self.bells.iter().find(|(known, _)| *known == agent);
         let (_, bell) = bell.unwrap_or_else(|| panic!("no agent is called {agent}"));
-        self.dir.lane(name, capacity, bell.clone()).map_err(no_thread)
+        bell.clone()
     }
 
     /// A lane for use before the agents run, with the doorbell that it rings.
@@ -249,6 +280,7 @@ pub fn serve(
         node: config.node,
         ring_size,
         net,
+        gateway_journals: names.contains(&JOURNAL) && plan.share(GATEWAY, JOURNAL),
         cursors: cursors.clone(),
         registry: registry.clone(),
         os_boot: os_boot(),

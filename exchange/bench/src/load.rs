@@ -10,9 +10,12 @@ use hdrhistogram::Histogram;
 use ordain_client::pipelined::Client;
 use ordain_client::{ClientConfig, Completion, ConnectError, Event, Outcome, SubmitError};
 use ordain_exchange_protocol::{Reject, Reply};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event as Ready, EventData, EventFlags};
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// Schema version of the exchange's messages.
@@ -177,6 +180,10 @@ struct Lane {
     session: u64,
     /// Made and not taken yet.
     held: Option<Request>,
+    /// Requests were submitted and not sent.
+    has_news: bool,
+    /// The present connection is watched.
+    is_watched: bool,
 }
 
 /// A request of the flow.
@@ -209,6 +216,7 @@ pub fn run(
     mut progress: impl FnMut(&Report),
 ) -> Result<Report, LoadError> {
     let mut lanes = connect(options)?;
+    let watch = Watch::new()?;
     let begin = Instant::now();
     let clock = || begin.elapsed().as_nanos() as u64;
     let measure_from = options.warm_up.as_nanos() as u64;
@@ -216,57 +224,32 @@ pub fn run(
     let interval = options.rate.map(|rate| 1e9 / rate.max(1) as f64);
     let mut report = Report::new();
     let mut next_progress = measure_from + 1_000_000_000;
+    let mut next_look = LOOK;
     let mut started = 0_u64;
-    let mut failure = None;
+    let mut readable: Vec<usize> = (0..lanes.len()).collect();
     loop {
         let now = clock();
         if now >= until {
             break;
         }
-        let mut busy = false;
-        // Open loop: as many as are due by now, dealt out in turn.
-        let due = interval.map(|interval| (now as f64 / interval) as u64);
-        let lane_count = lanes.len();
-        for (at, lane) in lanes.iter_mut().enumerate() {
-            match (due, interval) {
-                (Some(due), Some(interval)) => {
-                    while started < due
-                        && started as usize % lane_count == at
-                        && lane.client.open_requests() < options.window
-                    {
-                        if !lane.start((started as f64 * interval) as u64) {
-                            break;
-                        }
-                        started += 1;
-                        busy = true;
-                    }
-                }
-                _ => {
-                    while lane.client.open_requests() < options.window && lane.start(now) {
-                        busy = true;
-                    }
-                }
-            }
-            let session = lane.session;
-            let starts = &lane.starts;
-            // One reading of the clock for all answers of a poll: they came in one read.
-            let now = clock();
-            let result = lane.client.poll(|Completion { ticket, number, outcome }| {
-                busy = true;
-                if let Outcome::Acknowledged { seq, reply } = outcome
-                    && let Err(error) = on_ack(session, number.0, seq.0, reply)
-                {
-                    failure = Some(LoadError::Acknowledgements(error));
-                }
-                if now >= measure_from {
-                    let latency = now.saturating_sub(starts[ticket.0 as usize % starts.len()]);
-                    failure = failure.take().or_else(|| report.count(outcome, latency).err());
-                }
-            });
-            result?;
+        match interval {
+            Some(interval) => started = start_due(&mut lanes, options.window, started, now, interval),
+            None => lanes.iter_mut().for_each(|lane| lane.fill(options.window, now)),
         }
-        if let Some(failure) = failure.take() {
-            return Err(failure);
+        for lane in &mut lanes {
+            if std::mem::take(&mut lane.has_news) {
+                lane.client.flush();
+            }
+        }
+        // Time-outs, and what a lost connection left, are seen to by a look at everything.
+        if now >= next_look {
+            next_look = now + LOOK;
+            readable.clear();
+            readable.extend(0..lanes.len());
+        }
+        for at in readable.drain(..) {
+            take_answers(&mut lanes[at], &mut report, &clock, measure_from, on_ack)?;
+            watch.follow(at, &mut lanes[at])?;
         }
         let now = clock();
         if now >= next_progress {
@@ -274,15 +257,66 @@ pub fn run(
             progress(&report);
             next_progress += 1_000_000_000;
         }
-        if !busy {
-            let next = interval.map_or(1_000_000, |interval| {
-                (((started + 1) as f64 * interval) as u64).saturating_sub(clock()).min(1_000_000)
-            });
-            wait(&lanes, Duration::from_nanos(next))?;
-        }
+        let is_full = |lane: &Lane| lane.held.is_some() || lane.client.open_requests() >= options.window;
+        let wait = match interval {
+            // A lane that is behind waits for answers, not for its time.
+            Some(_) if lanes.iter().any(is_full) => LOOK,
+            Some(interval) => (((started + 1) as f64 * interval) as u64).saturating_sub(now),
+            None if lanes.iter().all(is_full) => LOOK,
+            None => 0,
+        };
+        watch.wait(wait.min(next_look.saturating_sub(now)), &mut readable)?;
     }
     report.elapsed = options.duration;
     Ok(report)
+}
+
+/// Every connection is looked at this often, nanoseconds, whether its socket is readable or not.
+const LOOK: u64 = 10_000_000;
+
+/// Open loop: starts as many requests as are due by now, dealt out in turn. Returns how many were started ever.
+fn start_due(lanes: &mut [Lane], window: usize, mut started: u64, now: u64, interval: f64) -> u64 {
+    let due = (now as f64 / interval) as u64;
+    while started < due {
+        let lane_count = lanes.len();
+        let lane = &mut lanes[started as usize % lane_count];
+        if lane.client.open_requests() >= window || !lane.start((started as f64 * interval) as u64) {
+            break;
+        }
+        started += 1;
+    }
+    started
+}
+
+fn take_answers(
+    lane: &mut Lane,
+    report: &mut Report,
+    clock: &impl Fn() -> u64,
+    measure_from: u64,
+    on_ack: &mut OnAck<'_>,
+) -> Result<(), LoadError> {
+    let Lane { client, starts, session, is_watched, .. } = lane;
+    let mut failure = None;
+    // One reading of the clock for all answers of a poll: they came in one read.
+    let mut now = None;
+    client.poll_events(Duration::ZERO, |event| {
+        let Completion { ticket, number, outcome } = match event {
+            Event::Completed(completion) => completion,
+            Event::Disconnected(_) => return *is_watched = false,
+            _ => return,
+        };
+        let now = *now.get_or_insert_with(clock);
+        if let Outcome::Acknowledged { seq, reply } = outcome
+            && let Err(error) = on_ack(*session, number.0, seq.0, reply)
+        {
+            failure = Some(LoadError::Acknowledgements(error));
+        }
+        if now >= measure_from {
+            let latency = now.saturating_sub(starts[ticket.0 as usize % starts.len()]);
+            failure = failure.take().or_else(|| report.count(outcome, latency).err());
+        }
+    })?;
+    failure.map_or(Ok(()), Err)
 }
 
 fn connect(options: &Options) -> Result<Vec<Lane>, LoadError> {
@@ -302,6 +336,8 @@ fn connect(options: &Options) -> Result<Vec<Lane>, LoadError> {
                 starts: vec![0; options.window.next_power_of_two()],
                 session,
                 held: None,
+                has_news: false,
+                is_watched: false,
             })
         })
         .collect()
@@ -320,7 +356,13 @@ impl Lane {
         };
         let places = self.starts.len();
         self.starts[ticket.0 as usize % places] = at;
+        self.has_news = true;
         true
+    }
+
+    /// Closed loop: submits until the window is full.
+    fn fill(&mut self, window: usize, now: u64) {
+        while self.client.open_requests() < window && self.start(now) {}
     }
 }
 
@@ -345,13 +387,32 @@ impl Report {
     }
 }
 
-/// Waits until any connection has something to read.
-fn wait(lanes: &[Lane], timeout: Duration) -> Result<(), LoadError> {
-    let fds: Vec<_> = lanes.iter().filter_map(|lane| lane.client.fd()).collect();
-    let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
-    match poll(&mut fds, Some(&timeout)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(LoadError::Wait(error.into())),
+/// Tells which connections have something to read.
+struct Watch(OwnedFd);
+
+impl Watch {
+    fn new() -> Result<Self, LoadError> {
+        epoll::create(CreateFlags::CLOEXEC).map(Self).map_err(|error| LoadError::Wait(error.into()))
+    }
+
+    /// Watches the connection of lane `at` if it is a new one. The kernel forgets those that are closed.
+    fn follow(&self, at: usize, lane: &mut Lane) -> Result<(), LoadError> {
+        let Some(fd) = lane.client.fd().filter(|_| !lane.is_watched) else { return Ok(()) };
+        epoll::add(&self.0, fd, EventData::new_u64(at as u64), EventFlags::IN)
+            .map_err(|error| LoadError::Wait(error.into()))?;
+        lane.is_watched = true;
+        Ok(())
+    }
+
+    /// Waits at most so many nanoseconds.
+    fn wait(&self, timeout: u64, readable: &mut Vec<usize>) -> Result<(), LoadError> {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.min(999_999_999) as i64 };
+        let mut events = [MaybeUninit::<Ready>::uninit(); 64];
+        match epoll::wait(&self.0, &mut events, Some(&timeout)) {
+            Ok((ready, _)) => readable.extend(ready.iter().map(|event| event.data.u64() as usize)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(LoadError::Wait(error.into())),
+        }
+        Ok(())
     }
 }

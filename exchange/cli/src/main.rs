@@ -22,6 +22,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+/// Order books and accounts are tables of many megabytes, looked up all over.
+#[global_allocator]
+static MEMORY: ordain_sys::memory::HugePages = ordain_sys::memory::HugePages;
+
 const FIRST_STEPS: &str = "\
 First steps:
   ordain demo                          see what it promises, in twenty seconds

@@ -33,6 +33,12 @@ pub trait Agent: Send {
     fn next_deadline(&self) -> Option<Nanos> {
         None
     }
+
+    /// Monotonic time before which the stage will not look at its sockets, so that their news need not wake
+    /// it: like a network card that gathers packets before it interrupts.
+    fn deaf_until(&self) -> Option<Nanos> {
+        None
+    }
 }
 
 impl<A: Agent + ?Sized> Agent for Box<A> {
@@ -46,6 +52,10 @@ impl<A: Agent + ?Sized> Agent for Box<A> {
 
     fn next_deadline(&self) -> Option<Nanos> {
         (**self).next_deadline()
+    }
+
+    fn deaf_until(&self) -> Option<Nanos> {
+        (**self).deaf_until()
     }
 }
 

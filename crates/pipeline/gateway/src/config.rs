@@ -32,6 +32,10 @@ pub struct GatewayConfig {
     pub questions_per_connection: usize,
     /// Streams that one connection may read: bounds the work of serving it.
     pub subscriptions_per_connection: usize,
+    /// While the journal syncs, what clients send may wait this long, to be taken together: a sync could not
+    /// carry it anyway, and each waking and reading costs. 0 where another thread than the journal's takes it,
+    /// which has nothing better to do.
+    pub input_delay: Nanos,
     /// Bytes of outputs kept for those who read late: a multiple of 8, at least
     /// [`ordain_outputs::CAPACITY_MIN`].
     pub outputs_bytes: usize,
@@ -53,6 +57,7 @@ impl GatewayConfig {
             sessions_per_connection: 256,
             questions_per_connection: 64,
             subscriptions_per_connection: 256,
+            input_delay: Nanos::ZERO,
             outputs_bytes: 16 * 1024 * 1024,
         }
     }

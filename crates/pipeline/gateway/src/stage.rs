@@ -61,6 +61,10 @@ pub struct Gateway<N, A, D> {
     deliveries: Receiver,
     core: Core<A, D>,
     events: Vec<NetEvent>,
+    /// Until when the network may wait, as of the last cycle.
+    deaf_until: Option<Nanos>,
+    /// When the network was looked at last.
+    heard: Nanos,
 }
 
 impl<N, D> fmt::Debug for GatewayParts<N, D> {
@@ -159,12 +163,21 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
             frame: Vec::with_capacity(GOODBYE_ROOM),
             application: PhantomData,
         };
-        Self { net, deliveries, core, events: Vec::with_capacity(EVENTS) }
+        let events = Vec::with_capacity(EVENTS);
+        Self { net, deliveries, core, events, deaf_until: None, heard: Nanos::ZERO }
     }
 
     /// The port, for tests and tools.
     pub const fn net(&mut self) -> &mut N {
         &mut self.net
+    }
+
+    /// Until when clients may wait: while something that apply has seen is not synced.
+    fn may_wait_until(&self) -> Option<Nanos> {
+        let shared = &self.core.shared;
+        let delay = self.core.config.input_delay;
+        let is_syncing = delay > Nanos::ZERO && shared.durable.load() < shared.applied.load();
+        is_syncing.then(|| self.heard.plus(delay.0))
     }
 
     fn hear_net(&mut self) -> usize {
@@ -222,9 +235,19 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Agent for Gateway<N, A, D> {
             self.core.shared.requests_closed.store(1);
         }
         let mut work = self.core.begin_cycle(&mut self.net, now.mono, stopping);
-        work += self.hear_net();
-        // Answers first: they free what requests wait for.
-        work += self.core.deliver(&mut self.net, &mut self.deliveries, limit * DELIVERIES);
+        // Answers first: they free what requests wait for, and carry the acknowledgements of what the kernel
+        // has received, which reading would have it send by themselves.
+        let delivered = self.core.deliver(&mut self.net, &mut self.deliveries, limit * DELIVERIES);
+        if delivered > 0 {
+            self.net.flush();
+        }
+        work += delivered;
+        self.deaf_until = self.may_wait_until();
+        if self.deaf_until.is_none_or(|until| until <= now.mono) {
+            self.deaf_until = None;
+            self.heard = now.mono;
+            work += self.hear_net();
+        }
         work += self.core.take_turns(&mut self.net, limit);
         work += self.core.serve_subscriptions(&mut self.net, limit);
         work += self.core.time_out(&mut self.net);
@@ -240,6 +263,10 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Agent for Gateway<N, A, D> {
 
     fn next_deadline(&self) -> Option<Nanos> {
         self.core.table.first_deadline().map(|(deadline, _)| deadline)
+    }
+
+    fn deaf_until(&self) -> Option<Nanos> {
+        self.deaf_until
     }
 }
 

@@ -1,12 +1,14 @@
 //! Admission: numbers, windows, owners, reigns.
 
 use crate::rig::*;
+use ordain_agent::Agent;
 use ordain_agent::wire::{Delivery, delivery, submission};
 use ordain_counter::Request;
+use ordain_gateway::GatewayConfig;
 use ordain_types::codes::Code;
 use ordain_types::frame::{ClientFrame, ServerFrame};
 use ordain_types::record::PAYLOAD_MAX;
-use ordain_types::{ClusterFacts, RecordKind};
+use ordain_types::{ClusterFacts, Nanos, RecordKind};
 
 #[test]
 fn a_request_goes_to_the_log_with_what_the_node_knows_and_its_reply_comes_back() {
@@ -404,4 +406,39 @@ fn the_longest_request_passes_and_a_longer_one_ends_the_connection() {
         Code::Malformed
     );
     assert!(!rig.is_open(alice));
+}
+
+/// What comes in during a sync waits for its end, or for as long as it may, and no longer.
+#[test]
+fn input_waits_while_the_journal_syncs() {
+    const DELAY: Nanos = Nanos(10_000);
+    let mut rig = Rig::with(GatewayConfig { input_delay: DELAY, ..config() });
+    rig.genesis();
+    rig.lead(1);
+    let synced = |rig: &Rig| rig.shared.durable.store(rig.shared.applied.load());
+    synced(&rig);
+    let alice = rig.signed_in(ALICE);
+    rig.session(alice, 2, 50);
+    synced(&rig);
+
+    rig.push(alice, &add(50, 1));
+    rig.run();
+    assert_eq!(rig.admitted(), [1], "nothing is syncing");
+
+    rig.shared.applied.store(rig.shared.applied.load() + 1);
+    rig.push(alice, &add(50, 2));
+    rig.run();
+    let until = rig.gateway.deaf_until().expect("a sync is under way");
+    assert!(rig.admitted().is_empty() && until > rig.now && until <= rig.now.plus(DELAY.0));
+    synced(&rig);
+    rig.run();
+    assert_eq!((rig.admitted(), rig.gateway.deaf_until()), (vec![2], None), "the sync is over");
+
+    rig.shared.applied.store(rig.shared.applied.load() + 1);
+    rig.push(alice, &add(50, 3));
+    rig.run();
+    assert!(rig.admitted().is_empty());
+    rig.now = until.plus(2 * DELAY.0);
+    rig.run();
+    assert_eq!(rig.admitted(), [3], "a slow sync keeps nobody waiting");
 }
