@@ -197,7 +197,7 @@ impl Heard {
     pub fn read(message: &[u8]) -> Self {
         let (delivery, rest) = Delivery::read_from_prefix(message).expect("a delivery");
         match delivery.kind.get() {
-            delivery::CLOSED | delivery::RESTART | delivery::KEY => {
+            delivery::CLOSED | delivery::RESTART | delivery::KEY | delivery::STREAM => {
                 Self { delivery, header: ServerHeader::default(), payload: rest.to_vec() }
             }
             _ => {

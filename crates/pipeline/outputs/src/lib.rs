@@ -230,6 +230,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_may_begin_with_a_gap() {
+        let mut log = OutputLog::new(CAPACITY_MIN);
+        log.begin(5, 7);
+        assert_eq!(log.next(5), OutputSeq(8));
+        assert_eq!(log.read(5, OutputSeq(7)), Read::TooOld(OutputSeq(8)));
+        assert_eq!(log.read(5, OutputSeq(8)), Read::NotYet);
+        log.append(&frame(5, 8, 8));
+        assert_eq!(log.read(5, OutputSeq(8)), Read::Output(&frame(5, 8, 8)));
+        assert_eq!(log.read(5, OutputSeq(1)), Read::TooOld(OutputSeq(8)));
+    }
+
+    #[test]
     #[should_panic(expected = "output 3 of stream 0x5 instead of 2")]
     fn a_gap_is_a_broken_invariant() {
         let mut log = OutputLog::new(CAPACITY_MIN);
