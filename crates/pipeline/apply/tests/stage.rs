@@ -660,7 +660,6 @@ fn a_restored_stage_first_tells_keys_and_where_streams_stand() {
     }));
     assert!(told.iter().all(|heard| heard.delivery.index.get() == at && heard.delivery.stint.get() == 0));
     // And then on as if nothing had happened.
-    restored.add(session, 3);
     bench.add(session, 3);
     for bench in [&mut bench, &mut restored] {
         bench.work();
