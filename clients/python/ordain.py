@@ -25,8 +25,8 @@ NODE_PAYLOAD_MAX = 1024
 OUTPUTS_MAX = 65536
 
 SESSION_OPEN, SESSION_CLOSE, SESSION_KEEP_ALIVE, KEY_SET = 2, 3, 4, 6
-REQUEST, HELLO, PROOF, RESUME, QUERY, SUBSCRIBE, UNSUBSCRIBE, PING = 1, 64, 65, 66, 67, 68, 69, 70
-REPLY, OPENED, RESUMED, ANSWER, OUTPUT, SUBSCRIBED, CHALLENGE, WELCOME, PONG, GOODBYE = range(1, 11)
+REQUEST, HELLO, PROOF, RESUME, QUERY, SUBSCRIBE, UNSUBSCRIBE, PING, ASK_RECEIPT = 1, 64, 65, 66, 67, 68, 69, 70, 71
+REPLY, OPENED, RESUMED, ANSWER, OUTPUT, SUBSCRIBED, CHALLENGE, WELCOME, PONG, GOODBYE, RECEIPT = range(1, 12)
 
 _CLIENT_HEADER = struct.Struct("<IBBHQQQ")  # length, kind, schema, open span, session, number, zero
 _NODE_HEADER = struct.Struct("<IBBHQQQ")  # length, kind, code, lineage, session, number, seq
@@ -521,6 +521,17 @@ class Client:
         answer = self._wait((ANSWER, self._correlation)).check()
         return answer.seq, answer.payload
 
+    def receipt(self, seq=0):
+        """The receipt of record `seq`, of the last record by default, as text: kept elsewhere, it shows later whether
+        the journal was changed (`ordain journal verify --receipt`). Raises Malformed if there is no such record."""
+        self._correlation += 1
+        self._send(frame(ASK_RECEIPT, struct.pack("<Q", seq), number=self._correlation))
+        answer = self._wait((RECEIPT, self._correlation)).check()
+        if len(answer.payload) != 40 or seq not in (0, answer.seq):
+            self._fail("the node sent no receipt of that record")
+        index = int.from_bytes(answer.payload[:8], "little")
+        return f"ordain-receipt-{answer.seq}-{index}-{answer.payload[8:].hex()}"
+
     def subscribe(self, stream, start=0):
         """Subscribes to the outputs of `stream` from number `start` on, 0 for the next to come. Returns the number of
         the first that will follow. Raises TooOld, NotPermitted, Malformed or Busy."""
@@ -632,7 +643,7 @@ class Client:
         elif got.kind == GOODBYE:
             self.disconnect()
             raise Disconnected(got.payload.decode(errors="replace"), got.code)
-        elif got.kind not in (OPENED, RESUMED, ANSWER, CHALLENGE, WELCOME, PONG):
+        elif got.kind not in (OPENED, RESUMED, ANSWER, CHALLENGE, WELCOME, PONG, RECEIPT):
             self._fail(f"the node sent a frame of kind {got.kind}")
         if self._wanted == (got.kind, got.session if got.kind in (SUBSCRIBED, RESUMED) else got.number):
             self._answer, self._wanted = got, None

@@ -407,6 +407,16 @@ class EndToEnd(unittest.TestCase):
         self.assertEqual(client.collect().outcome, "executed")
         client.close()
 
+    def test_receipts(self):
+        client = self.connected()
+        client.open_session()
+        seq, _ = client.call(1, x.create_account(1))
+        receipt = client.receipt(seq)
+        self.assertRegex(receipt, f"^ordain-receipt-{seq}-[0-9]+-[0-9a-f]{{64}}$")
+        self.assertEqual(client.receipt(), receipt)
+        self.assertRaises(ordain.Malformed, client.receipt, seq + 1000)
+        client.close()
+
     def test_sessions(self):
         client = self.connected()
         session = client.open_session()

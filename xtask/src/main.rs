@@ -1,6 +1,7 @@
 //! Everything about this repository that is not plain cargo: `cargo xtask help`.
 #![forbid(unsafe_code)]
 
+mod model;
 mod mutants;
 mod sim;
 mod tidy;
@@ -13,6 +14,9 @@ cargo xtask COMMAND
   tidy    check the rules that the compiler does not: which folder may depend on
           which, where clocks, threads and files may be used, links in documents
   sim     simulate whole clusters from seeds: `cargo xtask sim --help`
+  model small|large|huge|mistakes|not-covered [WORD]...
+          visit every state of the model of the rule of relaxed acknowledgements,
+          within bounds; `mistakes` shows how each mistake breaks it
   mutants [COUNT [SKIP]]
           change one operator of the exchange's engine at a time, in a copy, and
           say which changes the comparison with the model does not notice
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
     match args.first().map(String::as_str) {
         Some("sim") => sim::run(&args[1..]),
         Some("tidy") => tidy::run(),
+        Some("model") => model::run(&args[1..]),
         Some("mutants") => mutants::run(&args[1..]),
         Some("help") | None => {
             print!("{HELP}");

@@ -9,7 +9,24 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// What is mutated. Of the snapshot the test sees only sound ones, so its checks are for the engine's own tests.
-const SOURCES: &[&str] = &["engine", "index", "ledger", "levels", "orders", "query", "transfers"];
+const SOURCES: &[&str] = &[
+    "accounts",
+    "admin",
+    "amend",
+    "cancel",
+    "custody",
+    "engine",
+    "entry",
+    "index",
+    "instrument",
+    "ledger",
+    "levels",
+    "matching",
+    "orders",
+    "query",
+    "reply",
+    "transfers",
+];
 
 /// Operators as rustfmt sets them, and what takes their place. Where one contains another, the longer is first.
 const CHANGES: &[(&str, &str)] = &[

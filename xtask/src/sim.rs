@@ -1,5 +1,6 @@
 //! `cargo xtask sim`: many runs, what they reached, and how to repeat the one that failed.
 
+use ordain_exchange_sim::ExchangeWorkload;
 use ordain_sim::run::{Options, Outcome, run as simulate_run};
 use ordain_sim::workload::counter::Counter;
 use std::collections::BTreeMap;
@@ -12,41 +13,65 @@ cargo xtask sim [OPTIONS]
   --seed S     first seed (default 1)
   --runs N     runs, with seeds S, S+1, ... (default 100)
   --nodes N    nodes: 1 or 3 (default 3)
-  --app NAME   application: counter (default counter)
+  --app NAME   application: counter or exchange (default counter)
   --trace      print every event
   --planted    plant mistakes one by one; each must be caught
+  --only NAME  of these, one
 ";
 
 /// Runs after which everything in [`wanted`] must have been reached.
-const COVERAGE_RUNS: u64 = 300;
+const COVERAGE_RUNS: u64 = 100;
 
 /// What a series of runs must reach.
-fn wanted(nodes: usize) -> impl Iterator<Item = &'static str> {
-    const ALWAYS: [&str; 18] = [
+fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
+    const ALWAYS: [&str; 33] = [
         "client goes silent",
         "dirty start",
         "duplicate answered alike",
+        "duplicate recognised",
         "event of several steps",
         "fault: connection half open",
+        "fault: disk stalls",
         "fault: create failed",
         "fault: no space",
         "fault: sync failed",
         "fault: write failed",
         "graceful stop",
+        "node silent",
+        "outcome unknown",
         "query answered",
+        "refused: busy",
+        "refused: conflict",
         "refused: expected",
+        "refused: fenced",
+        "refused: forgotten",
         "refused: malformed",
         "refused: no room",
+        "refused: not attached",
+        "refused: too many sessions",
+        "refused: too old",
+        "refused: wrong key",
         "ring wrapped",
+        "rogue writes where it is fenced",
+        "session abandoned",
+        "segment wrapped",
         "session expired",
+        "session taken over",
         "tick sealed",
-        "timer fired",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
-    const CLUSTER: [&str; 4] =
-        ["election won", "fault: power loss everywhere", "peer buffer full", "uncommitted suffix cut"];
+    const CLUSTER: [&str; 7] = [
+        "dirty node rejoined",
+        "election won",
+        "election won by weak votes",
+        "fault: power loss everywhere",
+        "fault: scheme",
+        "peer buffer full",
+        "uncommitted suffix cut",
+    ];
     let more: &[&str] = if nodes == 1 { &LONE } else { &CLUSTER };
-    ALWAYS.into_iter().chain(more.iter().copied())
+    let own: &[&str] = if app == "exchange" { ordain_exchange_sim::WANTED } else { &["timer fired"] };
+    ALWAYS.into_iter().chain(more.iter().copied()).chain(own.iter().copied())
 }
 
 struct Args {
@@ -56,11 +81,12 @@ struct Args {
     app: String,
     trace: bool,
     planted: bool,
+    only: Option<String>,
 }
 
 fn parse(args: &[String]) -> Result<Args, String> {
-    let mut parsed =
-        Args { seed: 1, runs: 100, nodes: 3, app: "counter".to_owned(), trace: false, planted: false };
+    let app = "counter".to_owned();
+    let mut parsed = Args { seed: 1, runs: 100, nodes: 3, app, trace: false, planted: false, only: None };
     let mut args = args.iter();
     while let Some(flag) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{flag} needs a value"));
@@ -72,6 +98,7 @@ fn parse(args: &[String]) -> Result<Args, String> {
             "--app" => parsed.app.clone_from(value()?),
             "--trace" => parsed.trace = true,
             "--planted" => parsed.planted = true,
+            "--only" => parsed.only = Some(value()?.clone()),
             other => return Err(format!("unknown option {other}")),
         }
     }
@@ -84,7 +111,7 @@ fn parse(args: &[String]) -> Result<Args, String> {
 pub fn run_command(args: &[String]) -> Result<bool, String> {
     let args = parse(args)?;
     if args.planted {
-        return planted(args.seed);
+        return planted(&args);
     }
     // A stage that panics is a finding, reported with its seed; the default hook would only repeat it.
     if !args.trace {
@@ -92,6 +119,7 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
     }
     let simulate = match args.app.as_str() {
         "counter" => |options| simulate_run::<Counter>(options, |_| {}),
+        "exchange" => |options| simulate_run::<ExchangeWorkload>(options, |_| {}),
         other => return Err(format!("no application `{other}`")),
     };
     let began = Instant::now();
@@ -116,7 +144,7 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
     let seconds = began.elapsed().as_secs_f64();
     summary(&outcomes, &marks, seconds);
     // A short series cannot reach everything; a long one that does not is no evidence.
-    let missing: Vec<_> = wanted(args.nodes).filter(|mark| !marks.contains_key(mark)).collect();
+    let missing: Vec<_> = wanted(args.nodes, &args.app).filter(|mark| !marks.contains_key(mark)).collect();
     if args.runs >= COVERAGE_RUNS && !missing.is_empty() {
         println!("NOT REACHED: {missing:?}");
         return Ok(false);
@@ -124,34 +152,69 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
     Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
 }
 
-/// Runs each planted mistake until a checker finds it.
+/// Runs each planted mistake until a checker finds it, on all cores. Fails if nobody does within the mistake's
+/// budget of seeds, if the checker is none of those whose property the mistake breaks, or if the same run
+/// without the mistake fails too.
 #[cfg(feature = "planted")]
-fn planted(first: u64) -> Result<bool, String> {
+fn planted(args: &Args) -> Result<bool, String> {
+    use ordain_sim::planted::ALL;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     std::panic::set_hook(Box::new(|_| {}));
-    println!("{:<20} {:>5} {:>6}  caught by", "mistake", "nodes", "seeds");
-    let mut missed = 0;
-    for (plant, nodes, most) in ordain_sim::planted::ALL {
-        let found = (0..most).find_map(|run| {
-            let options = Options { seed: first + run, nodes, print: false };
-            plant.run::<Counter>(options).failure.map(|failure| (run + 1, failure.checker))
-        });
-        match found {
-            Some((seeds, checker)) => println!("{:<20} {nodes:>5} {seeds:>6}  {checker}", plant.name()),
-            None => {
-                missed += 1;
-                println!("{:<20} {nodes:>5} {most:>6}  NOBODY", plant.name());
-            }
-        }
+    let (first, only) = (args.seed, args.only.as_deref());
+    let wanted: Vec<_> =
+        ALL.iter().filter(|planted| only.is_none_or(|name| planted.name() == name)).collect();
+    if wanted.is_empty() {
+        return Err("no such mistake".to_owned());
     }
+    println!("{:<20} {:>5} {:>6} {:>6}  {:<8} caught by", "mistake", "nodes", "seed", "seeds", "time");
+    let began = Instant::now();
+    let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while let Some(planted) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let began = Instant::now();
+            let found = (first..first + planted.budget).find_map(|seed| {
+                planted.run::<Counter>(seed, args.trace).failure.map(|failure| (seed, failure))
+            });
+            let (seed, seeds, verdict, caught) = match &found {
+                None => ("-".to_owned(), planted.budget, "NOBODY".to_owned(), false),
+                Some((seed, failure)) => {
+                    let control = planted.control::<Counter>(*seed).failure;
+                    let legitimate = planted.checkers.contains(&failure.checker);
+                    let verdict = match control {
+                        Some(failure) => format!("{}, BUT WITHOUT THE MISTAKE TOO", failure.checker),
+                        None if !legitimate => format!("THE WRONG CHECKER: {failure}"),
+                        None => failure.checker.to_owned(),
+                    };
+                    (seed.to_string(), seed - first + 1, verdict.clone(), verdict == failure.checker)
+                }
+            };
+            missed.fetch_add(usize::from(!caught), Ordering::Relaxed);
+            let seconds = format!("{:.1} s", began.elapsed().as_secs_f64());
+            println!(
+                "{:<20} {:>5} {seed:>6} {seeds:>6}  {seconds:<8} {verdict}",
+                planted.name(),
+                planted.nodes
+            );
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let missed = missed.into_inner();
+    println!("{} of {} caught, {:.0} s", wanted.len() - missed, wanted.len(), began.elapsed().as_secs_f64());
     Ok(missed == 0)
 }
 
 /// Builds anew with the mistakes compiled in.
 #[cfg(not(feature = "planted"))]
-fn planted(first: u64) -> Result<bool, String> {
+fn planted(args: &Args) -> Result<bool, String> {
     std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["run", "--quiet", "--release", "--package", "xtask", "--features", "planted", "--"])
-        .args(["sim", "--planted", "--seed", &first.to_string()])
+        .args(["run", "--quiet", "--profile", "tools", "--package", "xtask", "--features", "planted", "--"])
+        .args(["sim", "--planted", "--seed", &args.seed.to_string()])
+        .args(args.only.iter().flat_map(|name| ["--only", name]))
+        .args(args.trace.then_some("--trace"))
         .status()
         .map(|status| status.success())
         .map_err(|error| format!("cargo does not start: {error}"))
@@ -180,6 +243,12 @@ fn summary(outcomes: &[Outcome], marks: &BTreeMap<&'static str, (u64, u64)>, sec
         sum(|o| o.totals.batches),
         sum(|o| o.totals.steps),
         sum(|o| o.totals.nanos) as f64 / 1e9,
+    );
+    let fewest = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).min().unwrap_or(0);
+    println!(
+        "fewest in a run: {} operations, {} faults",
+        fewest(|o| o.totals.operations),
+        fewest(|o| o.totals.faults)
     );
     println!("{:<40} {:>8} {:>12}", "reached", "runs", "times");
     for (mark, (runs, times)) in marks {

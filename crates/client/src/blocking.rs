@@ -5,9 +5,11 @@ use crate::{Event, QueryError, QueryId, SubmitError, Ticket};
 use core::fmt;
 use ordain_keys::PublicKey;
 use ordain_types::codes::Code;
-use ordain_types::{Nanos, OutputSeq, Seq, SessionId, Stream};
+use ordain_types::frame::KeyEntry;
+use ordain_types::{KeyId, Nanos, OutputSeq, Receipt, Seq, SessionId, Stream};
 use std::collections::VecDeque;
 use std::time::Duration;
+use zerocopy::FromBytes;
 
 /// Outputs kept that came during other calls. A reader further behind is cut off, as a node would.
 const OUTPUTS_MAX: usize = 4096;
@@ -51,7 +53,7 @@ pub enum ClientError {
     /// Time is up; what went wrong last, if anything did. A request may have been executed or be so yet:
     /// it stays open, and counts in the window, until its outcome is known.
     Timeout(String),
-    /// The query was refused.
+    /// The query or the wish for a receipt was refused.
     Query(Code),
     /// The subscription was refused or has ended. If the code is TooOld, `next` is the oldest output that
     /// can be had; if TooSlow, the one that comes next for this client.
@@ -101,6 +103,7 @@ struct Seen {
     /// The query that is waited for.
     query: Option<QueryId>,
     answer: Option<Result<(Seq, Vec<u8>), QueryError>>,
+    receipt: Option<Result<Receipt, QueryError>>,
     subscribed: Option<Stream>,
     outputs: VecDeque<Output>,
     /// Subscriptions that ended: [`ClientError::Subscription`].
@@ -126,6 +129,7 @@ impl Seen {
             Event::Answered(query, result) if Some(query) == self.query => {
                 self.answer = Some(result.map(|(seq, payload)| (seq, payload.to_vec())));
             }
+            Event::Receipt(query, result) if Some(query) == self.query => self.receipt = Some(result),
             Event::Subscribed { stream, .. } => self.subscribed = Some(stream),
             Event::SubscriptionRefused { stream, code, oldest } => {
                 self.ended.push_back((stream, code, oldest))
@@ -208,12 +212,57 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn query(&mut self, schema: u8, payload: &[u8]) -> Result<(Seq, Vec<u8>), ClientError> {
+        self.ask(|core| core.query(schema, payload))
+    }
+
+    /// The keys that the cluster knows, in the order of their numbers; for operators.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn keys(&mut self) -> Result<Vec<KeyEntry>, ClientError> {
+        let mut keys: Vec<KeyEntry> = Vec::new();
+        loop {
+            let first = keys.last().map_or(1, |last| last.number.get().saturating_add(1));
+            let (_, answer) = self.ask(|core| core.keys(KeyId(first)))?;
+            // Entries that do not go on where the last answer ended would never come to an end.
+            let known = keys.len();
+            let more = answer.chunks_exact(size_of::<KeyEntry>());
+            keys.extend(more.map(|entry| KeyEntry::read_from_bytes(entry).expect("of its length")));
+            if !keys[known..].first().is_some_and(|next| next.number.get() >= first) {
+                return Ok(keys);
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        ask: impl Fn(&mut crate::ClientCore) -> Result<QueryId, SubmitError>,
+    ) -> Result<(Seq, Vec<u8>), ClientError> {
         let until = self.until(self.timeout);
         loop {
             self.seen.answer = None;
-            self.seen.query = Some(self.insist(until, |core| core.query(schema, payload))?);
+            self.seen.query = Some(self.insist(until, &ask)?);
             match self.wait(until, |seen| seen.answer.take())? {
                 Ok(answer) => return Ok(answer),
+                Err(QueryError::Refused(code)) => return Err(ClientError::Query(code)),
+                Err(QueryError::Disconnected) => {}
+            }
+        }
+    }
+
+    /// Asks for a receipt that covers record `seq` and everything before it; 0 stands for the last record. Kept
+    /// somewhere else, it shows later whether the journal is still the one of today. Asked again after a lost
+    /// connection.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the query is refused as Malformed if the log does not reach the record.
+    pub fn receipt(&mut self, seq: Seq) -> Result<Receipt, ClientError> {
+        let until = self.until(self.timeout);
+        loop {
+            self.seen.receipt = None;
+            self.seen.query = Some(self.insist(until, |core| core.receipt(seq))?);
+            match self.wait(until, |seen| seen.receipt.take())? {
+                Ok(receipt) => return Ok(receipt),
                 Err(QueryError::Refused(code)) => return Err(ClientError::Query(code)),
                 Err(QueryError::Disconnected) => {}
             }

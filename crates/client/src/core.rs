@@ -7,17 +7,18 @@ use core::fmt;
 use ordain_keys::{ClientHandshake, Identified, KeyPair, PublicKey};
 use ordain_types::codes::Code;
 use ordain_types::frame::{
-    ChallengeBody, ClientFrame, FrameError, KeyBody, OpenBody, ServerFrame, ServerView, SubscribeBody,
-    WelcomeBody, body,
+    ChallengeBody, ClientFrame, FrameError, KeyBody, KeysBody, OpenBody, ReceiptAskBody, ReceiptBody,
+    ServerFrame, ServerView, SubscribeBody, WelcomeBody, body,
 };
 use ordain_types::record::{PAYLOAD_MAX, record_len};
 use ordain_types::{
-    ClusterId, Lineage, Nanos, Number, OutputSeq, RecordHeader, RecordKind, SessionId, Stream,
+    BatchIndex, Chain, ClusterId, KeyId, Lineage, Nanos, Number, OutputSeq, Receipt, RecordHeader,
+    RecordKind, Seq, SessionId, Stream,
 };
 use std::collections::VecDeque;
 use zerocopy::IntoBytes;
 
-/// Queries that may be unanswered. Beyond, a node would only make them wait.
+/// Queries and wishes for receipts that may be unanswered. Beyond, a node would only make them wait.
 pub const QUERIES_MAX: usize = 64;
 /// Streams that may be read at a time: what fits into one sign-in.
 pub const SUBSCRIPTIONS_MAX: usize = 64;
@@ -132,6 +133,15 @@ struct Subscription {
     active: bool,
 }
 
+/// A question that is unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Query,
+    Keys,
+    /// A receipt that covers this record.
+    Receipt(Seq),
+}
+
 /// A number was refused: it is free, and everything above it will be passed over.
 #[derive(Clone, Copy, Debug)]
 struct Stall {
@@ -164,9 +174,9 @@ pub struct ClientCore {
     /// No request is sent before this time.
     hold: Nanos,
     tickets: u64,
-    /// Queries that are unanswered, in the order in which they were asked.
-    queries: VecDeque<u64>,
-    last_query: u64,
+    /// What is unanswered, by id, in the order in which it was asked.
+    questions: VecDeque<(u64, Question)>,
+    last_question: u64,
     subscriptions: Vec<Subscription>,
     /// Counts SessionOpens, so that a late Opened is told from the one waited for.
     opens: u64,
@@ -205,8 +215,8 @@ impl ClientCore {
             stall: None,
             hold: Nanos::ZERO,
             tickets: 0,
-            queries: VecDeque::with_capacity(QUERIES_MAX),
-            last_query: 0,
+            questions: VecDeque::with_capacity(QUERIES_MAX),
+            last_question: 0,
             subscriptions: Vec::with_capacity(SUBSCRIPTIONS_MAX),
             opens: 0,
             lineage: None,
@@ -320,30 +330,56 @@ impl ClientCore {
     /// # Errors
     /// [`SubmitError`]; [`SubmitError::Full`] also while there is no connection.
     pub fn query(&mut self, schema: u8, payload: &[u8]) -> Result<QueryId, SubmitError> {
-        let (Some(welcome), Phase::Detached(_) | Phase::Attached) = (&self.welcome, &self.phase) else {
-            return Err(SubmitError::Full);
-        };
-        let max = welcome.payload_max.get();
+        let max = self.welcome.as_ref().map_or(u32::MAX, |welcome| welcome.payload_max.get());
         if payload.len() > max as usize {
             return Err(SubmitError::TooLong { max });
         }
-        // A query sees what was submitted before it: those requests leave first.
-        let is_jammed = !self.fill() || !self.outbox.has_room(record_len(payload.len()));
-        if self.queries.len() >= QUERIES_MAX || is_jammed {
+        let session = self.session.0.into();
+        let header =
+            RecordHeader { kind: ClientFrame::Query as u8, schema, session, ..RecordHeader::default() };
+        self.ask(Question::Query, header, payload)
+    }
+
+    /// Asks for a receipt that covers record `seq` and everything before it, or, if that is 0, the last record
+    /// that the node knows of.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] also while there is no connection.
+    pub fn receipt(&mut self, seq: Seq) -> Result<QueryId, SubmitError> {
+        let body = ReceiptAskBody { seq: seq.0.into() };
+        let header = RecordHeader { kind: ClientFrame::Receipt as u8, ..RecordHeader::default() };
+        self.ask(Question::Receipt(seq), header, body.as_bytes())
+    }
+
+    /// Asks which keys the cluster knows, from number `first` on; for operators. [`Event::Answered`] brings
+    /// [`KeyEntry`](ordain_types::frame::KeyEntry)s in the order of their numbers; none: there are no more.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] also while there is no connection.
+    pub fn keys(&mut self, first: KeyId) -> Result<QueryId, SubmitError> {
+        let body = KeysBody { first: u64::from(first.0).into() };
+        let header = RecordHeader { kind: ClientFrame::Keys as u8, ..RecordHeader::default() };
+        self.ask(Question::Keys, header, body.as_bytes())
+    }
+
+    fn ask(
+        &mut self,
+        question: Question,
+        header: RecordHeader,
+        payload: &[u8],
+    ) -> Result<QueryId, SubmitError> {
+        // It sees what was submitted before it: those requests leave first.
+        let is_jammed =
+            !self.is_signed_in() || !self.fill() || !self.outbox.has_room(record_len(payload.len()));
+        if self.questions.len() >= QUERIES_MAX || is_jammed {
             return Err(SubmitError::Full);
         }
-        self.last_query += 1;
-        let header = RecordHeader {
-            kind: ClientFrame::Query as u8,
-            schema,
-            session: self.session.0.into(),
-            number: self.last_query.into(),
-            ..RecordHeader::default()
-        };
+        self.last_question += 1;
+        let header = RecordHeader { number: self.last_question.into(), ..header };
         let taken = self.outbox.put_parts(header, payload);
         debug_assert!(taken, "room was looked for");
-        self.queries.push_back(self.last_query);
-        Ok(QueryId(self.last_query))
+        self.questions.push_back((self.last_question, question));
+        Ok(QueryId(self.last_question))
     }
 
     /// Reads the outputs of a stream, from `from` on, or, if that is 0, from the next one to come. Goes on
@@ -520,8 +556,12 @@ impl ClientCore {
         for subscription in &mut self.subscriptions {
             subscription.active = false;
         }
-        while let Some(query) = self.queries.pop_front() {
-            on(Event::Answered(QueryId(query), Err(QueryError::Disconnected)));
+        while let Some((id, question)) = self.questions.pop_front() {
+            let (id, error) = (QueryId(id), QueryError::Disconnected);
+            on(match question {
+                Question::Query | Question::Keys => Event::Answered(id, Err(error)),
+                Question::Receipt(_) => Event::Receipt(id, Err(error)),
+            });
         }
         on(Event::Disconnected(ending));
     }
@@ -530,8 +570,12 @@ impl ClientCore {
         let header = frame.header;
         let kind = ServerFrame::from_wire(header.kind).expect("unknown kinds make no frame");
         let code = code(header.code);
+        let words = text(frame.payload);
         if kind == ServerFrame::Goodbye {
-            return Err(Ending::Goodbye { code, why: text(frame.payload) });
+            return Err(match code {
+                Code::NotLeader => Ending::Elsewhere { code, leader: words },
+                _ => Ending::Goodbye { code, why: words },
+            });
         }
         match (&self.phase, kind) {
             (Phase::Challenge(_), ServerFrame::Challenge) => return self.prove(frame),
@@ -546,16 +590,17 @@ impl ClientCore {
         } else if matches!(code, Code::NotLeader | Code::Stopping | Code::NotAttached)
             || (code == Code::Starting && kind == ServerFrame::Subscribed)
         {
-            return Err(Ending::Elsewhere { code, leader: text(frame.payload) });
+            return Err(Ending::Elsewhere { code, leader: words });
         }
         match kind {
             ServerFrame::Reply => self.reply(frame, code, on),
             ServerFrame::Opened => self.opened(frame, code, on),
             ServerFrame::Resumed => self.resumed(frame, code, on),
-            ServerFrame::Answer => {
+            ServerFrame::Answer | ServerFrame::Keys => {
+                let asked = if kind == ServerFrame::Keys { Question::Keys } else { Question::Query };
                 let number = header.number.get();
-                if let Some(place) = self.queries.iter().position(|query| *query == number) {
-                    self.queries.remove(place);
+                if let Some(place) = self.questions.iter().position(|open| *open == (number, asked)) {
+                    self.questions.remove(place);
                     let result = if code == Code::Executed {
                         Ok((header.seq(), frame.payload))
                     } else {
@@ -565,6 +610,7 @@ impl ClientCore {
                 }
                 Ok(())
             }
+            ServerFrame::Receipt => self.receipted(frame, code, on),
             ServerFrame::Subscribed => self.subscribed(frame, code, on),
             ServerFrame::Output => self.output(frame, on),
             ServerFrame::Pong => {
@@ -817,6 +863,32 @@ impl ClientCore {
             self.stall = None;
             self.pending.renumber(from);
         }
+        Ok(())
+    }
+
+    fn receipted<'a>(
+        &mut self,
+        frame: ServerView<'a>,
+        code: Code,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Ending<'a>> {
+        let (number, seq) = (frame.header.number.get(), frame.header.seq());
+        let asked = self.questions.iter().enumerate().find_map(|(place, open)| match *open {
+            (id, Question::Receipt(asked)) if id == number => Some((place, asked)),
+            _ => None,
+        });
+        let Some((place, asked)) = asked else { return Ok(()) };
+        let result = if code == Code::Executed {
+            let body = body::<ReceiptBody>(frame.payload).ok_or(Ending::Protocol("a receipt's length"))?;
+            if asked != Seq(0) && asked != seq {
+                return Err(Ending::Protocol("a receipt of another record"));
+            }
+            Ok(Receipt { seq, index: BatchIndex(body.index.get()), chain: Chain(body.chain) })
+        } else {
+            Err(QueryError::Refused(code))
+        };
+        self.questions.remove(place);
+        on(Event::Receipt(QueryId(number), result));
         Ok(())
     }
 

@@ -4,14 +4,14 @@ use core::fmt;
 use ordain_keys::{HandshakeError, Identified};
 use ordain_types::codes::Code;
 use ordain_types::frame::WelcomeBody;
-use ordain_types::{Lineage, Number, OutputSeq, Seq, SessionId, Stream};
+use ordain_types::{Lineage, Number, OutputSeq, Receipt, Seq, SessionId, Stream};
 
 /// A request in the caller's hands, numbered from 1 in the order of submission. Unlike its [`Number`] it
 /// never changes: a refusal in front of a request moves its number, and sessions come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// A query in the caller's hands.
+/// A query, or a receipt asked for, in the caller's hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId(pub u64);
 
@@ -42,7 +42,7 @@ pub enum Outcome<'a> {
     Unknown,
 }
 
-/// Why a query has no answer.
+/// Why a query or a wish for a receipt has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
     /// The node refused it.
@@ -79,6 +79,8 @@ pub enum Event<'a> {
     Completed(Completion<'a>),
     /// What became of a query: the last record that the answer reflects, and the answer.
     Answered(QueryId, Result<(Seq, &'a [u8]), QueryError>),
+    /// What became of a wish for a receipt.
+    Receipt(QueryId, Result<Receipt, QueryError>),
     /// Outputs of `stream` follow, from `next` on.
     Subscribed {
         /// Which.

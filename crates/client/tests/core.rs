@@ -3,10 +3,12 @@
 mod common;
 
 use common::{Node, Pair, Seen, core_config, reply, server_header};
-use ordain_client::{CoreConfig, SessionWish, SubmitError};
+use ordain_client::{CoreConfig, QueryError, SessionWish, SubmitError};
 use ordain_types::codes::Code;
 use ordain_types::frame::ServerFrame;
-use ordain_types::{Lineage, Nanos, OutputSeq, RecordKind, SessionId, Stream};
+use ordain_types::{
+    BatchIndex, Chain, Lineage, Nanos, OutputSeq, Receipt, RecordKind, Seq, SessionId, Stream,
+};
 
 fn acknowledged(ticket: u64, number: u64, seq: u64, payload: &[u8]) -> Seen {
     Seen::Acknowledged { ticket, number, seq, reply: reply(payload) }
@@ -545,6 +547,62 @@ fn a_query_leaves_behind_what_was_submitted_before_it() {
     let answered = seen.iter().position(|seen| matches!(seen, Seen::Answered(..)));
     let completed = seen.iter().position(|seen| matches!(seen, Seen::Acknowledged { .. }));
     assert!(completed.is_some() && completed < answered, "{seen:?}");
+}
+
+#[test]
+fn receipts_are_given_for_what_is_in_the_log() {
+    let mut pair = Pair::ready(core_config());
+    pair.submit(b"a");
+    pair.run();
+    pair.take_seen();
+    // The answers of a query and of a receipt with the same number are not taken for one another.
+    pair.core.receipt(Seq(13)).unwrap();
+    pair.inject(server_header(ServerFrame::Answer, Code::Executed, 0, 1, 9), b"x");
+    pair.core.query(1, b"abc").unwrap();
+    pair.core.receipt(Seq(0)).unwrap();
+    pair.core.receipt(Seq(14)).unwrap();
+    pair.run();
+    let receipt = Receipt { seq: Seq(13), index: BatchIndex(14), chain: Chain([13; 32]) };
+    assert_eq!(
+        pair.take_seen(),
+        [
+            Seen::Receipt(1, Ok(receipt)),
+            Seen::Answered(2, Some(b"cba".to_vec())),
+            Seen::Receipt(3, Ok(receipt)),
+            Seen::Receipt(4, Err(QueryError::Refused(Code::Malformed))),
+        ]
+    );
+    pair.core.receipt(Seq(13)).unwrap();
+    pair.cut();
+    assert_eq!(pair.take_seen()[0], Seen::Receipt(5, Err(QueryError::Disconnected)));
+}
+
+#[test]
+fn a_leader_is_named_in_any_answer_and_in_a_goodbye() {
+    for kind in [
+        ServerFrame::Reply,
+        ServerFrame::Opened,
+        ServerFrame::Resumed,
+        ServerFrame::Answer,
+        ServerFrame::Subscribed,
+        ServerFrame::Receipt,
+        ServerFrame::Keys,
+        ServerFrame::Goodbye,
+    ] {
+        for (payload, named) in [
+            (&b"node-2:7400"[..], "; it names \"node-2:7400\" as leader"),
+            (b"", ""),
+            // Hostile: no text, or far longer than an address.
+            (&[0xff; 9], ""),
+            (&[b'x'; 1024], &format!("; it names {:?} as leader", "x".repeat(1024))),
+        ] {
+            let mut pair = Pair::ready(core_config());
+            pair.take_seen();
+            pair.inject(server_header(kind, Code::NotLeader, 12, 1, 0), payload);
+            let text = format!("the node cannot serve this now: {}{named}", Code::NotLeader);
+            assert_eq!(pair.take_seen(), [Seen::Disconnected(text)], "{kind:?}");
+        }
+    }
 }
 
 #[test]

@@ -6,17 +6,17 @@ use common::{Pair, Seen, core_config, server_frame, server_header};
 use ordain_client::{CoreConfig, SubmitError};
 use ordain_types::codes::Code;
 use ordain_types::frame::ServerFrame;
-use ordain_types::{OutputSeq, Stream};
+use ordain_types::{KeyId, OutputSeq, Seq, Stream};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 /// Replies that are possible one by one, for sessions and numbers near those in use.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
-    let kind = prop_oneof![6 => Just(1_u8), 1 => 2..=10_u8];
+    let kind = prop_oneof![6 => Just(1_u8), 1 => 2..=12_u8];
     let code = prop::sample::select(Code::ALL.to_vec());
     let code = prop_oneof![3 => Just(Code::Executed), 4 => Just(Code::Expected), 8 => code];
     let session = prop_oneof![8 => Just(12_u64), 1 => Just(0), 1 => 13..16_u64];
-    (kind, code, session, 0..12_u64, 0..12_u64, prop::collection::vec(any::<u8>(), 0..40)).prop_map(
+    (kind, code, session, 0..12_u64, 0..12_u64, prop::collection::vec(any::<u8>(), 0..42)).prop_map(
         |(kind, code, session, number, seq, payload)| {
             let kind = ServerFrame::from_wire(kind).unwrap();
             server_frame(server_header(kind, code, session, number, seq), &payload)
@@ -31,6 +31,8 @@ enum Act {
     Submit(u8),
     Close,
     Query,
+    Receipt(u64),
+    Keys,
     Subscribe,
     Run,
     Cut,
@@ -44,6 +46,8 @@ fn act() -> impl Strategy<Value = Act> {
         8 => any::<u8>().prop_map(Act::Submit),
         1 => Just(Act::Close),
         1 => Just(Act::Query),
+        1 => (0..12_u64).prop_map(Act::Receipt),
+        1 => Just(Act::Keys),
         1 => Just(Act::Subscribe),
         4 => Just(Act::Run),
         2 => Just(Act::Cut),
@@ -68,6 +72,8 @@ proptest! {
                 Act::Submit(byte) => taken += u64::from(pair.core.submit(1, &[byte]).is_ok()),
                 Act::Close => taken += u64::from(pair.core.close_session().is_ok()),
                 Act::Query => drop(pair.core.query(1, b"q")),
+                Act::Receipt(seq) => drop(pair.core.receipt(Seq(seq))),
+                Act::Keys => drop(pair.core.keys(KeyId(1))),
                 Act::Subscribe => prop_assert_ne!(
                     pair.core.subscribe(Stream::Public, OutputSeq(0)),
                     Err(SubmitError::Closed)

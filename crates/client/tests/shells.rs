@@ -69,6 +69,11 @@ fn calls_queries_and_outputs_over_tcp() {
     node.lock().unwrap().refusals.push((b"bad".to_vec(), Code::Malformed));
     assert_eq!(client.call(1, b"bad").unwrap(), Outcome::NotExecuted(Code::Malformed));
     assert_eq!(client.query(1, b"xyz").unwrap(), (Seq(13), b"zyx".to_vec()));
+    let keys = client.keys().unwrap();
+    assert_eq!(keys.iter().map(|key| key.number.get()).collect::<Vec<_>>(), (1..=60).collect::<Vec<_>>());
+    assert!(keys.iter().all(|key| key.permissions == key.number && key.key == [key.number.get() as u8; 32]));
+    assert_eq!(client.receipt(Seq(0)), client.receipt(Seq(13)));
+    assert_eq!(client.receipt(Seq(14)), Err(ClientError::Query(Code::Malformed)));
     client.subscribe(Stream::Topic(3), OutputSeq(0)).unwrap();
     let wire = Stream::Topic(3).to_wire();
     node.lock().unwrap().publish(wire, 1);
@@ -112,6 +117,7 @@ fn calls_outlive_connections() {
         for byte in 0..4_u8 {
             assert!(matches!(client.call(1, &[byte; 3]).unwrap(), Outcome::Acknowledged { .. }));
             client.query(1, b"q").unwrap();
+            client.receipt(Seq(0)).unwrap();
         }
         let expected: Vec<_> = (0..4_u8).map(|byte| vec![byte; 3]).collect();
         assert_eq!(node.lock().unwrap().executed, expected, "cut at {cut}");

@@ -11,10 +11,12 @@ pub mod doorbell;
 pub mod facts;
 pub mod floors;
 pub mod keys;
+pub mod memory;
 pub mod net;
 pub mod ops;
 mod run;
 pub mod runner;
 pub mod server;
+pub mod witness;
 
 pub use run::run;

@@ -4,9 +4,11 @@ use crate::clock;
 use crate::config::{ServerConfig, Validated};
 use crate::keys;
 use crate::server::{Hooks, Ports, ServerError, serve};
+use crate::witness::{SHARED_MEMORY, SharedMemory};
 use core::task::Poll;
 use ordain_agent::disk::Disk;
 use ordain_agent::peer::NoPeers;
+use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
 use ordain_keys::KeyPair;
@@ -15,6 +17,7 @@ use ordain_node::journal::{Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, NodeConfig, SHADOW, ShadowLanes, Snapshots};
 use ordain_types::frame::KeyBody;
 use ordain_types::{Nanos, NodeId};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +81,7 @@ where
         input_delay: if host.gateway_journals { config.input_delay } else { Nanos::ZERO },
         ..GatewayConfig::new(node, random()?)
     };
+    let policy = facts.policy;
     let node_config = NodeConfig {
         id: host.node,
         voters: (0..facts.voters).map(NodeId).collect(),
@@ -111,6 +115,7 @@ where
             }),
             None => None,
         },
+        witness: policy.counts_memory().then(|| witness(host.dir().path())).flatten(),
         recovery: Box::new(recovery),
         peers: NoPeers,
         net: host.net,
@@ -138,6 +143,20 @@ where
             Poll::Pending => {
                 bell.wait(Duration::from_micros(100));
             }
+        }
+    }
+}
+
+fn witness(data: &Path) -> Option<Box<dyn Witness>> {
+    match SharedMemory::open(Path::new(SHARED_MEMORY), data) {
+        Ok(witness) => Some(Box::new(witness)),
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "no memory outlives this process: if it is killed, the next start counts as one after a power \
+                 loss; see that {SHARED_MEMORY} is a tmpfs that the node may write to"
+            );
+            None
         }
     }
 }

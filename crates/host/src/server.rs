@@ -8,6 +8,7 @@ use crate::direct::DirectDisk;
 use crate::disk::{DataDir, FileDisk, OpenError};
 use crate::doorbell::Doorbell;
 use crate::facts::{self, FactsError};
+use crate::memory;
 use crate::net::{EpollNet, ListenError};
 use crate::ops::{OpsServer, Subjects};
 use crate::runner::{Failure, Plan, Running, START};
@@ -263,8 +264,10 @@ pub fn serve(
     let plan = Plan::new(&config.runner, names)
         .map_err(|problem| ServerError::Config(ConfigError(vec![problem])))?;
     let net = EpollNet::new(config.net.clone(), &plan.bell(GATEWAY)).map_err(ServerError::Listen)?;
-    if config.lock_memory {
-        lock_memory();
+    if config.lock_memory
+        && let Err(error) = memory::lock()
+    {
+        tracing::warn!(%error, "memory is not locked");
     }
     tracing::info!(
         data = %dir.path().display(), cluster = %facts.cluster, node = config.node.0, voters = facts.voters,
@@ -442,15 +445,6 @@ fn os_boot() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits = text.trim().replace('-', "");
     u128::from_str_radix(&digits, 16).map_or([0; 16], u128::to_be_bytes)
-}
-
-fn lock_memory() {
-    use rustix::mm::{MlockAllFlags, mlockall};
-    // On fault: buffers that are mostly never touched stay free.
-    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
-    if let Err(error) = mlockall(flags) {
-        tracing::warn!(%error, "memory is not locked; raise the limit of locked memory (ulimit -l)");
-    }
 }
 
 /// Logs to standard error, unless the program has set up something else.

@@ -4,8 +4,10 @@ use ordain_agent::{Agent, Fatal};
 use ordain_host::doorbell::Doorbell;
 use ordain_host::runner::{Idle, Mode, Plan, RunnerOptions, Running};
 use ordain_types::{Nanos, Now};
-use std::sync::Arc;
+use rustix::thread::{CpuSet, sched_getaffinity};
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 type Work = Box<dyn FnMut(Now) -> Result<usize, Fatal> + Send>;
@@ -181,4 +183,38 @@ fn threads_are_planned_as_asked() {
     );
     check(Mode::Compact, &[&["log"], &["log"]], &[], Err("groups: agent \"log\" is named twice"));
     check(Mode::Compact, &[&["log", "log"]], &[], Err("groups: agent \"log\" is named twice"));
+}
+
+#[test]
+fn a_pinned_thread_runs_on_its_core_and_a_core_that_does_not_exist_costs_nothing() {
+    let allowed = sched_getaffinity(None).unwrap();
+    let Some(core) = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).last() else {
+        unreachable!("a process has a core")
+    };
+    if allowed.count() == 1 {
+        // Past the capture of the test harness, which would hide it.
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED: pinning cannot be told from the one core that there is");
+        return;
+    }
+    for (wanted, expected) in [(core, vec![core]), (CpuSet::MAX_CPU, vec![])] {
+        let seen = Arc::new(Mutex::new(None));
+        let note = seen.clone();
+        let pinned = stage("pinned", move |_| {
+            let set = sched_getaffinity(None).unwrap();
+            *note.lock().unwrap() =
+                Some((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect::<Vec<_>>());
+            Err(Fatal::new("enough", "nothing"))
+        });
+        let options =
+            RunnerOptions { mode: Mode::Dedicated, cores: vec![wanted], ..RunnerOptions::default() };
+        let plan = Plan::new(&options, &["pinned"]).unwrap();
+        let notify = Doorbell::new().unwrap();
+        let running = plan.start(vec![Box::new(pinned)], notify.clone()).unwrap();
+        wait_for_end(&running, &notify);
+        let _ = running.join();
+        let all = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect::<Vec<_>>();
+        let expected = if expected.is_empty() { all } else { expected };
+        assert_eq!(*seen.lock().unwrap(), Some(expected), "core {wanted}");
+    }
 }

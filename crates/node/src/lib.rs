@@ -15,6 +15,7 @@ use ordain_agent::metrics::Registry;
 use ordain_agent::net::Net;
 use ordain_agent::peer::Peers;
 use ordain_agent::shared::Shared;
+use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
 use ordain_apply::{Apply, Parts, Progress, Restore, Restored, Shadow, ShadowParts};
@@ -106,6 +107,9 @@ pub struct Ports<N, D, P> {
     pub replay: D,
     /// The shadow's; there if and only if [`NodeConfig::snapshots`] is.
     pub shadow: Option<ShadowLanes<D>>,
+    /// Remembers how far the journal is written. Without one the node, where copies in memory count, is clean
+    /// only after a stop in good order.
+    pub witness: Option<Box<dyn Witness>>,
 }
 
 /// How the application reads and writes.
@@ -147,6 +151,7 @@ struct Rest<N, D, P> {
     journal: Lanes<D>,
     replay: D,
     shadow: Option<ShadowLanes<D>>,
+    witness: Option<Box<dyn Witness>>,
 }
 
 enum State<N, D, P, F: AppFactory, Q, E> {
@@ -193,15 +198,10 @@ where
             "with peers, at least two segments"
         );
         assert!(config.snapshots.is_some() == ports.shadow.is_some(), "the shadow has lanes if it exists");
+        let Ports { net, peers, recovery, journal, replay, shadow, witness } = ports;
         let restore = Restore::new(&config.facts, app.decoder.clone(), app.encoder.clone());
-        let rest = Rest {
-            net: ports.net,
-            peers: ports.peers,
-            journal: ports.journal,
-            replay: ports.replay,
-            shadow: ports.shadow,
-        };
-        let state = State::Restore(Box::new(restore), ports.recovery, rest);
+        let rest = Rest { net, peers, journal, replay, shadow, witness };
+        let state = State::Restore(Box::new(restore), recovery, rest);
         Self { config, registry, shared, app, restored: None, state }
     }
 
@@ -227,7 +227,13 @@ where
         match core::mem::replace(&mut self.state, State::Done) {
             State::Restore(mut restore, mut disk, rest) => match restore.step(&self.app.factory, &mut disk) {
                 Ok(Progress::Done(restored)) => {
-                    let recovery = Recovery::new(&self.config.facts, self.config.os_boot, disk);
+                    let witness = rest.witness.as_ref();
+                    // A life without a witness leaves word that is out of date: the next one must not take it for
+                    // true.
+                    let is_watched = witness.is_some() || !self.config.facts.policy.counts_memory();
+                    let os_boot = if is_watched { self.config.os_boot } else { OsBoot::default() };
+                    let recovery = Recovery::new(&self.config.facts, os_boot, disk)
+                        .with_witnessed(witness.and_then(|witness| witness.recall()));
                     let recovery = match &restored {
                         Some(restored) => recovery.behind(restored.anchor.clone()),
                         None => recovery,
@@ -241,6 +247,7 @@ where
             State::Recover(mut recovery, rest) => match recovery.step() {
                 Poll::Pending => self.state = State::Recover(recovery, rest),
                 Poll::Ready(Ok(recovered)) => {
+                    self.check_facts()?;
                     let refill = self.begin_refill(recovered, recovery.into_disk());
                     self.state = State::Refill(Box::new(refill), rest);
                 }
@@ -259,6 +266,24 @@ where
             State::Done => panic!("the node was started already"),
         }
         Poll::Pending
+    }
+
+    /// Whether the application can live with the facts.
+    fn check_facts(&self) -> Result<(), Fatal> {
+        let (facts, needs) = (&self.config.facts, self.app.factory.needs());
+        let given = [
+            ("reply-max", facts.reply_max as usize, needs.reply),
+            ("step-outputs-max", facts.step_outputs_max as usize, needs.step_outputs),
+        ];
+        let Some((name, given, needed)) = given.into_iter().find(|(_, given, needed)| given < needed) else {
+            return Ok(());
+        };
+        Err(Fatal::new(
+            format!(
+                "this application needs {name} to be at least {needed}; the cluster was made with {given}"
+            ),
+            format!("Make a new cluster, in an empty data directory, with {name} = {needed} or more"),
+        ))
     }
 
     /// A node with peers may have to cut what it found, and serve what others lack: its ring begins up to a
@@ -351,6 +376,10 @@ where
             ordain_journal::Metrics::register(&self.registry),
         )
         .retaining(config.retain);
+        let journal = match journal.with_witness(rest.witness) {
+            Ok(journal) => journal,
+            Err(fatal) => return Poll::Ready(Err(fatal)),
+        };
         let mut terms = terms(&recovered);
         let found = recovered.end.index;
         writer.open_log(facts.created, &self.genesis());

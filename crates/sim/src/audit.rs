@@ -1,30 +1,24 @@
 //! What is checked when a run is over: the committed log is executed anew by production code, from a
 //! snapshot, and by a naive model, and all must agree with what clients were told.
 
+use crate::history::{Answered, History, Place};
 use crate::rng::Rng;
-use crate::shadow::{Asked, Logs};
+use crate::shadow::Logs;
 use crate::trace::Trace;
 use crate::workload::{Model, Workload};
-use crate::world::History;
 use ordain_agent::wire::{DELIVERY, Delivery, delivery};
-use ordain_api::{AppFactory, Step};
-use ordain_apply::snapshot::Place;
+use ordain_api::{AppFactory, Context, Step, Stream};
+use ordain_apply::snapshot::Place as LogPlace;
 use ordain_apply::{Collect, Discard, Emit, Replica, snapshot};
 use ordain_node::journal::TermStart;
 use ordain_types::codes::Code;
 use ordain_types::frame::ServerView;
-use ordain_types::{BatchIndex, BatchView, ClusterFacts, RecordKind, RecordView, Seq, SessionId, Stint};
+use ordain_types::record::permission;
+use ordain_types::{
+    BatchIndex, BatchView, ClusterFacts, KeyId, Nanos, RecordKind, RecordView, Seq, SessionId, Stint,
+};
 use std::collections::BTreeMap;
 use zerocopy::FromBytes;
-
-/// A reply that a client holds.
-#[derive(Clone, Debug)]
-pub struct Ack {
-    /// Which request, and its seq.
-    pub asked: Asked,
-    /// The reply.
-    pub reply: Vec<u8>,
-}
 
 /// What became of a request according to the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +27,7 @@ struct Outcome {
     reply: Vec<u8>,
 }
 
-type Outcomes = BTreeMap<(u64, u64), Outcome>;
+type Outcomes = BTreeMap<Place, Outcome>;
 
 /// What was said on each stream, by number.
 type Outputs = BTreeMap<(u64, u64), Vec<u8>>;
@@ -76,7 +70,7 @@ fn restore<W: Workload>(facts: &ClusterFacts, copy: &Copy<W>) -> Result<Copy<W>,
 }
 
 /// What nodes stored at a place of the log must be what the replayed copy stores there.
-fn compare<W: Workload>(stored: &[Vec<u8>], copy: &Copy<W>, place: Place, trace: &Trace) {
+fn compare<W: Workload>(stored: &[Vec<u8>], copy: &Copy<W>, place: LogPlace, trace: &Trace) {
     let (mut writer, mut bytes) = (snapshot::Writer::new(place), Vec::new());
     while copy.snapshot(&mut writer, &mut bytes) == Step::More {}
     trace.mark("snapshots compared");
@@ -90,7 +84,7 @@ pub fn audit<W: Workload>(
     facts: &ClusterFacts,
     logs: &Logs,
     stored: &Snapshots,
-    history: &History,
+    history: &mut History,
     rng: &mut Rng,
     trace: &Trace,
 ) -> Vec<u64> {
@@ -99,10 +93,10 @@ pub fn audit<W: Workload>(
     let mut restored: Option<Copy<W>> = None;
     let restore_at = rng.below(logs.committed_len().max(1) as u64) as usize;
     let (mut hashes, mut outcomes, mut outputs) = (Vec::new(), Outcomes::new(), Outputs::new());
-    let mut naive = Naive::<W>::new(facts);
+    let mut naive = Naive::<W>::new(facts, core::mem::take(&mut history.answers), trace);
     let mut out = Collect::default();
     let mut nowhere = Discard::default();
-    let mut place = Place::default();
+    let mut place = LogPlace::default();
     for (at, (entry, bytes)) in logs.committed().enumerate() {
         if let Some(stored) = stored.get(&entry.position) {
             compare::<W>(stored, &replayed, place.clone(), trace);
@@ -120,7 +114,7 @@ pub fn audit<W: Workload>(
             return hashes;
         }
         hashes.push(replayed.hash_after_batch());
-        collect::<W>(&mut out, &mut outcomes, &mut outputs, trace);
+        collect(&mut out, &mut outcomes, &mut outputs, trace);
         if let Some(copy) = &mut restored {
             let result = execute::<W>(copy, &batch, &mut nowhere);
             if result.is_err() || copy.hash_after_batch() != replayed.hash_after_batch() {
@@ -139,10 +133,28 @@ pub fn audit<W: Workload>(
         }
         naive.batch(&batch);
     }
+    naive.answer(u64::MAX);
     if naive.outcomes != outcomes {
         let differs = naive.outcomes.iter().find(|(key, outcome)| outcomes.get(*key) != Some(*outcome));
         let other = outcomes.iter().find(|(key, _)| !naive.outcomes.contains_key(*key));
         trace.fail("the model agrees", format!("model {differs:?}, application {other:?}"));
+    }
+    if naive.outputs != outputs {
+        let differs = naive.outputs.iter().find(|(key, output)| outputs.get(*key) != Some(*output));
+        let other = outputs.iter().find(|(key, _)| !naive.outputs.contains_key(*key));
+        trace.fail("the model agrees", format!("outputs: model {differs:?}, application {other:?}"));
+    }
+    if let Err(what) = W::check_end(replayed.app(), &naive.model) {
+        trace.fail("the application's books are in order", what);
+    }
+    for (place, request) in &naive.requests {
+        if !history.was_asked(*place, request) {
+            let what = format!("{place:?} is in the log and was executed as {request:?}");
+            trace.fail("everything executed was asked for once", what);
+        }
+    }
+    for session in history.lost.iter().filter(|session| naive.sessions.contains_key(*session)) {
+        trace.fail("sessions end in the log only", format!("session {session} goes on"));
     }
     for (key, heard) in &history.outputs {
         if outputs.get(key) != Some(heard) {
@@ -165,7 +177,7 @@ pub fn audit<W: Workload>(
 }
 
 /// Takes the first reply to each request.
-fn collect<W: Workload>(out: &mut Collect, outcomes: &mut Outcomes, outputs: &mut Outputs, trace: &Trace) {
+fn collect(out: &mut Collect, outcomes: &mut Outcomes, outputs: &mut Outputs, trace: &Trace) {
     for message in out.messages.drain(..) {
         let Ok((head, _)) = Delivery::ref_from_prefix(&message) else { continue };
         if !matches!(head.kind.get(), delivery::REPLY | delivery::OUTPUT) {
@@ -176,9 +188,6 @@ fn collect<W: Workload>(out: &mut Collect, outcomes: &mut Outcomes, outputs: &mu
             continue;
         };
         if head.kind.get() == delivery::OUTPUT {
-            if let Some(mark) = W::mark(view.payload) {
-                trace.mark(mark);
-            }
             outputs.insert((view.header.session.get(), view.header.number.get()), view.payload.to_vec());
             continue;
         }
@@ -200,10 +209,19 @@ struct Naive<W: Workload> {
     max: usize,
     per_key: usize,
     window: u64,
+    step_outputs: usize,
     model: W::Model,
     sessions: BTreeMap<u64, Session>,
     keys: BTreeMap<Vec<u8>, u32>,
     outcomes: Outcomes,
+    requests: BTreeMap<Place, Vec<u8>>,
+    outputs: Outputs,
+    /// Outputs of each stream so far.
+    counts: BTreeMap<u64, u64>,
+    /// What clients were answered, the last first.
+    answers: Vec<Answered>,
+    last: Context,
+    trace: Trace,
 }
 
 struct Session {
@@ -215,31 +233,80 @@ struct Session {
 }
 
 impl<W: Workload> Naive<W> {
-    fn new(facts: &ClusterFacts) -> Self {
+    fn new(facts: &ClusterFacts, mut answers: Vec<Answered>, trace: &Trace) -> Self {
+        answers.sort_by_key(|answer| core::cmp::Reverse(answer.seq));
         Self {
             timeout: facts.session_timeout.0,
             max: facts.sessions_max as usize,
             per_key: facts.sessions_per_key as usize,
             window: u64::from(facts.window),
+            step_outputs: facts.step_outputs_max as usize,
             model: W::model(),
             sessions: BTreeMap::new(),
             keys: BTreeMap::new(),
             outcomes: Outcomes::new(),
+            requests: BTreeMap::new(),
+            outputs: Outputs::new(),
+            counts: BTreeMap::new(),
+            answers,
+            last: Context {
+                seq: Seq(0),
+                batch: BatchIndex(0),
+                time: Nanos(0),
+                session: SessionId::ZERO,
+                key: KeyId::ZERO,
+                permissions: permission::ALL,
+            },
+            trace: trace.clone(),
         }
     }
 
     fn batch(&mut self, batch: &BatchView<'_>) {
-        let time = batch.header.time();
-        if batch.header.count.get() > 0 {
-            self.sessions.retain(|_, session| session.last + self.timeout > time.0);
+        let header = batch.header;
+        let time = header.time();
+        self.answer(header.next_seq().0 - 1);
+        self.last = Context { batch: header.index(), time, ..self.last };
+        self.sessions.retain(|_, session| session.last + self.timeout > time.0);
+        let passed = self.model.pass(time, header.first_seq());
+        if !passed.is_empty() {
+            self.trace.mark("timer fired");
         }
+        self.tell(passed);
         for (seq, record) in batch.records().flatten() {
-            self.record(time.0, seq, &record);
+            self.record(seq, &record);
+        }
+        self.last.seq = Seq(header.next_seq().0 - 1);
+    }
+
+    /// Checks what was answered before the log went on to `seq`.
+    fn answer(&mut self, seq: u64) {
+        while self.answers.last().is_some_and(|answer| answer.seq < seq) {
+            let Answered { seq, key, permissions, query, answer } = self.answers.pop().expect("looked");
+            let about = Context { key: KeyId(key), permissions, ..self.last };
+            let expected = self.model.query(&about, &query);
+            if seq != self.last.seq.0 || expected != answer {
+                let what = format!(
+                    "key {key} asked {query:?} and was answered {answer:?} as of seq {seq}; \
+                     as of seq {} the model says {expected:?}",
+                    self.last.seq
+                );
+                self.trace.fail("answers are those of the log", what);
+            }
         }
     }
 
-    fn record(&mut self, time: u64, seq: Seq, record: &RecordView<'_>) {
+    fn tell(&mut self, outputs: Vec<(Stream, Vec<u8>)>) {
+        for (stream, output) in outputs {
+            let number = self.counts.entry(stream.to_wire()).or_default();
+            *number += 1;
+            self.outputs.insert((stream.to_wire(), *number), output);
+        }
+    }
+
+    fn record(&mut self, seq: Seq, record: &RecordView<'_>) {
         let header = record.header;
+        let time = self.last.time.0;
+        self.last.seq = seq;
         let kind = header.kind().expect("records checks the kind");
         let genesis = header.session() == SessionId::ZERO;
         match kind {
@@ -252,6 +319,10 @@ impl<W: Workload> Naive<W> {
             }
             RecordKind::KeySet if genesis => {
                 self.key(record.payload);
+            }
+            RecordKind::Genesis => {
+                let said = self.model.execute(&self.last, record.payload);
+                self.tell(said.outputs);
             }
             RecordKind::Request
             | RecordKind::SessionClose
@@ -270,19 +341,36 @@ impl<W: Workload> Naive<W> {
                     return;
                 }
                 session.next += 1;
+                let place = (header.session().0, header.number().0);
                 let reply = match kind {
-                    RecordKind::Request => self.model.execute(ordain_types::Nanos(time), record.payload),
+                    RecordKind::Request => self.execute(record),
                     RecordKind::KeySet => self.key(record.payload).to_le_bytes().to_vec(),
                     _ => {
                         self.sessions.remove(&header.session().0);
                         Vec::new()
                     }
                 };
-                let key = (header.session().0, header.number().0);
-                self.outcomes.insert(key, Outcome { seq, reply });
+                self.outcomes.insert(place, Outcome { seq, reply });
+                self.requests.insert(place, record.payload.to_vec());
             }
-            RecordKind::Tick | RecordKind::Genesis => {}
+            RecordKind::Tick => {}
         }
+    }
+
+    fn execute(&mut self, record: &RecordView<'_>) -> Vec<u8> {
+        let about = Context {
+            session: record.header.session(),
+            key: record.header.key(),
+            permissions: record.header.permissions.get(),
+            ..self.last
+        };
+        let said = self.model.execute(&about, record.payload);
+        said.reached.iter().for_each(|mark| self.trace.mark(mark));
+        if said.outputs.len() > self.step_outputs {
+            self.trace.mark("event of several steps");
+        }
+        self.tell(said.outputs);
+        said.reply
     }
 
     fn key(&mut self, payload: &[u8]) -> u32 {

@@ -1,26 +1,27 @@
-//! A client: signs in, opens a session, sends requests, asks again, moves to another node when one does not
-//! answer, and knows what it may expect.
+//! A client: the production client core, and a user who asks, waits, loses patience, falls silent, dies and
+//! comes back.
 
-use crate::audit::Ack;
+use crate::history::{Answered, History};
 use crate::net::Network;
-use crate::plan::Plan;
+use crate::plan::{Plan, node_pair};
 use crate::rng::Rng;
+use crate::rogue::Rogue;
 use crate::shadow::Asked;
 use crate::trace::Trace;
-use crate::workload::{Payload, Workload};
-use crate::world::History;
-use ordain_keys::{ClientHandshake, KeyPair};
-use ordain_types::codes::Code;
-use ordain_types::frame::{
-    ChallengeBody, ClientFrame, OpenBody, ServerFrame, ServerView, SubscribeBody, body,
+use crate::workload::{Author, Payload, Workload};
+use ordain_api::{ClassKind, RequestDecoder};
+use ordain_client::{
+    ClientCore, Completion, CoreConfig, Ending, Event, Outcome, QueryId, SessionWish, SubmitError,
 };
-use ordain_types::record::{RECORD_HEADER, RecordKind, record_len};
-use ordain_types::{ClusterId, Nanos, RecordHeader};
+use ordain_keys::KeyPair;
+use ordain_types::codes::Code;
+use ordain_types::{ClusterId, Nanos, OutputSeq, Seq, SessionId, Stream};
 use std::collections::BTreeMap;
-use zerocopy::IntoBytes;
 
-/// A connection on which nothing is heard for this long though something is owed is given up.
+/// An impatient user gives up a connection over which nothing was achieved for this long.
 const PATIENCE: u64 = 300 * Nanos::MILLI;
+/// How long a node may leave a Ping unanswered.
+const SILENCE: u64 = 300 * Nanos::MILLI;
 
 /// The key pair of a client, the same in every run.
 #[must_use]
@@ -28,514 +29,578 @@ pub fn key_pair(client: usize) -> KeyPair {
     KeyPair::from_seed(&[client as u8 + 1; 32])
 }
 
-/// A request that the client holds open.
-struct Open {
-    payload: Payload,
-    /// Highest seq that anybody had been told when it was first sent.
-    after: u64,
-    /// Sent on the present connection.
-    sent: bool,
-    /// Answered, and asked again.
-    held: Option<(u64, Vec<u8>)>,
-    closes: bool,
+/// One who talks to nodes over the simulated network.
+pub trait Party {
+    /// Does one thing; `false` if there was nothing to do.
+    fn step(&mut self, now: u64, net: &mut Network, history: &mut History) -> bool;
+
+    /// Begins nothing new from now on.
+    fn finish(&mut self);
+
+    /// Whether nothing is outstanding.
+    fn is_done(&self) -> bool;
+
+    /// When it wants to be stepped though nothing arrives.
+    fn next_deadline(&self) -> Option<u64>;
+
+    /// For the report of a run that hangs.
+    fn describe(&self) -> String;
 }
 
-/// How far a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// The hello is to be sent, or was.
-    Hello(bool),
-    /// The proof was sent.
-    Proof,
-    /// Signed in; the session is to be opened or resumed, or that was sent.
-    Session(bool),
-    /// Ready for requests.
-    Ready,
+/// Everybody who takes part in a run.
+#[must_use]
+pub fn parties<W: Workload>(plan: &Plan, rng: &mut Rng, trace: &Trace) -> Vec<Box<dyn Party>> {
+    let clients = 0..plan.clients;
+    let rogues = plan.clients..plan.parties();
+    let clients = clients.map(|id| {
+        let client = Client::<W>::new(id, plan, rng.fork(), trace.clone());
+        Box::new(client) as Box<dyn Party>
+    });
+    let mut all: Vec<_> = clients.collect();
+    all.extend(rogues.map(|id| {
+        let rogue = Rogue::<W>::new(id, plan, rng.fork(), trace.clone());
+        Box::new(rogue) as Box<dyn Party>
+    }));
+    all
+}
+
+/// What the client library owes its user.
+struct Open {
+    payload: Payload,
+    /// Highest seq that anybody had been told when it was submitted.
+    after: u64,
+    /// The refusal that it deserves.
+    deserves: Option<Code>,
+}
+
+/// A query that is unanswered.
+struct Question {
+    payload: Payload,
+    after: u64,
+}
+
+/// What the user of the library knows.
+struct User {
+    id: usize,
+    trace: Trace,
+    /// Whether passing refusals are the user's own business.
+    sees_refusals: bool,
+    key: u32,
+    permissions: u32,
+    session: u64,
+    open: BTreeMap<u64, Open>,
+    questions: BTreeMap<u64, Question>,
+    /// Streams subscribed to, and the next output of each; 0 if it is not known yet.
+    streams: BTreeMap<u64, u64>,
+    /// Replies that the author has not heard of.
+    replies: Vec<Vec<u8>>,
+    progress_at: u64,
 }
 
 /// See the module.
-pub struct Client<W> {
-    id: usize,
+pub struct Client<W: Workload> {
+    user: User,
+    core: ClientCore,
+    conn: Option<u64>,
+    input: Vec<u8>,
+    /// The node connected to, or tried next.
+    member: usize,
+    author: W::Author,
+    /// A command that could not be submitted yet.
+    draft: Option<Payload>,
+    /// The library takes nothing more before something is heard.
+    jammed: bool,
+    /// Connections that came to nothing since the last session was attached.
+    failed: usize,
     nodes: usize,
     cluster: ClusterId,
     rng: Rng,
-    trace: Trace,
     window: u64,
+    retry_after: Option<u64>,
     think: (u64, u64),
     silence: u64,
     timeout: u64,
-    conn: Option<u64>,
-    phase: Phase,
-    handshake: Option<ClientHandshake>,
-    input: Vec<u8>,
-    session: u64,
-    next: u64,
-    open: BTreeMap<u64, Open>,
-    /// A query's id, and the highest seq that anybody had been told when it was sent.
-    query: Option<(u64, u64)>,
-    queries: u64,
-    /// Streams that the connection reads, and the next output of each.
-    streams: BTreeMap<u64, u64>,
+    impatient: bool,
     /// Earliest time of the next thing to do.
     next_at: u64,
-    heard_at: u64,
     silent_until: u64,
     finishing: bool,
-    workload: core::marker::PhantomData<fn() -> W>,
 }
 
 impl<W: Workload> Client<W> {
     /// A client that is not connected.
     #[must_use]
-    pub fn new(id: usize, plan: &Plan, rng: Rng, trace: Trace) -> Self {
-        Self {
+    pub fn new(id: usize, plan: &Plan, mut rng: Rng, trace: Trace) -> Self {
+        let retry_after = (!rng.one_in(4)).then(|| rng.spread(Nanos::MILLI, 20 * Nanos::MILLI));
+        let user = User {
             id,
+            trace,
+            sees_refusals: retry_after.is_none(),
+            key: 0,
+            permissions: 0,
+            session: 0,
+            open: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            replies: Vec::new(),
+            progress_at: 0,
+        };
+        let window = rng.pick(&[1, 3, u64::from(plan.facts.window), 64]);
+        let core = core(id, plan.facts.cluster, window, retry_after, SessionWish::Open);
+        Self {
+            user,
+            core,
+            conn: None,
+            input: Vec::new(),
+            member: rng.below(plan.nodes as u64) as usize,
+            author: W::author(id),
+            draft: None,
+            jammed: false,
+            failed: 0,
             nodes: plan.nodes,
             cluster: plan.facts.cluster,
-            rng,
-            trace,
-            window: u64::from(plan.facts.window),
+            window,
+            retry_after,
             think: plan.think,
             silence: plan.silence,
             timeout: plan.facts.session_timeout.0,
-            conn: None,
-            phase: Phase::Hello(false),
-            handshake: None,
-            input: Vec::new(),
-            session: 0,
-            next: 1,
-            open: BTreeMap::new(),
-            query: None,
-            queries: 0,
-            streams: BTreeMap::new(),
+            impatient: rng.one_in(2),
+            rng,
             next_at: 0,
-            heard_at: 0,
             silent_until: 0,
             finishing: false,
-            workload: core::marker::PhantomData,
         }
     }
 
-    /// Begins nothing new from now on.
-    pub const fn finish(&mut self) {
-        self.finishing = true;
-        self.silent_until = 0;
-    }
-
-    /// Whether nothing is outstanding.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.finishing && self.open.is_empty()
-    }
-
-    /// For the report of a run that hangs.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        let open: Vec<_> = self.open.iter().map(|(number, open)| (*number, open.sent)).collect();
-        format!("client {} {:?} {:?} session {} open {open:?}", self.id, self.conn, self.phase, self.session)
-    }
-
-    /// When the client wants to be stepped though nothing arrives.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
-        if self.is_done() {
-            return None;
+    fn connect(&mut self, now: u64, net: &mut Network) -> bool {
+        self.conn = net.connect(self.user.id, self.member);
+        if self.conn.is_none() {
+            self.turn_away(now);
+            return true;
         }
-        let patience = if self.owes() { self.heard_at + PATIENCE } else { u64::MAX };
-        let speaks = self.conn.is_none()
-            || self.phase == Phase::Ready && (self.may_begin() || self.open.values().any(|open| !open.sent));
-        let next = if speaks { self.next_at } else { u64::MAX };
-        Some(self.silent_until.max(next.min(patience)))
+        let mut nonce = [0; 32];
+        self.rng.fill(&mut nonce);
+        self.user.progress_at = now;
+        self.core.connected(Nanos(now), nonce, Some(node_pair(self.member).public()));
+        true
+    }
+
+    /// Another node is tried next.
+    fn turn_away(&mut self, now: u64) {
+        self.member = (self.member + 1) % self.nodes;
+        self.failed += 1;
+        let pause = if self.failed.is_multiple_of(self.nodes) { 50 } else { 1 };
+        self.next_at = now + self.rng.spread(100 * Nanos::MICRO, pause * Nanos::MILLI);
+    }
+
+    /// Closes the connection if the core has done with it.
+    fn settle(&mut self, now: u64, net: &mut Network) {
+        if self.core.is_connected() {
+            return;
+        }
+        if let Some(conn) = self.conn.take() {
+            net.client_close(conn);
+            self.input.clear();
+            self.turn_away(now);
+        }
+    }
+
+    fn listen(&mut self, now: u64, conn: u64, net: &mut Network, history: &mut History) -> bool {
+        let Self { user, core, input, .. } = self;
+        let mut on = |event: Event<'_>| user.hear(event, now, history);
+        let before = input.len();
+        let stands = net.client_take(conn, input);
+        let heard = input.len() > before;
+        if heard {
+            self.jammed = false;
+            let taken = core.receive(Nanos(now), input, &mut on);
+            input.drain(..taken);
+        }
+        core.tick(Nanos(now), &mut on);
+        let is_over = !stands || self.loses_patience_at() < now;
+        if is_over {
+            let Self { user, core, .. } = self;
+            core.disconnected(&mut |event| user.hear(event, now, history));
+        }
+        if self.core.is_ready() {
+            self.failed = 0;
+        }
+        for reply in self.user.replies.drain(..) {
+            self.author.hear(&reply);
+        }
+        heard || is_over
+    }
+
+    fn send(&mut self, now: u64, conn: u64, net: &mut Network) -> bool {
+        let waiting = self.core.outgoing(Nanos(now));
+        let mut len = waiting.len().min(net.client_room(conn));
+        if len > 0 && self.rng.one_in(4) {
+            len = self.rng.range(1, len as u64) as usize;
+        }
+        net.client_send(conn, &waiting[..len]);
+        self.core.sent(len);
+        len > 0
+    }
+
+    fn loses_patience_at(&self) -> u64 {
+        let Self { user, core, .. } = self;
+        let owed = !core.is_signed_in() || !user.open.is_empty() || !user.questions.is_empty();
+        if self.impatient && owed { user.progress_at + PATIENCE } else { u64::MAX }
     }
 
     fn may_begin(&self) -> bool {
-        let lowest = self.open.keys().next().copied().unwrap_or(self.next);
-        !self.finishing && self.next - lowest < self.window
+        !self.finishing && !self.jammed && self.core.is_signed_in()
     }
 
-    fn owes(&self) -> bool {
-        self.conn.is_some() && (self.phase != Phase::Ready || !self.open.is_empty() || self.query.is_some())
+    /// Something new.
+    fn begin(&mut self, now: u64, history: &mut History) {
+        self.next_at = now + self.rng.spread(self.think.0, self.think.1);
+        match self.rng.below(400) {
+            0..=9 => self.ask(now, history),
+            10..=12 => self.change_subscriptions(),
+            13..=14 => {
+                let nonsense = W::nonsense(&mut self.rng);
+                self.submit(&nonsense, now, history);
+            }
+            15 => {
+                let user = &mut self.user;
+                self.core.disconnected(&mut |event| user.hear(event, now, history));
+            }
+            16 if self.silence > 0 => {
+                self.user.trace.mark("client goes silent");
+                self.silent_until = now + self.timeout + self.timeout / 4;
+            }
+            17 => {
+                if let Ok(ticket) = self.core.close_session() {
+                    let payload = Payload { schema: 0, bytes: Vec::new() };
+                    let open = Open { payload, after: history.highest, deserves: None };
+                    self.user.open.insert(ticket.0, open);
+                }
+            }
+            18 => self.die(history),
+            _ => {
+                let draft = self.draft.take().unwrap_or_else(|| self.author.command(&mut self.rng));
+                if !self.submit(&draft, now, history) {
+                    self.draft = Some(draft);
+                }
+            }
+        }
     }
 
-    /// Does one thing; `false` if there was nothing to do.
-    pub fn step(&mut self, now: u64, net: &mut Network, history: &mut History) -> bool {
+    fn submit(&mut self, payload: &Payload, now: u64, history: &mut History) -> bool {
+        match self.core.submit(payload.schema, &payload.bytes) {
+            Ok(ticket) => {
+                if self.user.open.is_empty() {
+                    self.user.progress_at = now;
+                }
+                let (payload, deserves) = (payload.clone(), self.deserves(payload));
+                self.user.open.insert(ticket.0, Open { payload, after: history.highest, deserves });
+                true
+            }
+            Err(SubmitError::Full) => {
+                self.jammed = true;
+                false
+            }
+            Err(SubmitError::Closed) => {
+                // The session was closed, or was lost while it was being closed.
+                if self.user.open.is_empty() {
+                    self.replace(SessionWish::Open);
+                }
+                false
+            }
+            Err(SubmitError::TooLong { max }) => {
+                let what = format!("{} bytes are refused as more than {max}", payload.bytes.len());
+                self.user.trace.fail("the client library takes requests", what);
+                false
+            }
+        }
+    }
+
+    /// The refusal that a node must give to this request.
+    fn deserves(&self, payload: &Payload) -> Option<Code> {
+        let (_, decoder, _) = W::parts();
+        match decoder.classify(payload.schema, &payload.bytes) {
+            Ok(class) if class.kind != ClassKind::Command => Some(Code::Malformed),
+            Ok(class) if class.permissions & !self.user.permissions != 0 => Some(Code::NotPermitted),
+            Ok(_) => None,
+            Err(_) => Some(Code::Malformed),
+        }
+    }
+
+    fn ask(&mut self, now: u64, history: &History) {
+        let payload = self.author.query(&mut self.rng);
+        if let Ok(QueryId(id)) = self.core.query(payload.schema, &payload.bytes) {
+            if self.user.questions.is_empty() {
+                self.user.progress_at = now;
+            }
+            self.user.questions.insert(id, Question { payload, after: history.highest });
+        }
+    }
+
+    fn change_subscriptions(&mut self) {
+        let stream = self.author.stream(&mut self.rng);
+        let wire = stream.to_wire();
+        if self.user.streams.contains_key(&wire) {
+            if self.rng.one_in(2) && self.core.unsubscribe(stream).is_ok() {
+                self.user.streams.remove(&wire);
+            }
+        } else {
+            let from = self.rng.below(2);
+            if self.core.subscribe(stream, OutputSeq(from)).is_ok() {
+                self.user.streams.insert(wire, from);
+            }
+        }
+    }
+
+    /// The process ends and another takes its place, which may know the session.
+    fn die(&mut self, history: &mut History) {
+        let user = &mut self.user;
+        for open in user.open.values() {
+            history.orphan(user.session, &open.payload.bytes);
+        }
+        history.finished += user.open.len() as u64;
+        let knows = user.session != 0 && self.rng.one_in(2);
+        let wish = if knows { SessionWish::Resume(SessionId(user.session)) } else { SessionWish::Open };
+        user.trace.mark(if knows { "session taken over" } else { "session abandoned" });
+        user.open.clear();
+        self.replace(wish);
+    }
+
+    fn replace(&mut self, wish: SessionWish) {
+        self.user.questions.clear();
+        self.user.streams.clear();
+        // The connection goes with the process; `settle` closes it.
+        self.core = core(self.user.id, self.cluster, self.window, self.retry_after, wish);
+    }
+}
+
+fn core(
+    id: usize,
+    cluster: ClusterId,
+    window: u64,
+    retry_after: Option<u64>,
+    session: SessionWish,
+) -> ClientCore {
+    ClientCore::new(CoreConfig {
+        cluster,
+        session,
+        window: window as u32,
+        buffer: 1 << 16,
+        retry_after,
+        silence: SILENCE,
+        ..CoreConfig::new(key_pair(id))
+    })
+}
+
+impl<W: Workload> Party for Client<W> {
+    fn step(&mut self, now: u64, net: &mut Network, history: &mut History) -> bool {
         if self.is_done() || now < self.silent_until {
             return false;
         }
         let Some(conn) = self.conn else {
             return now >= self.next_at && self.connect(now, net);
         };
-        let before = self.input.len();
-        let stands = net.client_take(conn, &mut self.input);
-        let heard = self.input.len() > before;
-        if heard {
-            self.heard_at = now;
-            self.hear(now, net, history);
+        let mut worked = self.listen(now, conn, net, history);
+        if self.may_begin() && now >= self.next_at {
+            self.begin(now, history);
+            worked = true;
         }
-        if self.conn.is_none() {
-            return true;
-        }
-        if !stands || (self.owes() && now > self.heard_at + PATIENCE) {
-            self.hang_up(now, net);
-            return true;
-        }
-        self.speak(now, net, history) || heard
-    }
-
-    fn connect(&mut self, now: u64, net: &mut Network) -> bool {
-        let node = self.rng.below(self.nodes as u64) as usize;
-        self.conn = net.connect(self.id, node);
-        self.heard_at = now;
-        self.phase = Phase::Hello(false);
-        if self.conn.is_none() {
-            self.next_at = now + self.rng.spread(10 * Nanos::MICRO, 10 * Nanos::MILLI);
-        }
-        true
-    }
-
-    fn hang_up(&mut self, now: u64, net: &mut Network) {
-        if let Some(conn) = self.conn.take() {
-            net.client_close(conn);
-        }
-        self.input.clear();
-        self.query = None;
-        self.streams.clear();
-        for open in self.open.values_mut() {
-            open.sent = false;
-        }
-        self.next_at = now + self.rng.spread(100 * Nanos::MICRO, 20 * Nanos::MILLI);
-    }
-
-    /// The session is gone: what became of the requests outstanding is not known.
-    fn lose_session(&mut self, history: &mut History) {
-        history.finished += self.open.len() as u64;
-        self.session = 0;
-        self.next = 1;
-        self.open.clear();
-        if self.phase == Phase::Ready {
-            self.phase = Phase::Session(false);
-        }
-    }
-
-    // Hearing.
-
-    fn hear(&mut self, now: u64, net: &mut Network, history: &mut History) {
-        let input = core::mem::take(&mut self.input);
-        let mut at = 0;
-        while self.conn.is_some()
-            && let Ok((view, used)) = ServerView::split(&input[at..])
-        {
-            at += used;
-            self.hear_frame(&view, now, net, history);
-        }
+        self.settle(now, net);
         if self.conn.is_some() {
-            self.input.extend_from_slice(&input[at..]);
+            worked |= self.send(now, conn, net);
         }
+        worked
     }
 
-    fn hear_frame(&mut self, view: &ServerView<'_>, now: u64, net: &mut Network, history: &mut History) {
-        let header = view.header;
-        let numbers = [header.kind.into(), header.code.into(), header.number.get(), header.seq.get()];
-        self.trace.event("client hears", &[self.id as u64, numbers[0], numbers[1], numbers[2], numbers[3]]);
-        let kind = ServerFrame::from_wire(header.kind).expect("split checked the kind");
-        let Some(code) = Code::from_wire(header.code) else {
-            return self.trace.fail("nodes send whole frames", format!("code {}", header.code));
-        };
-        let elsewhere = matches!(
-            code,
-            Code::NotLeader
-                | Code::Stopping
-                | Code::Starting
-                | Code::Fenced
-                | Code::NotAttached
-                | Code::WrongKey
-        );
-        if elsewhere || kind == ServerFrame::Goodbye {
-            self.trace.mark(if code == Code::NotLeader { "refused: not leader" } else { "sent elsewhere" });
-            return self.hang_up(now, net);
+    fn finish(&mut self) {
+        self.finishing = true;
+        self.silent_until = 0;
+    }
+
+    fn is_done(&self) -> bool {
+        self.finishing && self.user.open.is_empty()
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        if self.is_done() {
+            return None;
         }
-        match kind {
-            ServerFrame::Challenge => self.prove(view, now, net),
-            ServerFrame::Welcome => self.phase = Phase::Session(false),
-            ServerFrame::Opened if code == Code::Executed => {
-                self.session = header.session().0;
-                self.next = 1;
-                self.phase = Phase::Ready;
+        let speaks = self.conn.is_none() || self.may_begin();
+        let next = if speaks { self.next_at } else { u64::MAX };
+        let patience =
+            if self.conn.is_some() { self.loses_patience_at().saturating_add(1) } else { u64::MAX };
+        let core = self.core.next_deadline().map_or(u64::MAX, |deadline| deadline.0);
+        Some(self.silent_until.max(next.min(core).min(patience)))
+    }
+
+    fn describe(&self) -> String {
+        let open: Vec<_> = self.user.open.keys().collect();
+        format!("client {} {:?} session {} open {open:?}", self.user.id, self.conn, self.user.session)
+    }
+}
+
+impl User {
+    fn hear(&mut self, event: Event<'_>, now: u64, history: &mut History) {
+        match event {
+            Event::SignedIn { welcome, .. } => {
+                self.progress_at = now;
+                (self.key, self.permissions) = (welcome.key.get(), welcome.permissions.get());
             }
-            ServerFrame::Resumed if code == Code::Executed => {
-                if header.number.get() > self.next || header.number.get() == 0 {
-                    let what = format!("client {} used numbers below {}, not {header:?}", self.id, self.next);
-                    self.trace.fail("nothing acknowledged is lost", what);
+            Event::SessionOpened(session) => {
+                self.progress_at = now;
+                self.session = session.0;
+                self.note("session opened", &[session.0]);
+            }
+            Event::SessionResumed(session) => {
+                self.progress_at = now;
+                self.session = session.0;
+                self.note("session resumed", &[session.0]);
+            }
+            Event::SessionClosed(session) => self.note("session closed", &[session.0]),
+            Event::SessionLost { session, code } => {
+                self.note("session lost", &[session.0, code as u64]);
+                if code == Code::UnknownSession {
+                    self.trace.mark("session expired");
+                    history.lost.push(session.0);
+                } else {
+                    let what = format!("client {} lost session {session}: {code}", self.id);
+                    self.trace.fail("sessions end in the log only", what);
                 }
-                self.phase = Phase::Ready;
             }
-            ServerFrame::Opened | ServerFrame::Resumed if code == Code::UnknownSession => {
-                self.trace.mark("session expired");
-                self.lose_session(history);
+            Event::Completed(completion) => {
+                self.progress_at = now;
+                self.complete(&completion, history);
             }
-            ServerFrame::Opened | ServerFrame::Resumed => self.hang_up(now, net),
-            ServerFrame::Reply => self.hear_reply(view, code, now, history),
-            ServerFrame::Answer => self.hear_answer(view, code, history),
-            ServerFrame::Subscribed if code == Code::Executed => {
-                self.streams.insert(header.session.get(), header.number.get());
-            }
-            ServerFrame::Subscribed => {}
-            ServerFrame::Output => self.hear_output(view, history),
-            ServerFrame::Pong | ServerFrame::Goodbye => {}
-        }
-    }
-
-    fn prove(&mut self, view: &ServerView<'_>, now: u64, net: &mut Network) {
-        let answer = self
-            .handshake
-            .as_ref()
-            .zip(body::<ChallengeBody>(view.payload))
-            .and_then(|(handshake, challenge)| handshake.answer(challenge).ok());
-        let Some((proof, _)) = answer else {
-            self.trace.fail("clients can sign in", format!("client {} was challenged badly", self.id));
-            return self.hang_up(now, net);
-        };
-        self.phase = Phase::Proof;
-        let header = RecordHeader { kind: ClientFrame::Proof as u8, ..RecordHeader::default() };
-        if !self.send(net, header, proof.as_bytes()) {
-            self.hang_up(now, net);
-        }
-    }
-
-    fn hear_reply(&mut self, view: &ServerView<'_>, code: Code, now: u64, history: &mut History) {
-        let header = view.header;
-        let number = header.number().0;
-        match code {
-            Code::Executed => self.hear_executed(view, history),
-            Code::UnknownSession if header.session().0 == self.session => {
-                self.trace.mark("session expired");
-                self.lose_session(history);
-            }
-            Code::UnknownSession => {}
-            Code::Malformed => self.trace.mark("refused: malformed"),
-            Code::Forgotten => self.trace.mark("forgotten"),
-            Code::Conflict => {
-                let what = format!("client {} never used number {number} twice", self.id);
-                self.trace.fail("requests keep their bytes", what);
-            }
-            _ => {
-                self.trace.mark(match code {
-                    Code::Expected => "refused: expected",
-                    Code::NoRoom => "refused: no room",
-                    Code::NoCopies => "refused: no copies",
-                    Code::Busy => "refused: busy",
-                    _ => "refused: otherwise",
-                });
-                for open in self.open.range_mut(number..) {
-                    open.1.sent = false;
+            Event::Answered(QueryId(id), result) => self.answered(id, result, now, history),
+            Event::Subscribed { stream, next } => {
+                let known = self.streams.entry(stream.to_wire()).or_default();
+                if *known != 0 && *known != next.0 {
+                    let what = format!("client {} goes on at {next}, not {known}", self.id);
+                    self.trace.fail("outputs are dense", what);
                 }
-                self.next_at = now + self.rng.spread(10 * Nanos::MICRO, 5 * Nanos::MILLI);
+                *known = next.0;
             }
+            Event::SubscriptionRefused { stream, code, .. } => {
+                self.note("subscription refused", &[stream.to_wire(), code as u64]);
+                self.streams.remove(&stream.to_wire());
+            }
+            Event::Output { stream, number, payload, .. } => self.output(stream, number.0, payload, history),
+            Event::DataLost { .. } => {
+                self.trace.fail("nothing acknowledged is lost", "a node declares a loss of data");
+            }
+            Event::Receipt(..) => {
+                let what = format!("client {} has a receipt that it did not ask for", self.id);
+                self.trace.fail("client and node understand each other", what);
+            }
+            Event::Disconnected(ending) => self.disconnected(&ending),
         }
     }
 
-    fn hear_executed(&mut self, view: &ServerView<'_>, history: &mut History) {
-        let header = view.header;
-        let asked = Asked { session: header.session(), number: header.number(), seq: header.seq() };
-        if asked.session.0 != self.session {
-            return;
-        }
-        let Some(open) = self.open.get_mut(&asked.number.0) else {
-            return self.trace.mark("reply came again");
+    fn note(&self, name: &'static str, numbers: &[u64]) {
+        self.trace.event(name, &[&[self.id as u64], numbers].concat());
+    }
+
+    fn complete(&mut self, completion: &Completion<'_>, history: &mut History) {
+        let Completion { ticket, number, outcome } = *completion;
+        let Some(open) = self.open.remove(&ticket.0) else {
+            let what = format!("client {} was told twice of {ticket:?}: {outcome:?}", self.id);
+            return self.trace.fail("one outcome for each request", what);
         };
-        let reply = (asked.seq.0, view.payload.to_vec());
-        if let Some(held) = &open.held {
-            if *held != reply {
-                let what = format!("{asked:?} was answered with {held:?} and then with {reply:?}");
-                return self.trace.fail("a reply never changes", what);
-            }
-            self.trace.mark("duplicate answered alike");
-            self.open.remove(&asked.number.0);
-            return;
-        }
-        if asked.seq.0 <= open.after {
-            let what = format!("{asked:?} was asked after seq {} was acknowledged", open.after);
-            self.trace.fail("real-time order", what);
-        }
-        history.highest = history.highest.max(asked.seq.0);
         history.finished += 1;
-        history.acks.push(Ack { asked, reply: reply.1.clone() });
-        if open.closes {
-            return self.lose_session(history);
-        }
-        if !self.finishing && self.rng.one_in(16) {
-            open.held = Some(reply);
-            open.sent = false;
-        } else {
-            self.open.remove(&asked.number.0);
+        let place = (self.session, number.0);
+        match outcome {
+            Outcome::Acknowledged { seq, reply } => {
+                self.note("acknowledged", &[place.0, place.1, seq.0]);
+                history.claim_alone(place, &open.payload.bytes, &self.trace);
+                let asked = Asked { session: SessionId(self.session), number, seq };
+                history.acknowledge(asked, reply, open.after, &self.trace);
+                self.replies.push(reply.to_vec());
+            }
+            Outcome::Unknown => {
+                self.note("unknown", &[place.0, place.1]);
+                self.trace.mark("outcome unknown");
+                history.claim_alone(place, &open.payload.bytes, &self.trace);
+            }
+            Outcome::NotExecuted(code) => {
+                self.note("not executed", &[place.0, place.1, code as u64]);
+                let is_fair = match code {
+                    Code::Malformed | Code::NotPermitted => open.deserves == Some(code),
+                    Code::Busy | Code::NoRoom | Code::NoCopies | Code::Starting => self.sees_refusals,
+                    Code::UnknownSession => true,
+                    _ => false,
+                };
+                if !is_fair {
+                    let what = format!("client {} was told {code}; it deserves {:?}", self.id, open.deserves);
+                    self.trace.fail("refusals have a reason", what);
+                }
+            }
         }
     }
 
-    fn hear_answer(&mut self, view: &ServerView<'_>, code: Code, history: &mut History) {
-        let Some((id, after)) = self.query else { return };
-        if view.header.number.get() != id {
-            return;
-        }
-        self.query = None;
+    fn answered(
+        &mut self,
+        id: u64,
+        result: Result<(Seq, &[u8]), ordain_client::QueryError>,
+        now: u64,
+        history: &mut History,
+    ) {
+        let Some(question) = self.questions.remove(&id) else {
+            let what = format!("client {} was answered query {id} twice", self.id);
+            return self.trace.fail("one outcome for each request", what);
+        };
         history.finished += 1;
-        if code != Code::Executed {
-            return;
-        }
+        let Ok((seq, answer)) = result else { return };
+        self.progress_at = now;
+        self.note("answered", &[id, seq.0]);
         self.trace.mark("query answered");
-        let seq = view.header.seq.get();
-        if seq < after {
+        if seq.0 < question.after {
             let what = format!(
-                "client {} asked after seq {after} was acknowledged; the answer knows {seq}",
-                self.id
+                "client {} asked after seq {} was acknowledged; the answer knows {seq}",
+                self.id, question.after
             );
             self.trace.fail("queries see what was acknowledged", what);
         }
+        history.answers.push(Answered {
+            seq: seq.0,
+            key: self.key,
+            permissions: self.permissions,
+            query: question.payload.bytes,
+            answer: answer.to_vec(),
+        });
     }
 
-    fn hear_output(&mut self, view: &ServerView<'_>, history: &mut History) {
-        let (stream, number) = (view.header.session.get(), view.header.number.get());
-        let Some(next) = self.streams.get_mut(&stream) else { return };
+    fn output(&mut self, stream: Stream, number: u64, payload: &[u8], history: &mut History) {
+        let next = self.streams.entry(stream.to_wire()).or_default();
         if *next != number {
-            let what = format!("client {} got output {number} of stream {stream:#x}, not {next}", self.id);
+            let what = format!("client {} got output {number} of {stream:?}, not {next}", self.id);
             return self.trace.fail("outputs are dense", what);
         }
         *next += 1;
-        let known = history.outputs.entry((stream, number)).or_insert_with(|| view.payload.to_vec());
-        if known.as_slice() != view.payload {
-            let what = format!("output {number} of stream {stream:#x} is {known:?} and {:?}", view.payload);
-            return self.trace.fail("an output never changes", what);
-        }
-        self.trace.mark("output heard");
+        self.trace.event("output heard", &[self.id as u64, stream.to_wire(), number]);
+        history.output(stream.to_wire(), number, payload, &self.trace);
     }
 
-    // Speaking.
-
-    fn send(&mut self, net: &mut Network, header: RecordHeader, payload: &[u8]) -> bool {
-        let Some(conn) = self.conn else { return false };
-        let len = record_len(payload.len());
-        if net.client_room(conn) < len {
-            return false;
-        }
-        let header = RecordHeader { length: (payload.len() as u32).into(), ..header };
-        let mut bytes = vec![0; len];
-        bytes[..RECORD_HEADER].copy_from_slice(header.as_bytes());
-        bytes[RECORD_HEADER..RECORD_HEADER + payload.len()].copy_from_slice(payload);
-        net.client_send(conn, &bytes);
-        true
-    }
-
-    fn speak(&mut self, now: u64, net: &mut Network, history: &mut History) -> bool {
-        match self.phase {
-            Phase::Hello(false) => {
-                let mut nonce = [0; 32];
-                self.rng.fill(&mut nonce);
-                let handshake = ClientHandshake::new(key_pair(self.id), self.cluster, None, nonce);
-                let hello = *handshake.hello();
-                self.handshake = Some(handshake);
-                let header = RecordHeader { kind: ClientFrame::Hello as u8, ..RecordHeader::default() };
-                let sent = self.send(net, header, hello.as_bytes());
-                self.phase = Phase::Hello(sent);
-                sent
+    fn disconnected(&mut self, ending: &Ending<'_>) {
+        self.trace.say(|| format!("client {}: {ending}", self.id));
+        self.note("disconnected", &[]);
+        let impossible = match ending {
+            Ending::Handshake(_) | Ending::Protocol(_) => true,
+            Ending::Goodbye { code, .. } => {
+                matches!(code, Code::Unauthenticated | Code::Unsupported | Code::Malformed)
             }
-            Phase::Session(false) => {
-                let (kind, payload) = if self.session == 0 {
-                    (RecordKind::SessionOpen as u8, OpenBody { reserved: [0; 8] }.as_bytes().to_vec())
-                } else {
-                    (ClientFrame::Resume as u8, Vec::new())
-                };
-                let header = RecordHeader { kind, session: self.session.into(), ..RecordHeader::default() };
-                let sent = self.send(net, header, &payload);
-                self.phase = Phase::Session(sent);
-                sent
+            Ending::Elsewhere { .. } => {
+                self.trace.mark("sent elsewhere");
+                false
             }
-            Phase::Ready if now >= self.next_at => {
-                self.resend(net) || (self.may_begin() && self.begin(now, net, history))
+            Ending::Silent => {
+                self.trace.mark("node silent");
+                false
             }
-            _ => false,
-        }
-    }
-
-    /// Sends the first request that is open and was not sent on this connection.
-    fn resend(&mut self, net: &mut Network) -> bool {
-        let Some((number, open)) = self.open.iter().find(|(_, open)| !open.sent) else { return false };
-        let (number, payload, closes) = (*number, open.payload.clone(), open.closes);
-        let lowest = self.open.keys().next().expect("one was found");
-        let kind = if closes { RecordKind::SessionClose } else { RecordKind::Request };
-        let header = RecordHeader {
-            kind: kind as u8,
-            schema: payload.schema,
-            open_span: ((number - lowest) as u16).into(),
-            session: self.session.into(),
-            number: number.into(),
-            ..RecordHeader::default()
+            Ending::NoSession(_) | Ending::Closed => false,
         };
-        let sent = self.send(net, header, &payload.bytes);
-        self.open.get_mut(&number).expect("just found").sent = sent;
-        sent
-    }
-
-    /// Something new.
-    fn begin(&mut self, now: u64, net: &mut Network, history: &mut History) -> bool {
-        let lowest = self.open.keys().next().copied().unwrap_or(self.next);
-        self.next_at = now + self.rng.spread(self.think.0, self.think.1);
-        match self.rng.below(400) {
-            0..=9 if self.query.is_none() => {
-                self.queries += 1;
-                let query = W::query(&mut self.rng);
-                let header = RecordHeader {
-                    kind: ClientFrame::Query as u8,
-                    schema: query.schema,
-                    number: self.queries.into(),
-                    ..RecordHeader::default()
-                };
-                if self.send(net, header, &query.bytes) {
-                    self.query = Some((self.queries, history.highest));
-                }
-            }
-            10..=12 => {
-                let stream = W::stream(&mut self.rng).to_wire();
-                let header = RecordHeader { kind: ClientFrame::Subscribe as u8, ..RecordHeader::default() };
-                let body = SubscribeBody { stream: stream.into(), from: self.rng.below(2).into() };
-                if !self.streams.contains_key(&stream) {
-                    self.send(net, header, body.as_bytes());
-                }
-            }
-            13..=14 => {
-                let nonsense = W::nonsense(&mut self.rng);
-                let header = RecordHeader {
-                    kind: RecordKind::Request as u8,
-                    schema: nonsense.schema,
-                    session: self.session.into(),
-                    number: self.next.into(),
-                    ..RecordHeader::default()
-                };
-                if self.open.is_empty() {
-                    self.send(net, header, &nonsense.bytes);
-                }
-            }
-            15 => {
-                let header = RecordHeader {
-                    kind: RecordKind::SessionKeepAlive as u8,
-                    session: self.session.into(),
-                    number: self.next.into(),
-                    open_span: ((self.next - lowest) as u16).into(),
-                    ..RecordHeader::default()
-                };
-                self.send(net, header, &[]);
-            }
-            16 if self.silence > 0 => {
-                self.trace.mark("client goes silent");
-                self.silent_until = now + self.timeout + self.timeout / 4;
-            }
-            choice => {
-                let closes = choice == 17;
-                let payload =
-                    if closes { Payload { schema: 0, bytes: Vec::new() } } else { W::command(&mut self.rng) };
-                let open = Open { payload, after: history.highest, sent: false, held: None, closes };
-                self.open.insert(self.next, open);
-                self.next += 1;
-            }
+        if impossible {
+            let what = format!("client {}: {ending}", self.id);
+            self.trace.fail("client and node understand each other", what);
         }
-        true
     }
 }

@@ -4,6 +4,8 @@
 use crate::rng::Rng;
 use crate::trace::Trace;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
+use ordain_agent::witness::{Witness, WitnessError};
+use ordain_types::BatchIndex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -150,6 +152,8 @@ pub struct Faults {
     pub creates: u32,
     /// The file system is full: nothing can be created.
     pub full: bool,
+    /// No sync of a segment finishes before this time.
+    pub stalled_until: u64,
 }
 
 /// One node's disk.
@@ -172,11 +176,24 @@ pub struct Store {
     pub failed: bool,
     /// Operations finished since somebody last looked: a reason to run the node's stages.
     pub woke: bool,
+    /// What the operating system, not the device, remembers of how far the journal is written.
+    noted: Option<BatchIndex>,
 }
 
 /// Handle of a node's disk.
 #[derive(Clone, Debug)]
 pub struct StoreHandle(Arc<Mutex<Store>>);
+
+impl Witness for StoreHandle {
+    fn recall(&self) -> Option<BatchIndex> {
+        self.lock().noted
+    }
+
+    fn note(&mut self, written: BatchIndex) -> Result<(), WitnessError> {
+        self.lock().noted = Some(written);
+        Ok(())
+    }
+}
 
 impl StoreHandle {
     /// An empty disk.
@@ -195,6 +212,7 @@ impl StoreHandle {
             late: None,
             failed: false,
             woke: false,
+            noted: None,
         })))
     }
 
@@ -364,8 +382,10 @@ impl Store {
             for file in self.files.values_mut() {
                 file.lose_power(keep, &mut self.rng);
             }
+            self.noted = None;
         }
-        self.faults = Faults { full: self.faults.full, ..Faults::default() };
+        let Faults { full, stalled_until, .. } = self.faults;
+        self.faults = Faults { full, stalled_until, ..Faults::default() };
         self.failed = false;
     }
 
@@ -430,6 +450,12 @@ impl Store {
         self.files.get(&file).is_some_and(|file| file.is_durable(offset, length))
     }
 
+    /// What the device holds of `file`, if it exists.
+    #[must_use]
+    pub fn durable(&self, file: FileId) -> Option<&[u8]> {
+        self.files.get(&file).map(|file| file.durable.as_slice())
+    }
+
     /// Bytes of `file`, if it exists.
     #[must_use]
     pub fn size(&self, file: FileId) -> Option<usize> {
@@ -464,7 +490,9 @@ impl Disk for SimDisk {
             DiskOp::Sync { .. } => store.speed.sync,
             DiskOp::Create { .. } | DiskOp::Remove { .. } | DiskOp::Rename { .. } => store.speed.meta,
         };
-        let due = store.now + store.rng.spread(low, high);
+        let stalled = matches!(op, DiskOp::Sync { file: FileId::Segment(_), .. });
+        let stalled_until = if stalled { store.faults.stalled_until } else { 0 };
+        let due = (store.now + store.rng.spread(low, high)).max(stalled_until);
         let lane = &mut store.lanes[self.lane];
         let due = lane.pending.back().map_or(due, |last| last.due.max(due));
         lane.pending.push_back(Pending { due, op });

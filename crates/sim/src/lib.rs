@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod client;
 pub mod disk;
+pub mod history;
 pub mod life;
 pub mod net;
 pub mod peers;
@@ -15,7 +16,9 @@ pub mod plan;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod rng;
+pub mod rogue;
 pub mod run;
+pub mod scheme;
 pub mod shadow;
 pub mod trace;
 pub mod workload;

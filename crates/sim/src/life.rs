@@ -10,7 +10,7 @@ use core::task::Poll;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::{Cursors, Shared};
 use ordain_agent::{Agent, Fatal};
-use ordain_node::journal::{Lanes, OsBoot};
+use ordain_node::journal::{Floor, Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, Node, NodeConfig, Ports, ShadowLanes};
 use ordain_types::{Nanos, NodeId, Now};
 
@@ -44,6 +44,10 @@ pub struct Life {
     /// Until the node is ready.
     start: Option<Start>,
     agents: Vec<Box<dyn Agent>>,
+    /// Whether recovery found everything that the last life had written.
+    pub was_clean: bool,
+    /// What recovery found that the node may lack, until it has caught up.
+    pub floor: Option<Floor>,
     /// The node's cursors; nobody's before it is ready.
     pub shared: Shared,
     /// Its metrics.
@@ -72,7 +76,7 @@ impl Life {
             election_timeout: plan.election_timeout,
             heartbeat: Nanos(plan.election_timeout.0 / 5),
             seed: site.seed,
-            keys: plan.keys(),
+            keys: plan.keys::<W>(),
             gateway: plan.gateway(site.node),
             snapshots: plan.snapshots,
             retain: plan.retain,
@@ -92,6 +96,7 @@ impl Life {
             shadow: plan
                 .snapshots
                 .map(|_| ShadowLanes { log: site.store.lane(2), snapshots: site.store.lane(2) }),
+            witness: Some(Box::new(site.store.clone())),
         };
         let app = App { factory: std::sync::Arc::new(factory), decoder, encoder };
         let shared = Shared::new(Cursors::default());
@@ -99,6 +104,8 @@ impl Life {
         Self {
             start: Some(Box::new(move |now| boot.step(now))),
             agents: Vec::new(),
+            was_clean: true,
+            floor: None,
             shared,
             registry,
             trace: site.trace.clone(),
@@ -148,6 +155,8 @@ impl Life {
                 if node.recovered.tail_cut {
                     self.trace.mark("torn tail cut");
                 }
+                self.was_clean = node.recovered.was_clean;
+                self.floor = node.recovered.state.floor;
                 self.agents = node.agents;
                 self.shared = node.shared;
                 self.start = None;

@@ -68,6 +68,8 @@ pub struct Network {
     alive: Vec<bool>,
     flows: Vec<Flow>,
     links: Vec<Link>,
+    /// What left a node since somebody last looked: from, to, and the frame without its batches.
+    pub sent: Vec<(usize, usize, Vec<u8>)>,
 }
 
 /// Handle of the network between nodes.
@@ -87,6 +89,7 @@ impl PeersHandle {
             alive: vec![false; nodes],
             flows: (0..nodes * nodes).map(|_| Flow::default()).collect(),
             links: vec![Link::Down { retry: 0 }; nodes * nodes],
+            sent: Vec::new(),
         })))
     }
 
@@ -196,6 +199,17 @@ impl Network {
         let give_up_at = self.now + self.rng.spread(low, high);
         if let Link::Up { give_up } = &mut self.links[from.min(to) * self.nodes + from.max(to)] {
             *give_up = give_up_at.min(*give_up);
+        }
+    }
+
+    /// Cuts `node` off from all others: at once and to their knowledge, or as [`Network::block`] does.
+    pub fn isolate(&mut self, node: usize, noticed: bool) {
+        for other in (0..self.nodes).filter(|other| *other != node) {
+            if noticed {
+                self.cut(node, other);
+            }
+            self.block(node, other);
+            self.block(other, node);
         }
     }
 
@@ -319,6 +333,7 @@ impl Peers for SimPeers {
             let mut bytes = Vec::with_capacity(length);
             bytes.extend_from_slice(head);
             bytes.extend_from_slice(body);
+            network.sent.push((node, to, head.to_vec()));
             let flow = network.flow(node, to);
             flow.bytes += length;
             flow.push(due, Item::Frame(bytes));

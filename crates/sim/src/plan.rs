@@ -12,7 +12,6 @@ use ordain_node::Snapshots;
 use ordain_node::gateway::GatewayConfig;
 use ordain_types::facts::AckPolicy;
 use ordain_types::frame::KeyBody;
-use ordain_types::record::permission;
 use ordain_types::{ClusterFacts, ClusterId, Nanos};
 
 const MICRO: u64 = Nanos::MICRO;
@@ -20,6 +19,12 @@ const MILLI: u64 = Nanos::MILLI;
 
 /// Wall-clock time at which simulations begin, nanoseconds since the Unix epoch.
 pub const EPOCH: u64 = 1_800_000_000 * Nanos::SECOND;
+
+/// A connection on which a client says nothing for this long is closed.
+const IDLE: Nanos = Nanos(900 * MILLI);
+
+/// Two copies, none of them on disk.
+pub const RAM: AckPolicy = AckPolicy { received: 2, durable: 0 };
 
 /// What goes wrong. The numbers are odds against each other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +53,10 @@ pub struct Odds {
     pub clock: u64,
     /// The leader of the moment is killed, loses power, or is cut off.
     pub leader: u64,
+    /// A disk does not finish syncs for a while.
+    pub stall: u64,
+    /// A [`crate::scheme`].
+    pub scheme: u64,
 }
 
 /// See the module.
@@ -61,10 +70,15 @@ pub struct Plan {
     pub ring: usize,
     /// Clients.
     pub clients: usize,
+    /// Clients that do what a client must not.
+    pub rogues: usize,
     /// Requests that all clients together finish before the faults end.
     pub operations: u64,
     /// Faults before they end.
     pub faults: u64,
+    /// Simulated time after which a run that has not had its operations and faults goes on without them, and
+    /// within which a healed cluster must answer everything that is outstanding, nanoseconds.
+    pub patience: (u64, u64),
     /// Which.
     pub odds: Odds,
     /// Time between faults, nanoseconds.
@@ -83,8 +97,11 @@ pub struct Plan {
     pub limit: u64,
     /// Clients let this much time pass between requests, nanoseconds, shortest and longest.
     pub think: (u64, u64),
-    /// Percent of clients' steps in which one goes silent, so that its session expires.
+    /// Whether clients go silent now and then, so that their sessions expire: 1 or 0.
     pub silence: u64,
+    /// With a policy that keeps nothing on disk, power is lost even where that leaves nobody to elect: such a
+    /// run may have to end early. Never drawn.
+    pub reckless: bool,
     /// Bits at rest are flipped while a node is down; such a run has one node and no power loss.
     pub corrupt: bool,
     /// Whether and how often snapshots are stored.
@@ -107,18 +124,22 @@ impl Plan {
         let mut cluster = [0; 16];
         rng.fill(&mut cluster);
         let mut facts = ClusterFacts::new(ClusterId(cluster), Nanos(EPOCH), nodes as u32);
-        if nodes > 1 && rng.one_in(4) {
-            facts.policy = AckPolicy::TWO_DISKS;
+        if nodes > 1 {
+            let mostly = AckPolicy::DISK_RAM;
+            facts.policy =
+                rng.pick(&[mostly, mostly, mostly, AckPolicy::TWO_DISKS, AckPolicy::TWO_DISKS, RAM]);
         }
+        let in_memory = facts.policy.durable == 0;
         facts.unsynced_max = rng.pick(&[16, 24, 64]);
         facts.segment_size = rng.pick(&[16, 32, 64]) * 1024;
         facts.batch_max = 4096;
         facts.payload_max = 1024;
         facts.sessions_max = 32;
-        facts.sessions_per_key = 16;
         facts.window = rng.pick(&[4, 16]) as u32;
         facts.reply_max = 256;
         let expiry = rng.one_in(3);
+        // So few that a client that loses its own is refused others, but only where they expire soon.
+        facts.sessions_per_key = if expiry && facts.window == 4 { 2 } else { 16 };
         facts.session_timeout = Nanos(if expiry { 2 } else { 30 } * Nanos::SECOND);
         facts.step_outputs_max = rng.range(2, 6) as u32;
         let three = u64::from(nodes > 1);
@@ -127,16 +148,18 @@ impl Plan {
         let odds = Odds {
             kill: odd(6) + 1,
             power: if corrupt { 0 } else { odd(6) },
-            blackout: if corrupt { 0 } else { odd(2) * three },
+            blackout: if corrupt || in_memory { 0 } else { odd(2) * three },
             stop: odd(2),
             pause: odd(3),
-            disk: if corrupt { 0 } else { odd(2) },
+            disk: if corrupt || in_memory { 0 } else { odd(2) },
             full: odd(2),
             reset: odd(8),
             partition: odd(6) * three,
             link: odd(6) * three,
             clock: odd(2),
             leader: odd(8) * three,
+            stall: odd(4),
+            scheme: odd(4) * three,
         };
         let slow = rng.one_in(4);
         let disks = (0..nodes)
@@ -159,8 +182,10 @@ impl Plan {
             retain: rng.pick(&[0, 0, 3]) * facts.segment_size,
             ring: 2 * facts.segment_size as usize,
             clients: rng.range(2, 6) as usize,
+            rogues: rng.below(2) as usize,
             operations: 2_000,
             faults: 20,
+            patience: (120 * Nanos::SECOND, 60 * Nanos::SECOND),
             odds,
             calm: (MILLI, rng.pick(&[30, 100]) * MILLI),
             trouble: (MILLI, rng.pick(&[20, 100, 400]) * MILLI),
@@ -181,6 +206,7 @@ impl Plan {
             limit: rng.pick(&[1, 4, 64]),
             think: (MICRO, rng.pick(&[20, 200, 2_000]) * MICRO),
             silence: if expiry { 1 } else { 0 },
+            reckless: false,
             corrupt,
             lie: None,
             #[cfg(feature = "planted")]
@@ -190,7 +216,19 @@ impl Plan {
     }
 }
 
+/// The key pair of a node, the same in every run.
+#[must_use]
+pub fn node_pair(node: usize) -> KeyPair {
+    KeyPair::from_seed(&[0x80 + node as u8; 32])
+}
+
 impl Plan {
+    /// Clients of all kinds.
+    #[must_use]
+    pub const fn parties(&self) -> usize {
+        self.clients + self.rogues
+    }
+
     /// Bytes of the delivery ring: no more than the largest step needs.
     #[must_use]
     pub fn delivery_ring<W: Workload>(&self) -> usize {
@@ -200,25 +238,25 @@ impl Plan {
 
     /// The clients' keys.
     #[must_use]
-    pub fn keys(&self) -> Vec<KeyBody> {
+    pub fn keys<W: Workload>(&self) -> Vec<KeyBody> {
         let body = |client| KeyBody {
             key: key_pair(client).public().0,
-            permissions: permission::APPLICATION.into(),
+            permissions: W::permissions(client).into(),
             reserved: [0; 4],
         };
-        (0..self.clients).map(body).collect()
+        (0..self.parties()).map(body).collect()
     }
 
     /// Bounds of a node's gateway.
     #[must_use]
     pub fn gateway(&self, node: usize) -> GatewayConfig {
-        let byte = 0x80 + node as u8;
         GatewayConfig {
+            idle_timeout: IDLE,
             connections_max: 24,
             operator_reserve: 2,
             strangers_max: 12,
             outputs_bytes: 64 * 1024,
-            ..GatewayConfig::new(KeyPair::from_seed(&[byte; 32]), [byte; 32])
+            ..GatewayConfig::new(node_pair(node), [node as u8; 32])
         }
     }
 }

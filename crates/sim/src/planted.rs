@@ -2,10 +2,14 @@
 //! more than any number of runs that find nothing.
 
 use crate::disk::Lie;
+use crate::plan::{Odds, Plan, RAM};
 use crate::run::{Options, Outcome, run};
 use crate::workload::Workload;
 use ordain_agent::planted::{Mistake, plant};
 use ordain_consensus::Mutation;
+use ordain_node::Snapshots;
+use ordain_types::Nanos;
+use ordain_types::facts::AckPolicy;
 
 /// Where the mistake is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,53 +22,232 @@ pub enum Plant {
     Disk(Lie),
 }
 
-/// All mistakes, the number of nodes that shows them, and seeds after which they count as missed.
-pub const ALL: [(Plant, usize, u64); 22] = [
-    (Plant::Stage(Mistake::ReplyBeforeCommit), 3, 20),
-    (Plant::Stage(Mistake::StaleStint), 3, 100),
-    (Plant::Stage(Mistake::CutWithoutBarrier), 3, 100),
-    (Plant::Stage(Mistake::ClosedLogGoesOn), 1, 200),
-    (Plant::Stage(Mistake::RepeatExecuted), 1, 20),
-    (Plant::Stage(Mistake::FloorIgnored), 1, 20),
-    (Plant::Stage(Mistake::DurableWhenWritten), 1, 20),
-    (Plant::Stage(Mistake::WatermarkAhead), 1, 100),
-    (Plant::Disk(Lie::SyncsNothing), 1, 20),
-    (Plant::Disk(Lie::WritesLater), 1, 20),
-    (Plant::Disk(Lie::ForgetsNodeState), 3, 100),
-    (Plant::Consensus(Mutation::DirtyVotesStrong), 3, 100),
-    (Plant::Consensus(Mutation::MajorityWins), 3, 100),
-    (Plant::Consensus(Mutation::NoCurrentTerm), 3, 100),
-    (Plant::Consensus(Mutation::OneTooFew), 3, 100),
-    (Plant::Consensus(Mutation::NoBoot), 3, 100),
-    (Plant::Consensus(Mutation::FloorFromDisk), 3, 100),
-    (Plant::Consensus(Mutation::NoWindow), 3, 100),
-    (Plant::Stage(Mistake::CutWaitsForRoom), 3, 200),
-    (Plant::Stage(Mistake::VoteNotAwaited), 3, 200),
-    (Plant::Stage(Mistake::SlotsAtOnce), 1, 1_000),
-    (Plant::Stage(Mistake::SnapshotWithoutSessions), 1, 50),
+/// A mistake and how it is to be caught.
+#[derive(Clone, Copy, Debug)]
+pub struct Planted {
+    /// The mistake.
+    pub plant: Plant,
+    /// Nodes that show it.
+    pub nodes: usize,
+    /// What is changed in the plans that seeds draw, so that they show it.
+    pub shape: fn(&mut Plan),
+    /// Seeds after which it counts as missed.
+    pub budget: u64,
+    /// Checkers whose property the mistake breaks. That any other fires first is a fault of the simulator.
+    pub checkers: &'static [&'static str],
+}
+
+const COPIES: &str = "copies exist when a reply leaves";
+const LOST: &str = "nothing acknowledged is lost";
+const PREFIX: &str = "one committed prefix";
+const CUT: &str = "nothing committed is cut";
+const PROMISES: &str = "promises are on disk when they leave";
+const STOPS: &str = "no node stops without a cause";
+const PANICS: &str = "no stage panics";
+const PROGRESS: &str = "progress after healing";
+const MODEL: &str = "the model agrees";
+const WRITTEN: &str = "written batches are on the disk";
+const ONCE: &str = "executed at most once";
+const LIVE: &str = "live = replayed = restored";
+const OUTPUTS: &str = "outputs are of committed batches";
+const CHANGED: &str = "a reply never changes";
+
+const OWN_TERM: &str = "leaders commit batches of their own term";
+const FLOOR: &str = "a promise floor covers what was acknowledged";
+const LACKS: &str = "who drops its floor lacks nothing";
+
+/// What follows when a committed batch is lost in an election.
+const ELECTION: &[&str] = &[PREFIX, CUT, LOST, LACKS];
+
+/// As drawn, but shorter.
+fn short(plan: &mut Plan) {
+    plan.operations = 400;
+    plan.patience = (10 * Nanos::SECOND, 10 * Nanos::SECOND);
+    plan.corrupt = false;
+}
+
+/// Short, with nothing but crashes, one after the other.
+fn crashes(plan: &mut Plan) {
+    short(plan);
+    plan.faults = 30;
+    plan.odds = Odds { kill: 1, power: 4, reset: 1, ..Odds::default() };
+    plan.calm.1 = 20 * Nanos::MILLI;
+    plan.trouble.1 = 5 * Nanos::MILLI;
+}
+
+/// Short, with nothing but graceful stops, one after the other.
+fn stops(plan: &mut Plan) {
+    crashes(plan);
+    plan.odds = Odds { stop: 4, clock: 1, reset: 1, ..Odds::default() };
+}
+
+/// Crashes of a node whose snapshots are sound.
+fn snapshots(plan: &mut Plan) {
+    crashes(plan);
+    plan.snapshots = Some(Snapshots { every: 1 });
+    plan.corrupt_snapshots = false;
+}
+
+/// Elections, crashes and partitions in quick succession.
+fn elections(plan: &mut Plan) {
+    short(plan);
+    plan.faults = 30;
+    plan.odds =
+        Odds { kill: 1, power: 2, partition: 2, link: 1, leader: 4, stall: 2, scheme: 6, ..Odds::default() };
+    plan.calm.1 = 20 * Nanos::MILLI;
+    plan.election_timeout = Nanos(20 * Nanos::MILLI);
+    plan.facts.unsynced_max = 16;
+    plan.facts.policy = AckPolicy::DISK_RAM;
+    plan.reckless = true;
+}
+
+/// The same with nothing kept on disk, and power losses everywhere.
+fn memory(plan: &mut Plan) {
+    elections(plan);
+    plan.facts.policy = RAM;
+    plan.odds.blackout = 4;
+}
+
+/// Leaders that cannot reach the others for a while, and read rounds that take long.
+fn partitions(plan: &mut Plan) {
+    elections(plan);
+    plan.odds = Odds { partition: 4, pause: 1, leader: 4, ..Odds::default() };
+    plan.clients = 6;
+    plan.think.1 = 20 * Nanos::MICRO;
+    plan.roads.delay = (1_000 * Nanos::MICRO, 5 * Nanos::MILLI);
+}
+
+/// Leaders that come and go with a backlog that takes many frames to hand over.
+fn backlog(plan: &mut Plan) {
+    elections(plan);
+    plan.odds = Odds { scheme: 1, ..Odds::default() };
+    plan.clients = 6;
+    plan.facts.window = 16;
+    plan.think.1 = 20 * Nanos::MICRO;
+    plan.limit = 1;
+    plan.roads.buffer = 5 * 1024;
+    plan.roads.delay = (100 * Nanos::MICRO, 3 * Nanos::MILLI);
+}
+
+/// Slow connections, slow disks, and nodes that lose power behind them.
+fn memory_slow(plan: &mut Plan) {
+    memory(plan);
+    plan.odds = Odds { scheme: 6, power: 1, ..Odds::default() };
+    plan.roads.buffer = 5 * 1024;
+    plan.roads.delay = (100 * Nanos::MICRO, 3 * Nanos::MILLI);
+}
+
+const fn stage(
+    mistake: Mistake,
+    nodes: usize,
+    shape: fn(&mut Plan),
+    budget: u64,
+    checkers: &'static [&'static str],
+) -> Planted {
+    Planted { plant: Plant::Stage(mistake), nodes, shape, budget, checkers }
+}
+
+const fn consensus(mutation: Mutation, shape: fn(&mut Plan), budget: u64) -> Planted {
+    Planted { plant: Plant::Consensus(mutation), nodes: 3, shape, budget, checkers: ELECTION }
+}
+
+const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Planted {
+    Planted { plant: Plant::Disk(lie), nodes, shape: short, budget: 20, checkers }
+}
+
+/// All mistakes.
+pub const ALL: [Planted; 22] = [
+    stage(Mistake::ReplyBeforeCommit, 3, short, 20, &[COPIES]),
+    stage(Mistake::StaleStint, 3, partitions, 100, &[COPIES, LOST, OUTPUTS, CHANGED, PROGRESS]),
+    stage(Mistake::CutKeepsApplied, 3, elections, 100, &[LIVE, LOST, STOPS, PANICS]),
+    stage(Mistake::CutWaitsForRoom, 3, backlog, 200, &[PROGRESS]),
+    stage(Mistake::ClosedLogGoesOn, 1, stops, 200, &[PANICS]),
+    stage(Mistake::RepeatExecuted, 1, short, 20, &[ONCE, MODEL, CHANGED]),
+    stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS]),
+    stage(Mistake::DurableWhenWritten, 1, short, 20, &[COPIES]),
+    stage(Mistake::WatermarkAhead, 1, crashes, 100, &[STOPS]),
+    stage(Mistake::SlotsAtOnce, 1, crashes, 200, &[STOPS]),
+    stage(Mistake::VoteNotAwaited, 3, elections, 50, &[PROMISES]),
+    stage(Mistake::FloorFromDisk, 3, memory, 100, &[FLOOR, PREFIX, CUT, LOST]),
+    disk(Lie::SyncsNothing, 1, &[COPIES]),
+    disk(Lie::WritesLater, 1, &[WRITTEN]),
+    disk(Lie::ForgetsNodeState, 3, &[PROMISES]),
+    consensus(Mutation::DirtyVotesStrong, memory, 100),
+    consensus(Mutation::MajorityWins, elections, 100),
+    consensus(Mutation::OneTooFew, elections, 100),
+    Planted { checkers: &[OWN_TERM, PREFIX, CUT, LOST], ..consensus(Mutation::NoCurrentTerm, backlog, 50) },
+    Planted { checkers: &[LACKS, PREFIX, CUT, LOST], ..consensus(Mutation::NoBoot, memory_slow, 100) },
+    Planted { checkers: &[COPIES, PREFIX, CUT, LOST], ..consensus(Mutation::NoWindow, memory, 100) },
+    stage(Mistake::SnapshotWithoutSessions, 1, snapshots, 50, &[LIVE, LOST, ONCE, MODEL, CHANGED, PROGRESS]),
 ];
 
-impl Plant {
-    /// Its name.
+impl Planted {
+    /// Name of the mistake.
     #[must_use]
-    pub fn name(self) -> String {
-        match self {
-            Self::Stage(mistake) => format!("{mistake:?}"),
-            Self::Consensus(mutation) => format!("{mutation:?}"),
-            Self::Disk(lie) => format!("{lie:?}"),
+    pub fn name(&self) -> String {
+        match self.plant {
+            Plant::Stage(mistake) => format!("{mistake:?}"),
+            Plant::Consensus(mutation) => format!("{mutation:?}"),
+            Plant::Disk(lie) => format!("{lie:?}"),
         }
     }
 
-    /// One run with the mistake.
+    fn options(&self, seed: u64, print: bool) -> Options {
+        Options { seed, nodes: self.nodes, print }
+    }
+
+    /// One run with the mistake, with every event in print if `print`.
     #[must_use]
-    pub fn run<W: Workload>(self, options: Options) -> Outcome {
-        plant(if let Self::Stage(mistake) = self { Some(mistake) } else { None });
-        let outcome = run::<W>(options, |plan| match self {
-            Self::Stage(_) => {}
-            Self::Consensus(mutation) => plan.mutation = mutation,
-            Self::Disk(lie) => plan.lie = Some(lie),
+    pub fn run<W: Workload>(&self, seed: u64, print: bool) -> Outcome {
+        plant(if let Plant::Stage(mistake) = self.plant { Some(mistake) } else { None });
+        let outcome = run::<W>(self.options(seed, print), |plan| {
+            (self.shape)(plan);
+            match self.plant {
+                Plant::Stage(_) => {}
+                Plant::Consensus(mutation) => plan.mutation = mutation,
+                Plant::Disk(lie) => plan.lie = Some(lie),
+            }
         });
         plant(None);
         outcome
+    }
+
+    /// The same run without the mistake: what was found must be due to the mistake alone.
+    #[must_use]
+    pub fn control<W: Workload>(&self, seed: u64) -> Outcome {
+        run::<W>(self.options(seed, false), self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::counter::Counter;
+
+    /// Those that a few seeds show; `cargo xtask sim --planted` has all.
+    #[test]
+    fn quick_mistakes_are_caught() {
+        let quick = [
+            Plant::Stage(Mistake::ReplyBeforeCommit),
+            Plant::Stage(Mistake::RepeatExecuted),
+            Plant::Stage(Mistake::DurableWhenWritten),
+            Plant::Stage(Mistake::VoteNotAwaited),
+            Plant::Disk(Lie::WritesLater),
+            Plant::Consensus(Mutation::NoWindow),
+        ];
+        std::panic::set_hook(Box::new(|_| {}));
+        for planted in ALL.iter().filter(|planted| quick.contains(&planted.plant)) {
+            let seed = (1..5).find(|seed| {
+                let failure = planted.run::<Counter>(*seed, false).failure;
+                failure.is_some_and(|failure| planted.checkers.contains(&failure.checker))
+            });
+            let Some(seed) = seed else { panic!("{} was not caught", planted.name()) };
+            assert_eq!(
+                planted.control::<Counter>(seed).failure,
+                None,
+                "{} without the mistake",
+                planted.name()
+            );
+        }
     }
 }

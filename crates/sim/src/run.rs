@@ -5,6 +5,7 @@ use crate::rng::Rng;
 use crate::trace::{Failure, Trace};
 use crate::workload::Workload;
 use crate::world::{Totals, World};
+use ordain_api::AppFactory;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -38,6 +39,9 @@ pub struct Outcome {
 pub fn run<W: Workload>(options: Options, change: impl FnOnce(&mut Plan)) -> Outcome {
     let mut rng = Rng::new(options.seed);
     let mut plan = Plan::draw(&mut rng, options.nodes);
+    let needs = W::parts().0.needs();
+    plan.facts.reply_max = plan.facts.reply_max.max(needs.reply as u32);
+    plan.facts.step_outputs_max = plan.facts.step_outputs_max.max(needs.step_outputs as u32);
     change(&mut plan);
     let trace = Trace::new(options.print);
     trace.say(|| format!("{plan:#?}"));

@@ -2,6 +2,7 @@
 //! ones, and which node ever held a copy of what.
 
 use crate::disk::Store;
+use crate::plan::Plan;
 use crate::trace::Trace;
 use ordain_agent::disk::FileId;
 use ordain_types::batch::{BATCH_HEADER, BatchView, chain};
@@ -35,12 +36,15 @@ struct Shadow {
     compared: usize,
     /// Of them, how many were seen to be durable.
     durable: usize,
+    /// Of them, how many may count as received.
+    received: usize,
 }
 
 /// Who ever held a batch: one bit a node.
 #[derive(Clone, Copy, Debug, Default)]
 struct Copies {
-    written: u32,
+    /// In memory, at most W batches ahead of the node's disk (rule R1).
+    received: u32,
     durable: u32,
 }
 
@@ -49,6 +53,7 @@ struct Copies {
 pub struct Logs {
     segment_size: u64,
     ring_size: u64,
+    unsynced_max: u64,
     trace: Trace,
     nodes: Vec<Shadow>,
     committed: Vec<Entry>,
@@ -62,12 +67,13 @@ pub struct Logs {
 impl Logs {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(nodes: usize, segment_size: u64, ring_size: u64, trace: Trace) -> Self {
+    pub fn new(plan: &Plan, trace: Trace) -> Self {
         Self {
-            segment_size,
-            ring_size,
+            segment_size: plan.facts.segment_size,
+            ring_size: plan.ring as u64,
+            unsynced_max: plan.facts.unsynced_max,
             trace,
-            nodes: (0..nodes).map(|_| Shadow::default()).collect(),
+            nodes: (0..plan.nodes).map(|_| Shadow::default()).collect(),
             committed: Vec::new(),
             bytes: Vec::new(),
             copies: BTreeMap::new(),
@@ -130,7 +136,19 @@ impl Logs {
                 }
             }
             self.nodes[node].entries.push(entry);
-            self.copies.entry((index, entry.chain.0)).or_default().written |= 1 << node;
+        }
+        self.note_received(node);
+    }
+
+    /// Remembers which of the node's batches may count as received.
+    fn note_received(&mut self, node: usize) {
+        let shadow = &mut self.nodes[node];
+        let reach = (shadow.durable + self.unsynced_max as usize).min(shadow.entries.len());
+        while shadow.received < reach {
+            let chain = shadow.entries[shadow.received].chain.0;
+            shadow.received += 1;
+            let copies = self.copies.entry((shadow.received as u64, chain)).or_default();
+            copies.received |= 1 << node;
         }
     }
 
@@ -139,12 +157,13 @@ impl Logs {
         while let Some(entry) = self.nodes[node].entries.get(self.nodes[node].durable).copied() {
             let (file, offset) = self.place(entry.position);
             if !self.is_trimmed(store, entry.position) && !store.is_durable(file, offset, entry.len) {
-                return;
+                break;
             }
             self.nodes[node].durable += 1;
             let index = self.nodes[node].durable as u64;
             self.copies.entry((index, entry.chain.0)).or_default().durable |= 1 << node;
         }
+        self.note_received(node);
     }
 
     /// The node cuts its log behind batch `keep`.
@@ -154,11 +173,9 @@ impl Logs {
             let what = format!("node {node} cuts behind batch {keep}, {} are committed", shadow.compared);
             self.trace.fail("nothing committed is cut", what);
         }
-        if shadow.entries.len() as u64 > keep {
-            self.trace.mark("uncommitted suffix cut");
-        }
         shadow.entries.truncate(keep as usize);
         shadow.durable = shadow.durable.min(shadow.entries.len());
+        shadow.received = shadow.received.min(shadow.entries.len());
         shadow.compared = shadow.compared.min(shadow.entries.len());
     }
 
@@ -166,6 +183,7 @@ impl Logs {
     pub fn lost_power(&mut self, node: usize) {
         let shadow = &mut self.nodes[node];
         shadow.entries.truncate(shadow.durable);
+        shadow.received = shadow.received.min(shadow.durable);
         shadow.compared = shadow.compared.min(shadow.durable);
     }
 
@@ -222,6 +240,30 @@ impl Logs {
         }
     }
 
+    /// `node`, which had lost power, says that it lacks nothing any more (rule R5).
+    pub fn rejoined(&self, node: usize) {
+        let shadow = &self.nodes[node];
+        let lacks = (shadow.compared..self.committed.len()).find(|at| {
+            let chain = self.committed[*at].chain;
+            let copies = self.copies.get(&(*at as u64 + 1, chain.0)).copied().unwrap_or_default();
+            copies.received & (1 << node) != 0
+                && shadow.entries.get(*at).is_none_or(|entry| entry.chain != chain)
+        });
+        if let Some(at) = lacks {
+            let what = format!("node {node} once had batch {}, which is committed, and lacks it", at + 1);
+            self.trace.fail("who drops its floor lacks nothing", what);
+        }
+    }
+
+    /// `node` leads in `term` and commits everything up to batch `last` (Raft 5.4.2).
+    pub fn leader_commits(&self, node: usize, last: u64, term: u64) {
+        let entry = self.nodes[node].entries.get(last as usize - 1);
+        if let Some(entry) = entry.filter(|entry| entry.term.0 != term) {
+            let what = format!("node {node} of term {term} commits up to {entry:?}");
+            self.trace.fail("leaders commit batches of their own term", what);
+        }
+    }
+
     /// `node` leads in `term`.
     pub fn leads(&mut self, node: usize, term: u64) {
         let known = *self.leaders.entry(term).or_insert(node);
@@ -233,7 +275,7 @@ impl Logs {
 
     /// A reply to (session, number) with `seq` leaves: do the copies exist that the policy names?
     pub fn reply_leaves(&mut self, stores: &[crate::disk::StoreHandle], asked: Asked, policy: (u32, u32)) {
-        let mut best = Copies::default();
+        let mut found = Vec::new();
         for (node, store) in stores.iter().enumerate() {
             self.note_durable(node, &store.lock());
         }
@@ -255,19 +297,13 @@ impl Logs {
                     && record.header.number() == asked.number
             });
             if matches && let Some(copies) = self.copies.get(&(at as u64 + 1, entry.chain.0)) {
-                let enough = |copies: &Copies| (copies.durable.count_ones(), copies.written.count_ones());
-                if enough(copies) > enough(&best) {
-                    best = *copies;
-                }
+                found.push((copies.received.count_ones(), copies.durable.count_ones()));
             }
         }
-        if best.written.count_ones() < policy.0 || best.durable.count_ones() < policy.1 {
+        // An older leader may have written the same request at the same place in another batch.
+        if !found.iter().any(|(received, durable)| *received >= policy.0 && *durable >= policy.1) {
             let what = format!(
-                "the reply to {asked:?} leaves with {} copies, {} of them on disk; the policy names {} and {}",
-                best.written.count_ones(),
-                best.durable.count_ones(),
-                policy.0,
-                policy.1
+                "the reply to {asked:?} leaves with {found:?} (received, synced) copies; the policy names {policy:?}"
             );
             self.trace.fail("copies exist when a reply leaves", what);
         }

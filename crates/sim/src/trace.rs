@@ -77,7 +77,14 @@ impl Trace {
 
     /// Something worth reaching was reached.
     pub fn mark(&self, name: &'static str) {
-        *self.inner().marks.entry(name).or_default() += 1;
+        self.mark_times(name, 1);
+    }
+
+    /// It was reached so many times.
+    pub fn mark_times(&self, name: &'static str, times: u64) {
+        if times > 0 {
+            *self.inner().marks.entry(name).or_default() += times;
+        }
     }
 
     /// What was reached, and how often.

@@ -1,46 +1,37 @@
 //! The cluster, its clients and its troubles, and the scheduler that steps them.
 
-use crate::audit::{Ack, Snapshots, audit};
-use crate::client::Client;
+use crate::audit::{Snapshots, audit};
+use crate::client::{Party, parties};
 use crate::disk::{Crash, StoreHandle};
+use crate::history::{History, refusal};
 use crate::life::{Life, STAGES, Site};
 use crate::net::NetHandle;
 use crate::peers::PeersHandle;
 use crate::plan::{EPOCH, Plan};
 use crate::rng::Rng;
+use crate::scheme::{Act, Scheme, View};
 use crate::shadow::{Asked, Logs};
 use crate::trace::Trace;
 use crate::workload::Workload;
+use core::marker::PhantomData;
 use ordain_agent::disk::FileId;
+use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Holder;
+use ordain_consensus::{Body, Message};
+use ordain_node::journal::{Floor, read_state};
 use ordain_types::codes::Code;
 use ordain_types::frame::{FrameError, ServerFrame, ServerView};
-use ordain_types::{Nanos, Now};
+use ordain_types::{BatchIndex, Nanos, NodeId, Now};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const MILLI: u64 = Nanos::MILLI;
-/// Simulated time after which a run that has not had its operations and faults goes on without them.
-const SAFETY_MAX: u64 = 120 * Nanos::SECOND;
-/// Simulated time within which a healed cluster must answer everything that is outstanding.
-const LIVENESS_MAX: u64 = 60 * Nanos::SECOND;
 /// Another fault comes after this long though nothing was finished since the last.
-const STALL: u64 = 2 * Nanos::SECOND;
+const STALL: u64 = 500 * MILLI;
+/// Nobody was elected for this long while too many nodes owe a promise floor: nobody will be.
+const STUCK: u64 = Nanos::SECOND;
 /// Longest jump of idle time: stages may wait for the wall clock without saying until when.
 const JUMP_MAX: u64 = 2 * MILLI;
-
-/// What the clients of a run have been told.
-#[derive(Debug, Default)]
-pub struct History {
-    /// Replies that clients hold.
-    pub acks: Vec<Ack>,
-    /// Outputs that clients heard, by stream and number.
-    pub outputs: BTreeMap<(u64, u64), Vec<u8>>,
-    /// Highest seq that any client was told.
-    pub highest: u64,
-    /// Operations that came to an end: acknowledged, refused or unknown for good.
-    pub finished: u64,
-}
 
 /// A node's clocks.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +67,10 @@ struct Node {
     cutting: Option<u64>,
     fresh: bool,
     stint: u64,
+    /// The furthest that it ever acknowledged to a leader, and that leader's term.
+    promised: Floor,
+    /// Term in which it leads, or led last.
+    term: u64,
     seen: (u64, u64),
     /// Highest log position of which it was seen to hold a snapshot.
     snapshot: u64,
@@ -93,7 +88,7 @@ pub struct World<W: Workload> {
     nodes: Vec<Node>,
     net: NetHandle,
     peers: PeersHandle,
-    clients: Vec<Client<W>>,
+    clients: Vec<Box<dyn Party>>,
     client_idle: u64,
     history: History,
     logs: Logs,
@@ -103,6 +98,10 @@ pub struct World<W: Workload> {
     next_fault: u64,
     last_fault: u64,
     heal_at: Option<u64>,
+    workload: PhantomData<W>,
+    scheme: Option<Scheme>,
+    /// Since when only an operator could go on, as far as can be seen.
+    stuck_since: Option<u64>,
 }
 
 /// What a run came to.
@@ -144,6 +143,8 @@ impl<W: Workload> World<W> {
                 cutting: None,
                 fresh: true,
                 stint: 0,
+                promised: Floor::default(),
+                term: 0,
                 seen: (0, 0),
                 snapshot: 0,
                 damage: None,
@@ -152,8 +153,8 @@ impl<W: Workload> World<W> {
         nodes.iter().for_each(|node| node.store.lock().lie = plan.lie);
         let net = NetHandle::new(plan.nodes, plan.weather, rng.fork(), trace.clone());
         let peers = PeersHandle::new(plan.nodes, plan.roads, rng.fork(), trace.clone());
-        let clients = (0..plan.clients).map(|id| Client::new(id, &plan, rng.fork(), trace.clone())).collect();
-        let logs = Logs::new(plan.nodes, plan.facts.segment_size, plan.ring as u64, trace.clone());
+        let clients = parties::<W>(&plan, &mut rng, &trace);
+        let logs = Logs::new(&plan, trace.clone());
         Self {
             next_fault: 50 * MILLI + rng.spread(plan.calm.0, plan.calm.1),
             plan,
@@ -172,6 +173,9 @@ impl<W: Workload> World<W> {
             faults: 0,
             last_fault: 0,
             heal_at: None,
+            workload: PhantomData,
+            scheme: None,
+            stuck_since: None,
         }
     }
 
@@ -179,20 +183,25 @@ impl<W: Workload> World<W> {
     pub fn run(&mut self) -> Totals {
         while self.trace.failure().is_none()
             && (self.history.finished < self.plan.operations || self.faults < self.plan.faults)
-            && self.now < SAFETY_MAX
+            && self.now < self.plan.patience.0
+            && !self.is_stuck()
         {
             self.step(true);
         }
         self.make_peace();
-        let deadline = self.now + LIVENESS_MAX;
-        while self.trace.failure().is_none() && !self.is_at_rest() {
+        let deadline = self.now + self.plan.patience.1;
+        self.stuck_since = None;
+        while self.trace.failure().is_none() && !self.is_at_rest() && !self.is_stuck() {
             if self.now > deadline {
                 self.trace.fail("progress after healing", self.describe());
             }
             self.step(false);
         }
         if self.trace.failure().is_none() {
-            self.check_end();
+            if self.is_stuck() {
+                self.trace.mark("stuck by policy");
+            }
+            self.check_end(!self.is_stuck());
         }
         Totals {
             operations: self.history.finished,
@@ -202,6 +211,30 @@ impl<W: Workload> World<W> {
             nanos: self.now,
             batches: self.logs.committed_len() as u64,
         }
+    }
+
+    /// So many nodes lost acknowledged batches that the rest must not elect (rule R4), and with no copy on disk
+    /// all votes together do not suffice either: only an operator can go on.
+    fn note_stuck(&mut self) {
+        let policy = self.plan.facts.policy;
+        if policy.durable == 0 {
+            let whole = (0..self.nodes.len()).filter(|node| !self.owes_floor(*node)).count();
+            let stuck = whole + (policy.received as usize) < self.nodes.len() + 1 && self.leader().is_none();
+            self.stuck_since = self.stuck_since.or(Some(self.now)).filter(|_| stuck);
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.stuck_since.is_some_and(|since| self.now > since + STUCK)
+    }
+
+    fn metric(&self, node: usize, name: &str) -> u64 {
+        self.nodes[node].life.as_ref().and_then(|life| life.registry.value(name)).unwrap_or(0)
+    }
+
+    /// Whether the node may lack what it acknowledged.
+    fn owes_floor(&self, node: usize) -> bool {
+        self.metric(node, "ordain_promise_floor") > 0
     }
 
     fn describe(&self) -> String {
@@ -222,7 +255,7 @@ impl<W: Workload> World<W> {
                 },
             )
         });
-        let clients = self.clients.iter().filter(|client| !client.is_done()).map(Client::describe);
+        let clients = self.clients.iter().filter(|client| !client.is_done()).map(|client| client.describe());
         format!("nodes {:?}; waiting: {:?}", nodes.collect::<Vec<_>>(), clients.collect::<Vec<_>>())
     }
 
@@ -235,6 +268,9 @@ impl<W: Workload> World<W> {
         self.let_time_act(trouble);
         if self.rng.one_in(32) {
             self.wake_all();
+        }
+        if self.steps.is_multiple_of(256) {
+            self.note_stuck();
         }
         match self.choose() {
             Some(Actor::Stage(node, stage)) => self.step_stage(node, stage),
@@ -289,7 +325,10 @@ impl<W: Workload> World<W> {
         for node in &self.nodes {
             consider(node.store.lock().next_due());
             consider(node.restart_at);
-            consider(Some(node.paused_until).filter(|until| *until > now));
+            if node.paused_until > now {
+                consider(Some(node.paused_until));
+                continue;
+            }
             let mono = node.clock.read(now).mono;
             let deadline = node.life.as_ref().and_then(Life::next_deadline);
             consider(deadline.map(|deadline| now + deadline.since(mono)));
@@ -334,7 +373,7 @@ impl<W: Workload> World<W> {
 
     fn observe(&mut self, node: usize) {
         let state = &mut self.nodes[node];
-        let Some(life) = &state.life else { return };
+        let Some(life) = &mut state.life else { return };
         let cursors = &life.shared;
         if !life.is_running() {
             return;
@@ -355,25 +394,41 @@ impl<W: Workload> World<W> {
                 self.trace.fail("damage at rest is reported", what);
             }
             self.trace.event("recovered", &[node as u64, seen.0]);
+            // After a clean stop the log still holds what was acknowledged.
+            if !life.was_clean && life.floor.unwrap_or_default() < state.promised {
+                let what = format!("node {node} acknowledged {:?} and owes {:?}", state.promised, life.floor);
+                self.trace.fail("a promise floor covers what was acknowledged", what);
+            }
         }
+        let commits = seen.1 > state.seen.1;
         if seen != state.seen {
             state.seen = seen;
             let store = state.store.lock();
             self.logs.follow(node, &store, seen.0);
             self.logs.commit(node, &store, seen.1);
         }
+        if life.floor.is_some()
+            && life.registry.value("ordain_rejoins_total").is_some_and(|rejoins| rejoins > 0)
+        {
+            life.floor = None;
+            self.logs.rejoined(node);
+        }
         let stint = cursors.stint.load();
+        if commits && stint % 2 == 1 && stint == state.stint {
+            self.logs.leader_commits(node, seen.1, state.term);
+        }
         if stint != state.stint {
             state.stint = stint;
             if stint % 2 == 1 {
                 let term = life.registry.value("ordain_term").expect("the log stage registers its term");
                 self.trace.event("leads", &[node as u64, term]);
-                self.trace.mark("election won");
+                state.term = term;
                 self.logs.leads(node, term);
             }
         }
         self.hear_sent();
         self.exchange_floor();
+        self.hear_promises();
     }
 
     /// Stands for what nodes would tell each other: what every one of them holds a snapshot of may go.
@@ -383,6 +438,38 @@ impl<W: Workload> World<W> {
             let known = &life.shared.trim_floor;
             if life.is_running() && known.load() < floor {
                 known.store(floor);
+            }
+        }
+    }
+
+    /// Looks at every frame that left for another node: what it promises must be on disk.
+    fn hear_promises(&mut self) {
+        let sent = core::mem::take(&mut self.peers.lock().sent);
+        for (from, to, frame) in sent {
+            let Ok((message, _)) = Message::decode(&frame) else {
+                return self.trace.fail("nodes send whole frames", format!("node {from} sent {frame:?}"));
+            };
+            let store = self.nodes[from].store.lock();
+            let state = store.durable(FileId::NodeState).and_then(|file| read_state(file).ok());
+            let voted = |node: usize| {
+                state.as_ref().map(|state| (state.term, state.voted_for))
+                    == Some((message.term, Some(NodeId(node as u32))))
+            };
+            let holds = match message.body {
+                Body::Vote { .. } => voted(from),
+                Body::VoteReply { grant: Some(_) } => voted(to),
+                Body::Ack { .. } => state.as_ref().is_some_and(|state| state.ack_term == message.term),
+                _ => state.as_ref().is_some_and(|state| state.boot == message.boot),
+            };
+            drop(store);
+            if let Body::Ack { received, durable, .. } = message.body {
+                let reach = BatchIndex(durable.0 + self.plan.facts.unsynced_max);
+                let promised = Floor { term: message.term, index: received.min(reach) };
+                self.nodes[from].promised = promised.max(self.nodes[from].promised);
+            }
+            if !holds {
+                let what = format!("node {from} sent {message:?} to node {to}; its disk says {state:?}");
+                return self.trace.fail("promises are on disk when they leave", what);
             }
         }
     }
@@ -404,12 +491,16 @@ impl<W: Workload> World<W> {
                 };
                 at += used;
                 let header = view.header;
-                if header.kind == ServerFrame::Reply as u8 && header.code == Code::Executed as u8 {
+                let code = Code::from_wire(header.code).unwrap_or(Code::Unsupported);
+                if code != Code::Executed {
+                    self.trace.mark(refusal(code));
+                } else if header.kind == ServerFrame::Reply as u8 {
                     let asked =
                         Asked { session: header.session(), number: header.number(), seq: header.seq() };
                     let policy = self.plan.facts.policy;
                     let stores: Vec<_> = self.nodes.iter().map(|node| node.store.clone()).collect();
                     self.logs.reply_leaves(&stores, asked, (policy.received, policy.durable));
+                    self.history.reply_leaves(asked, view.payload, &self.trace);
                 }
             }
             partial.drain(..at);
@@ -470,6 +561,9 @@ impl<W: Workload> World<W> {
                 }
             }
         }
+        if trouble {
+            self.go_on_scheming();
+        }
         if trouble && self.next_fault <= now {
             self.next_fault = now + self.rng.spread(self.plan.calm.0, self.plan.calm.1);
             // Faults keep pace with the work, so that a run is neither all trouble nor all calm.
@@ -507,9 +601,6 @@ impl<W: Workload> World<W> {
     fn bring_down(&mut self, node: usize, how: Crash) {
         let state = &mut self.nodes[node];
         let Some(life) = state.life.take() else { return };
-        if life.registry.value("ordain_log_ticks_total").is_some_and(|ticks| ticks > 0) {
-            self.trace.mark("tick sealed");
-        }
         let power = matches!(how, Crash::Power(_));
         let watermark = life.shared.watermark.load();
         self.trace.event("down", &[node as u64, u64::from(power)]);
@@ -531,7 +622,6 @@ impl<W: Workload> World<W> {
         state.cutting = None;
         state.stopping_until = None;
         state.paused_until = 0;
-        drop(life);
         self.net.lock().node_down(node, silent);
         self.peers.lock().node_down(node, silent);
         let (low, high) = self.plan.trouble;
@@ -539,6 +629,7 @@ impl<W: Workload> World<W> {
         if self.plan.corrupt_snapshots && self.rng.one_in(2) {
             state.store.lock().corrupt_snapshot();
         }
+        note_counts(&self.trace, &life.registry);
         if self.plan.corrupt && state.damage.is_none() && self.rng.one_in(2) {
             let mut store = state.store.lock();
             // What was synced after the stored watermark cannot always be told from a torn tail (ADR 3).
@@ -550,8 +641,11 @@ impl<W: Workload> World<W> {
         }
     }
 
+    /// Of those that think they lead, the one with the highest term.
     fn leader(&self) -> Option<usize> {
-        self.nodes.iter().position(|node| node.life.as_ref().is_some_and(|life| life.shared.leads()))
+        let leads = |node: &Node| node.life.as_ref().is_some_and(|life| life.shared.leads());
+        let leaders = (0..self.nodes.len()).filter(|node| leads(&self.nodes[*node]));
+        leaders.max_by_key(|node| self.metric(*node, "ordain_term"))
     }
 
     /// One fault.
@@ -570,6 +664,8 @@ impl<W: Workload> World<W> {
             (odds.link, Fault::Link),
             (odds.clock, Fault::Clock),
             (odds.leader, Fault::Leader),
+            (odds.stall, Fault::Stall),
+            (odds.scheme, Fault::Scheme),
         ];
         let mut at = self.rng.below(table.iter().map(|(odds, _)| odds).sum());
         let fault = table
@@ -591,6 +687,7 @@ impl<W: Workload> World<W> {
         let (low, high) = self.plan.trouble;
         let until = self.now + self.rng.spread(low, high);
         let keep = self.rng.pick(&[0, 50, 50, 90, 100]);
+        let fault = if fault == Fault::Power && !self.may_lose_power(node) { Fault::Kill } else { fault };
         match fault {
             Fault::Kill => self.bring_down(node, Crash::Kill),
             Fault::Power => self.bring_down(node, Crash::Power(keep)),
@@ -615,6 +712,12 @@ impl<W: Workload> World<W> {
             Fault::Full => {
                 self.nodes[node].store.lock().faults.full = true;
                 self.nodes[node].full_until = Some(until);
+            }
+            Fault::Stall => self.nodes[node].store.lock().faults.stalled_until = until,
+            Fault::Scheme => {
+                if let Some(leader) = self.leader().filter(|_| self.scheme.is_none()) {
+                    self.scheme = Some(Scheme::draw(&mut self.rng, self.now, leader, self.nodes.len()));
+                }
             }
             Fault::Reset => self.net.lock().reset_one(),
             Fault::Partition => {
@@ -650,10 +753,47 @@ impl<W: Workload> World<W> {
         }
     }
 
+    /// With no copy on disk, a node that lost power may not vote before it has caught up; when too many do
+    /// at once, nobody is elected.
+    fn may_lose_power(&self, node: usize) -> bool {
+        let others_whole = || {
+            (0..self.nodes.len()).filter(|other| *other != node).all(|other| {
+                let runs = self.nodes[other].life.as_ref().is_some_and(Life::is_running);
+                runs && !self.owes_floor(other)
+            })
+        };
+        self.plan.reckless || self.plan.facts.policy.durable > 0 || others_whole()
+    }
+
+    /// The next steps of the scheme under way.
+    fn go_on_scheming(&mut self) {
+        let Some(mut scheme) = self.scheme.take() else { return };
+        let lives = || self.nodes.iter().map(|node| node.life.as_ref());
+        let running: Vec<_> = lives().map(|life| life.is_some_and(Life::is_running)).collect();
+        let leads: Vec<_> = lives().map(|life| life.is_some_and(|life| life.shared.leads())).collect();
+        let view = View { now: self.now, running: &running, leads: &leads };
+        let Some(acts) = scheme.next(view, &mut self.rng) else { return self.peers.lock().heal() };
+        self.scheme = Some(scheme);
+        for act in acts {
+            self.trace.say(|| format!("scheme: {act:?}"));
+            match act {
+                Act::Isolate(node, noticed) => self.peers.lock().isolate(node, noticed),
+                Act::Heal => self.peers.lock().heal(),
+                Act::Power(node) => {
+                    self.inflict(Fault::Power, node);
+                    let soon = self.now + self.rng.spread(100_000, 5 * MILLI);
+                    self.nodes[node].restart_at = self.nodes[node].restart_at.map(|at| at.min(soon));
+                }
+                Act::Stall(node, until) => self.nodes[node].store.lock().faults.stalled_until = until,
+            }
+        }
+    }
+
     /// From now on nothing fails, and everybody finishes what they began.
     fn make_peace(&mut self) {
         self.trace.event("peace", &[]);
         self.heal_at = None;
+        self.scheme = None;
         self.peers.lock().heal();
         self.net.lock().heal();
         for node in &mut self.nodes {
@@ -674,7 +814,7 @@ impl<W: Workload> World<W> {
     // The end.
 
     fn is_at_rest(&self) -> bool {
-        self.clients.iter().all(Client::is_done) && {
+        self.clients.iter().all(|client| client.is_done()) && {
             let ends = self.nodes.iter().map(|node| {
                 let life =
                     node.life.as_ref().filter(|life| life.is_running() && node.stopping_until.is_none())?;
@@ -689,10 +829,17 @@ impl<W: Workload> World<W> {
         }
     }
 
-    fn check_end(&mut self) {
+    /// The final checks; of nodes that could not come to rest, only what they committed and answered.
+    fn check_end(&mut self, settled: bool) {
         for node in 0..self.nodes.len() {
             self.observe(node);
             let state = &self.nodes[node];
+            if let Some(life) = &state.life {
+                note_counts(&self.trace, &life.registry);
+            }
+            if !settled {
+                continue;
+            }
             let applied = state.life.as_ref().map_or(0, |life| life.shared.applied.load());
             let store = state.store.lock();
             self.logs.commit(node, &store, applied);
@@ -704,10 +851,10 @@ impl<W: Workload> World<W> {
                 stored.entry(position).or_default().push(bytes.to_vec());
             }
         }
-        let hashes =
-            audit::<W>(&self.plan.facts, &self.logs, &stored, &self.history, &mut self.rng, &self.trace);
+        let (facts, history) = (&self.plan.facts, &mut self.history);
+        let hashes = audit::<W>(facts, &self.logs, &stored, history, &mut self.rng, &self.trace);
         for (node, state) in self.nodes.iter().enumerate() {
-            let Some(life) = &state.life else { continue };
+            let Some(life) = state.life.as_ref().filter(|_| settled) else { continue };
             let applied = life.shared.applied.load() as usize;
             let live = life.registry.value("ordain_apply_output_hash");
             if live != hashes.get(applied.wrapping_sub(1)).copied() {
@@ -715,6 +862,21 @@ impl<W: Workload> World<W> {
                 self.trace.fail("live = replayed = restored", what);
             }
         }
+    }
+}
+
+/// Takes the marks that a life's own counters show.
+fn note_counts(trace: &Trace, registry: &Registry) {
+    const MARKS: [(&str, &str); 6] = [
+        ("ordain_elections_won_total", "election won"),
+        ("ordain_elections_won_weak_total", "election won by weak votes"),
+        ("ordain_rejoins_total", "dirty node rejoined"),
+        ("ordain_log_cuts_total", "uncommitted suffix cut"),
+        ("ordain_log_ticks_total", "tick sealed"),
+        ("ordain_requests_repeated_total", "duplicate recognised"),
+    ];
+    for (metric, mark) in MARKS {
+        trace.mark_times(mark, registry.value(metric).unwrap_or(0));
     }
 }
 
@@ -738,6 +900,8 @@ enum Fault {
     Link,
     Clock,
     Leader,
+    Stall,
+    Scheme,
 }
 
 impl Fault {
@@ -755,6 +919,8 @@ impl Fault {
             Self::Link => "fault: link cut",
             Self::Clock => "fault: clock step",
             Self::Leader => "fault: at the leader",
+            Self::Stall => "fault: disk stalls",
+            Self::Scheme => "fault: scheme",
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::error::{CliError, OrNext, Result};
 use clap::{Args, Subcommand};
-use ordain_journal::audit::{self, Receipt, Report, SegmentSource, Verdict};
+use ordain_journal::audit::{self, Report, SegmentSource, Verdict};
 use ordain_journal::{Mark, NodeState, read_state};
+use ordain_types::Receipt;
 use ordain_types::batch::BatchView;
-use ordain_types::{Chain, Seq};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ pub struct Directory {
 pub struct Verify {
     /// Data directory of a node
     dir: PathBuf,
-    /// A receipt to check, SEQ:CHAIN with the chain value in hexadecimal; may be repeated
-    #[arg(long, value_parser = receipt)]
+    /// A receipt that a node gave to a client, ordain-receipt-...; may be repeated
+    #[arg(long, value_name = "TEXT")]
     receipt: Vec<Receipt>,
 }
 
@@ -46,19 +46,6 @@ pub struct Dump {
     /// Last record to print
     #[arg(long, default_value_t = u64::MAX)]
     to: u64,
-}
-
-fn receipt(text: &str) -> std::result::Result<Receipt, String> {
-    let (seq, digits) = text.split_once(':').ok_or("a receipt is SEQ:CHAIN")?;
-    let seq = seq.parse().map_err(|_| format!("`{seq}` is no record number"))?;
-    let mut chain = [0; 32];
-    if digits.len() != 64 || !digits.is_ascii() {
-        return Err("a chain value has 64 hexadecimal digits".to_owned());
-    }
-    for (byte, at) in chain.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(&digits[at..at + 2], 16).map_err(|error| error.to_string())?;
-    }
-    Ok(Receipt { seq: Seq(seq), chain: Chain(chain) })
 }
 
 /// The segments of a directory on this machine.
@@ -174,15 +161,22 @@ fn run_verify(verify: &Verify) -> Result<ExitCode> {
         report.end.chain
     );
     for (receipt, verdict) in verify.receipt.iter().zip(&report.verdicts) {
+        let (seq, index) = (receipt.seq, receipt.index);
+        print!("receipt of record {seq}: ");
         match verdict {
-            Verdict::Holds(batch) => println!("receipt of record {}: holds, batch {batch}", receipt.seq),
-            Verdict::Differs { index, found } => {
-                println!("receipt of record {}: DIFFERS, batch {index} has {found}", receipt.seq);
-            }
-            Verdict::Trimmed => {
-                println!("receipt of record {}: TRIMMED, older than this journal", receipt.seq)
-            }
-            Verdict::NotReached => println!("receipt of record {}: NOT REACHED by this journal", receipt.seq),
+            Verdict::Holds => println!("holds, everything up to batch {index} is as it was"),
+            Verdict::Differs(found) => println!(
+                "DIFFERS, batch {index} has the chain value {found}: the journal was changed, or the receipt was, \
+                 or it is of another cluster"
+            ),
+            Verdict::NotCovered => println!(
+                "DIFFERS, batch {index} ends before the record: the receipt was changed, or is of another cluster"
+            ),
+            Verdict::Trimmed => println!("TRIMMED, older than what this journal begins with"),
+            Verdict::NotReached => println!(
+                "NOT REACHED, this journal is whole up to batch {} only, not {index}",
+                report.end.index
+            ),
         }
     }
     if report.is_good() {

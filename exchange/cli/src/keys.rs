@@ -4,6 +4,7 @@ use crate::child;
 use crate::error::{CliError, OrNext, Result};
 use clap::{Args, Subcommand};
 use ordain_api::permission::{ALL, OPERATOR};
+use ordain_client::SessionWish;
 use ordain_client::blocking::{Client, Outcome};
 use ordain_exchange_protocol::permission::{ADMIN, CUSTODY, TRADE, VIEW};
 use ordain_host::keys;
@@ -29,6 +30,19 @@ pub enum KeysCommand {
     },
     /// Tell a cluster what a key may do; `none` revokes it
     Add(Add),
+    /// Print the keys that a cluster knows: number, key, and what it may do
+    List(Cluster),
+}
+
+/// Which cluster, and as whom.
+#[derive(Debug, Args)]
+pub struct Cluster {
+    /// Node that leads the cluster, HOST:PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400", value_parser = child::address)]
+    connect: String,
+    /// Key file of an operator
+    #[arg(long, value_name = "FILE", default_value = "ordain-data/keys/operator.key")]
+    key: PathBuf,
 }
 
 /// Tells a cluster what a key may do, from now on. The log keeps it, so every node knows, and a restart changes
@@ -40,32 +54,36 @@ pub struct Add {
     /// What it may do, comma-separated: trade, admin, custody, view, operator; or all; or none
     #[arg(long, value_name = "LIST", value_parser = permissions)]
     permissions: u32,
-    /// Node that leads the cluster, HOST:PORT or unix:PATH
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400", value_parser = child::address)]
-    connect: String,
-    /// Key file of an operator
-    #[arg(long, value_name = "FILE", default_value = "ordain-data/keys/operator.key")]
-    key: PathBuf,
+    #[command(flatten)]
+    cluster: Cluster,
 }
+
+const NAMES: [(&str, u32); 5] =
+    [("trade", TRADE), ("admin", ADMIN), ("custody", CUSTODY), ("view", VIEW), ("operator", OPERATOR)];
 
 fn permissions(text: &str) -> std::result::Result<u32, String> {
     text.split(',').try_fold(0, |bits, name| {
-        let bit = match name.trim() {
-            "trade" => TRADE,
-            "admin" => ADMIN,
-            "custody" => CUSTODY,
-            "view" => VIEW,
-            "operator" => OPERATOR,
-            "all" => ALL,
-            "none" => 0,
-            _ => {
-                return Err(format!(
-                    "`{name}` is no permission: trade, admin, custody, view, operator, all or none"
-                ));
+        let mut named = NAMES.into_iter().chain([("all", ALL), ("none", 0)]);
+        match named.find(|(known, _)| *known == name.trim()) {
+            Some((_, bit)) => Ok(bits | bit),
+            None => {
+                Err(format!("`{name}` is no permission: trade, admin, custody, view, operator, all or none"))
             }
-        };
-        Ok(bits | bit)
+        }
     })
+}
+
+/// The inverse; bits without a name are given in hexadecimal.
+fn words(permissions: u32) -> String {
+    match permissions {
+        0 => return "none".to_owned(),
+        ALL => return "all".to_owned(),
+        _ => {}
+    }
+    let named = NAMES.iter().filter(|(_, bit)| permissions & bit != 0);
+    let nameless = permissions & !NAMES.iter().fold(0, |bits, (_, bit)| bits | bit);
+    let nameless = (nameless != 0).then(|| format!("{nameless:#x}"));
+    named.map(|(name, _)| (*name).to_owned()).chain(nameless).collect::<Vec<_>>().join(",")
 }
 
 pub fn run(command: &KeysCommand) -> Result<ExitCode> {
@@ -77,16 +95,28 @@ pub fn run(command: &KeysCommand) -> Result<ExitCode> {
             keys::load(file).or_next("the key cannot be shown", "Then run the command again.")?
         }
         KeysCommand::Add(add) => return run_add(add),
+        KeysCommand::List(cluster) => return list(cluster),
     };
     println!("{}", pair.public());
     Ok(ExitCode::SUCCESS)
 }
 
+const NEXT: &str = "Check --connect and that --key is an operator's key file of this cluster.";
+
+fn list(cluster: &Cluster) -> Result<ExitCode> {
+    let mut config = child::client(&cluster.connect, &cluster.key)?;
+    (config.timeout, config.core.session) = (PATIENCE, SessionWish::None);
+    let mut client = Client::connect(&config).or_next("the cluster cannot be asked", NEXT)?;
+    for entry in client.keys().or_next("the cluster does not say", NEXT)? {
+        println!("{:>5}  {}  {}", entry.number, PublicKey(entry.key), words(entry.permissions.get()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn run_add(add: &Add) -> Result<ExitCode> {
-    let next = "Check --connect and that --key is an operator's key file of this cluster.";
-    let mut config = child::client(&add.connect, &add.key)?;
+    let mut config = child::client(&add.cluster.connect, &add.cluster.key)?;
     config.timeout = PATIENCE;
-    let mut client = Client::connect(&config).or_next("the cluster cannot be told", next)?;
+    let mut client = Client::connect(&config).or_next("the cluster cannot be told", NEXT)?;
     let outcome = client.set_key(add.public, add.permissions).or_next(
         "the cluster did not answer",
         "Run the command again: setting a key twice is the same as once.",
@@ -101,7 +131,7 @@ fn run_add(add: &Add) -> Result<ExitCode> {
             println!("key {number} of the cluster: {}", add.public);
             Ok(ExitCode::SUCCESS)
         }
-        Outcome::NotExecuted(code) => Err(CliError::new(format!("the cluster refused: {code}"), next)),
+        Outcome::NotExecuted(code) => Err(CliError::new(format!("the cluster refused: {code}"), NEXT)),
         Outcome::Unknown => Err(CliError::new(
             "the session ended before the answer",
             "Run the command again: setting a key twice is the same as once.",

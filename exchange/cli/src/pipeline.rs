@@ -263,6 +263,7 @@ fn boot(data: &Path, connections: usize, key: &KeyPair, wires: Arc<Mutex<Wires>>
         journal: Lanes { log: lane("log", 32)?, state: lane("state", 2)?, prepare: lane("prepare", 1)? },
         replay: lane("replay", 2)?,
         shadow: None,
+        witness: None,
     };
     let facts = ClusterFacts::new(ClusterId([7; 16]), clock::now().wall, 1);
     let config = NodeConfig {

@@ -3,6 +3,9 @@
 mod common;
 
 use common::{NODE, Node, command, ordain};
+use ordain_client::blocking::{Client, Outcome};
+use ordain_client::{ClientConfig, CoreConfig, Member, SessionWish};
+use ordain_types::{BatchIndex, Receipt};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -119,6 +122,18 @@ fn keys_that_are_wrong_and_one_that_is_right() {
     assert_eq!(add(&address, &operator, "view,trade"), (0, String::new()));
     let refused = format!("error: the cluster refused: the key lacks a permission that this needs\n{next}");
     assert_eq!(add(&address, &key, "all"), (1, refused));
+    let list = |key: &str| {
+        let said = ordain(&["keys", "list", "--connect", &address, "--key", key]);
+        (said.code, said.out, said.error)
+    };
+    let own = ordain(&["keys", "show", &operator]).out;
+    let both = |now: &str| format!("    1  {}  all\n    2  {public}  {now}\n", own.trim());
+    assert_eq!(list(&operator), (0, both("trade,view"), String::new()));
+    let refused = "error: the cluster does not say: the query was refused: the key lacks a permission that this needs\n";
+    assert_eq!(list(&key), (1, String::new(), format!("{refused}{next}")));
+    assert_eq!(add(&address, &operator, "none").0, 0);
+    assert_eq!(list(&operator).1, both("none"));
+
     let (code, error) = add(&address, &operator, "trad");
     assert!(
         code == 2
@@ -259,6 +274,72 @@ fn journals_that_are_not_whole() {
 
     fs::write(&first, whole).unwrap();
     Node::start(Path::new(&data)).stop();
+}
+
+#[test]
+fn receipts_hold_until_history_is_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let (data, foreign) = (path(dir, "data"), path(dir, "foreign"));
+    Node::start(Path::new(&foreign)).stop();
+    let node = Node::start(Path::new(&data));
+    let pair = ordain_host::keys::load(Path::new(&node.operator())).unwrap();
+    let key = pair.public();
+    let members = vec![Member::at(&node.address("tcp"))];
+    let mut client = Client::connect(&ClientConfig::new(members, CoreConfig::new(pair))).unwrap();
+    let mut receipts = Vec::new();
+    for _ in 0..3 {
+        let Outcome::Acknowledged { seq, .. } = client.set_key(key, u32::MAX).unwrap() else { panic!() };
+        receipts.push(client.receipt(seq).unwrap());
+    }
+    let first = receipts[0].seq;
+    client.close().unwrap();
+    node.stop();
+
+    let verify = |data: &str, receipts: &[Receipt]| {
+        let texts: Vec<_> = receipts.iter().map(Receipt::to_string).collect();
+        let flags = texts.iter().flat_map(|text| ["--receipt", text]);
+        let said = ordain(&["journal", "verify", data].into_iter().chain(flags).collect::<Vec<_>>());
+        let lines = said.out.lines().filter_map(|line| line.strip_prefix("receipt of record "));
+        (said.code, lines.map(str::to_owned).collect::<Vec<_>>())
+    };
+    let (code, lines) = verify(&data, &receipts);
+    assert_eq!((code, lines.len()), (0, 3));
+    let index = receipts[0].index;
+    assert_eq!(lines[0], format!("{first}: holds, everything up to batch {index} is as it was"));
+    // The first life of a node knows no chain value of an older batch, and need not: a later one covers the record.
+    let node = Node::start(Path::new(&data));
+    let pair = ordain_host::keys::load(Path::new(&node.operator())).unwrap();
+    let members = vec![Member::at(&node.address("tcp"))];
+    let core = CoreConfig { session: SessionWish::None, ..CoreConfig::new(pair) };
+    let mut client = Client::connect(&ClientConfig::new(members, core)).unwrap();
+    let late = client.receipt(first).unwrap();
+    node.stop();
+    assert!(late.seq == first && late.index > index);
+    assert_eq!(verify(&data, &[late, receipts[2]]).0, 0);
+
+    let other = Receipt { chain: late.chain, ..receipts[0] };
+    let (code, lines) = verify(&data, &[other]);
+    assert_eq!(code, 1);
+    assert_eq!(
+        lines,
+        [format!(
+            "{first}: DIFFERS, batch {index} has the chain value {}: the journal was changed, or the receipt was, \
+             or it is of another cluster",
+            receipts[0].chain
+        )]
+    );
+    let early = Receipt { index: BatchIndex(1), ..receipts[0] };
+    let (code, lines) = verify(&data, &[early]);
+    assert!(code == 1 && lines[0].contains("DIFFERS, batch 1 ends before the record"), "{lines:?}");
+    let (code, lines) = verify(&foreign, &[Receipt { index: BatchIndex(1_000), ..late }]);
+    assert!(code == 1 && lines[0].contains("NOT REACHED, this journal is whole up to batch "), "{lines:?}");
+    let said = ordain(&["journal", "verify", &data, "--receipt", "13:00"]);
+    assert!(
+        said.code == 2 && said.error.contains("a receipt is `ordain-receipt-SEQ-INDEX-CHAIN`"),
+        "{}",
+        said.error
+    );
 }
 
 #[test]

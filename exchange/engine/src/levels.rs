@@ -6,13 +6,21 @@
 
 use crate::orders::{NONE, Orders};
 use ordain_exchange_protocol::Side;
-use zerocopy::FromZeros;
+use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 /// One side of a book: a run in [`Levels`].
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Ladder {
     first: usize,
     pub len: usize,
+}
+
+/// A price of a side, and its level.
+#[derive(Clone, Copy, FromZeros, KnownLayout, Immutable)]
+#[repr(C)]
+struct Rung {
+    key: i64,
+    handle: u32,
 }
 
 /// The orders at a price.
@@ -29,8 +37,7 @@ pub(crate) struct Level {
 
 /// See the module.
 pub(crate) struct Levels {
-    keys: Vec<i64>,
-    handles: Vec<u32>,
+    rungs: Vec<Rung>,
     /// Never more than orders: every level has one.
     slab: Vec<Level>,
     free: u32,
@@ -50,8 +57,7 @@ impl Levels {
         let per_side = per_side as usize;
         let total = 2 * instruments as usize * per_side;
         Self {
-            keys: i64::new_vec_zeroed(total).expect("memory for the books at start"),
-            handles: u32::new_vec_zeroed(total).expect("memory for the books at start"),
+            rungs: Rung::new_vec_zeroed(total).expect("memory for the books at start"),
             slab: Vec::with_capacity(total.min(orders as usize)),
             free: NONE,
             per_side,
@@ -72,13 +78,13 @@ impl Levels {
     /// Key and handle of the level at `rank`, 0 being the best.
     #[inline]
     pub fn ranked(&self, ladder: &Ladder, rank: usize) -> Option<(i64, u32)> {
-        let at = ladder.first + ladder.len.checked_sub(rank + 1)?;
-        Some((self.keys[at], self.handles[at]))
+        let rung = &self.rungs[ladder.first + ladder.len.checked_sub(rank + 1)?];
+        Some((rung.key, rung.handle))
     }
 
     #[inline]
     pub fn best_key(&self, ladder: &Ladder) -> Option<i64> {
-        Some(self.keys[ladder.first + ladder.len.checked_sub(1)?])
+        Some(self.rungs[ladder.first + ladder.len.checked_sub(1)?].key)
     }
 
     #[inline]
@@ -95,7 +101,7 @@ impl Levels {
     #[inline]
     pub fn find(&self, ladder: &Ladder, key: i64) -> Option<u32> {
         let at = self.search(ladder, key).ok()?;
-        Some(self.handles[ladder.first + at])
+        Some(self.rungs[ladder.first + at].handle)
     }
 
     /// How many levels have keys at or above this: the rank of the first one below.
@@ -107,23 +113,23 @@ impl Levels {
     fn search(&self, ladder: &Ladder, key: i64) -> Result<usize, usize> {
         // Most of what is looked for is near the best price.
         const NEAR: usize = 8;
-        let keys = &self.keys[ladder.first..][..ladder.len];
-        let near = keys.len().saturating_sub(NEAR);
-        if near > 0 && keys[near] > key {
-            return keys[..near].binary_search(&key);
+        let rungs = &self.rungs[ladder.first..][..ladder.len];
+        let near = rungs.len().saturating_sub(NEAR);
+        if near > 0 && rungs[near].key > key {
+            return rungs[..near].binary_search_by_key(&key, |rung| rung.key);
         }
-        let mut at = keys.len();
-        while at > near && keys[at - 1] >= key {
+        let mut at = rungs.len();
+        while at > near && rungs[at - 1].key >= key {
             at -= 1;
         }
-        if keys.get(at) == Some(&key) { Ok(at) } else { Err(at) }
+        if rungs.get(at).is_some_and(|rung| rung.key == key) { Ok(at) } else { Err(at) }
     }
 
     /// Puts an order behind the others at its price.
     #[inline]
     pub fn append(&mut self, ladder: &mut Ladder, key: i64, orders: &mut Orders, slot: u32) {
         let handle = match self.search(ladder, key) {
-            Ok(at) => self.handles[ladder.first + at],
+            Ok(at) => self.rungs[ladder.first + at].handle,
             Err(at) => self.open(ladder, at, key),
         };
         let level = &mut self.slab[handle as usize];
@@ -173,10 +179,8 @@ impl Levels {
             handle
         };
         let (from, end) = (ladder.first + at, ladder.first + ladder.len);
-        self.keys.copy_within(from..end, from + 1);
-        self.handles.copy_within(from..end, from + 1);
-        self.keys[from] = key;
-        self.handles[from] = handle;
+        self.rungs.copy_within(from..end, from + 1);
+        self.rungs[from] = Rung { key, handle };
         ladder.len += 1;
         handle
     }
@@ -184,8 +188,7 @@ impl Levels {
     fn close(&mut self, ladder: &mut Ladder, key: i64, handle: u32) {
         let at = self.search(ladder, key).expect("a level is in its ladder");
         let (gap, end) = (ladder.first + at, ladder.first + ladder.len);
-        self.keys.copy_within(gap + 1..end, gap);
-        self.handles.copy_within(gap + 1..end, gap);
+        self.rungs.copy_within(gap + 1..end, gap);
         ladder.len -= 1;
         self.slab[handle as usize].head = self.free;
         self.free = handle;

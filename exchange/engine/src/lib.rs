@@ -9,19 +9,32 @@
 //! * `orders`: a slab of 64-byte orders; an order id is a slot and how often the slot was used.
 //! * `levels`: prices of a side sorted with the best at the end, each with a queue of orders.
 //! * `ledger`: balances and holds. Money moves here and nowhere else.
-//! * `engine`: the commands. `query`: the questions. `snapshot`: the state as bytes and back.
+//! * `instrument`, `accounts`: terms of trading; who may act for whom, and whose orders are live.
+//! * `engine`: the state, and the way from a request to its command. `entry`: new orders and their risk checks.
+//!   `matching`: trades. `amend`, `cancel`, `custody`, `admin`: the other commands.
+//! * `query`: the questions. `snapshot`: the state as bytes and back. `audit`: a recount of everything kept twice.
 #![forbid(unsafe_code)]
 
+mod accounts;
+mod admin;
+mod amend;
+mod audit;
+mod cancel;
+mod custody;
 mod engine;
+mod entry;
 mod index;
+mod instrument;
 mod ledger;
 mod levels;
 mod limits;
+mod matching;
 mod orders;
 mod query;
+mod reply;
 mod snapshot;
-
 mod transfers;
+mod warm;
 
 pub use engine::Engine;
 pub use limits::{KEYS_PER_ACCOUNT, Limits};
@@ -63,4 +76,4 @@ pub enum Step {
 pub const STEP_OUTPUTS_MAX: usize = 60;
 
 const _: () =
-    assert!(3 * engine::STEP_TRADES <= STEP_OUTPUTS_MAX && engine::STEP_CANCELS <= STEP_OUTPUTS_MAX);
+    assert!(3 * matching::STEP_TRADES <= STEP_OUTPUTS_MAX && cancel::STEP_CANCELS <= STEP_OUTPUTS_MAX);

@@ -23,7 +23,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a server uses. Reserves about 160 MiB of address space; pages become resident when first used.
+    /// What a server uses. Reserves about 190 MiB of address space; pages become resident when first used.
     pub const DEFAULT: Self = Self {
         instruments: 1_024,
         currencies: 64,

@@ -221,7 +221,7 @@ impl Engine {
                 definition.instrument = query.instrument;
                 definition
             },
-            |instrument| instrument.definition,
+            |_| self.definitions[query.instrument.get() as usize - 1],
         );
         answer.put(&InstrumentAnswer {
             tag: InstrumentAnswer::TAG,

@@ -4,7 +4,7 @@
 //! Sections come in the order of [`Section`]. Only what is state is in it: levels, indexes and totals are
 //! built anew. Slots, free ones included, and transfers keep their order, so equal states give equal bytes.
 
-use crate::engine::Account;
+use crate::accounts::Account;
 use crate::ledger::Balance;
 use crate::levels::key;
 use crate::orders::{NONE, Order};
@@ -216,8 +216,8 @@ impl Engine {
             Section::Summary => chunk.put(&self.summary()),
             Section::Supplies => chunk.put(&U64::new(self.ledger.supply(at as u32 + 1))),
             Section::Instruments => {
-                if let Some(instrument) = &self.instruments[at] {
-                    chunk.put(&instrument.definition);
+                if self.instruments[at].is_some() {
+                    chunk.put(&self.definitions[at]);
                 }
             }
             Section::Accounts => {
@@ -530,7 +530,7 @@ impl Engine {
                 continue;
             }
             let level_key = key(head.side, head.price);
-            let instrument = crate::engine::live_mut(&mut self.instruments, head.instrument);
+            let instrument = crate::instrument::live_mut(&mut self.instruments, head.instrument);
             let ladder = instrument.ladder_mut(head.side);
             ensure(self.levels.find(ladder, level_key).is_none(), "a price has two queues")?;
             ensure(!self.levels.is_full(ladder), "a book has more prices than the limit")?;

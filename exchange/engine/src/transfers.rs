@@ -31,30 +31,26 @@ impl Transfers {
     }
 
     pub fn find(&self, account: u32, transaction: u64) -> Option<&Executed> {
-        let home = self.index.home(account, transaction);
+        let hash = self.index.hash(account, transaction);
         let is_it = |slot: u32| {
             let transfer = &self.ring[slot as usize];
             transfer.account == account && transfer.transaction == transaction
         };
-        self.index.find(home, is_it).map(|slot| &self.ring[slot as usize])
+        self.index.find(hash, is_it).map(|slot| &self.ring[slot as usize])
     }
 
     /// Remembers a transfer that is not in, forgetting the oldest if there is no room.
     pub fn push(&mut self, transfer: Executed) {
-        let home = self.index.home(transfer.account, transfer.transaction);
+        let hash = self.index.hash(transfer.account, transfer.transaction);
         if self.ring.len() < self.limit {
-            self.index.insert(home, self.ring.len() as u32);
+            self.index.insert(hash, self.ring.len() as u32);
             self.ring.push(transfer);
             return;
         }
         let slot = self.oldest;
-        let (ring, old) = (&self.ring, self.ring[slot]);
-        let home_of = |index: &Index, other: u32| {
-            let other = &ring[other as usize];
-            index.home(other.account, other.transaction)
-        };
-        self.index.remove(self.index.home(old.account, old.transaction), slot as u32, home_of);
-        self.index.insert(home, slot as u32);
+        let old = self.ring[slot];
+        self.index.remove(self.index.hash(old.account, old.transaction), slot as u32);
+        self.index.insert(hash, slot as u32);
         self.ring[slot] = transfer;
         self.oldest = (slot + 1) % self.limit;
     }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use ordain_api::{
-    AppFactory, Application, Buf, Class, ClassKind, Context, KeyId, Malformed, RequestDecoder,
+    AppFactory, Application, Buf, Class, ClassKind, Context, KeyId, Malformed, Needs, RequestDecoder,
     ResponseEncoder, RestoreError, Sink, Step, Stream,
 };
 use ordain_exchange_engine::{self as engine, Audience, Engine, Limits};
@@ -79,6 +79,10 @@ impl Application for Exchange {
         step(self.engine.apply(&context(about), &request, &mut Forward(sink)))
     }
 
+    fn warm<'a>(&self, requests: impl Iterator<Item = Request<'a>>) {
+        self.engine.warm(requests);
+    }
+
     fn resume<S: Sink<Self>>(&mut self, _about: &Context, sink: &mut S) -> Step {
         step(self.engine.resume(&mut Forward(sink)))
     }
@@ -149,6 +153,11 @@ impl AppFactory for ExchangeFactory {
 
     fn identity(&self) -> (&'static str, u32) {
         ("ordain-exchange", 1)
+    }
+
+    fn needs(&self) -> Needs {
+        // The longest of the replies.
+        Needs { reply: size_of::<protocol::OrderReply>(), step_outputs: engine::STEP_OUTPUTS_MAX }
     }
 
     fn create(&self) -> Exchange {

@@ -52,6 +52,9 @@ pub enum Step {
     More,
 }
 
+/// Most commands that [`Application::warm`] is shown at once: about as many as a core can wait for side by side.
+pub const WARM_MAX: usize = 8;
+
 /// Takes what an event produces. Encodes at once; nothing is kept.
 pub trait Sink<A: Application> {
     /// The one reply to the request, at most the cluster's `reply_max` bytes when encoded. Must be given
@@ -80,6 +83,16 @@ pub trait Application: Sized + Send + 'static {
 
     /// Executes a command.
     fn apply<S: Sink<Self>>(&mut self, request: Self::Request<'_>, context: &Context, sink: &mut S) -> Step;
+
+    /// The commands that come next, at most [`WARM_MAX`]: a chance to bring what they will touch into the cache, all of
+    /// them at once, where executing them waits for one line of memory after the other. Does nothing by default.
+    ///
+    /// Which commands are shown, if any, is not in the log: it differs between nodes and runs. Hence the shared
+    /// reference, and an application must not get round it: no counter, no cell, nothing that an output depends on. A
+    /// command that is shown may still be refused by the runtime; what it looks like proves nothing.
+    fn warm<'a>(&self, requests: impl Iterator<Item = Self::Request<'a>>) {
+        let _ = requests;
+    }
 
     /// Goes on with the event that returned [`Step::More`], under the same context.
     ///
@@ -141,6 +154,16 @@ pub struct Seed {
     pub payload: Vec<u8>,
 }
 
+/// What an application needs of the facts of its cluster: with less, its first long event or reply would be
+/// one that no node can execute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Bytes of the longest reply.
+    pub reply: usize,
+    /// Outputs of the largest step that does not ask [`Sink::outputs_left`].
+    pub step_outputs: usize,
+}
+
 /// Makes applications.
 pub trait AppFactory: Send + Sync + 'static {
     /// What it makes.
@@ -152,6 +175,11 @@ pub trait AppFactory: Send + Sync + 'static {
 
     /// An application to which nothing has happened.
     fn create(&self) -> Self::App;
+
+    /// What the cluster's facts must allow. A node does not start with less.
+    fn needs(&self) -> Needs {
+        Needs { reply: 0, step_outputs: 0 }
+    }
 
     /// Requests that open a new cluster's log, executed with all permissions.
     fn seeds(&self) -> Vec<Seed> {
@@ -183,6 +211,10 @@ impl<F: AppFactory> AppFactory for std::sync::Arc<F> {
 
     fn create(&self) -> F::App {
         (**self).create()
+    }
+
+    fn needs(&self) -> Needs {
+        (**self).needs()
     }
 
     fn seeds(&self) -> Vec<Seed> {

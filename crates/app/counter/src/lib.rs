@@ -20,7 +20,7 @@
 #![forbid(unsafe_code)]
 
 use ordain_api::{
-    AppFactory, Application, Buf, Class, ClassKind, Context, Malformed, Nanos, RequestDecoder,
+    AppFactory, Application, Buf, Class, ClassKind, Context, Malformed, Nanos, Needs, RequestDecoder,
     ResponseEncoder, RestoreError, Seq, Sink, Step, Stream,
 };
 use std::collections::BTreeMap;
@@ -251,6 +251,10 @@ impl AppFactory for CounterFactory {
 
     fn identity(&self) -> (&'static str, u32) {
         ("counter", 1)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { reply: size_of::<Wire>(), step_outputs: 1 }
     }
 
     fn create(&self) -> Counters {

@@ -12,6 +12,7 @@ pub mod peer;
 pub mod planted;
 pub mod shared;
 pub mod wire;
+pub mod witness;
 
 use core::fmt;
 use ordain_types::{Nanos, Now};

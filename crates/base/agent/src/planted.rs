@@ -10,11 +10,11 @@ pub enum Mistake {
     StaleStint,
     /// Apply: letting go of the log's end waits for room to the gateway, which waits for what vanishes.
     CutWaitsForRoom,
-    /// Log: an uncommitted suffix is overwritten before every stage has let go of it.
-    CutWithoutBarrier,
+    /// Apply: letting go of the log's end forgets to take back what was executed of it.
+    CutKeepsApplied,
     /// Log: a closed stage goes on publishing.
     ClosedLogGoesOn,
-    /// Apply: a request whose number was used is executed again.
+    /// Gateway and apply: a request whose number was used is logged and executed again.
     RepeatExecuted,
     /// Apply: confirmed replies are never forgotten.
     FloorIgnored,
@@ -26,6 +26,8 @@ pub enum Mistake {
     SlotsAtOnce,
     /// Journal: a vote is reported stored before it is.
     VoteNotAwaited,
+    /// Recovery: the promise floor takes its term from the last batch on disk instead of `ack_term` (rule R2).
+    FloorFromDisk,
     /// Apply: snapshots are written without the session table.
     SnapshotWithoutSessions,
 }
@@ -33,20 +35,21 @@ pub enum Mistake {
 #[cfg(feature = "planted")]
 mod switch {
     use super::Mistake;
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use core::cell::Cell;
 
-    /// The number of the mistake plus one; 0 for none.
-    static MISTAKE: AtomicU8 = AtomicU8::new(0);
+    thread_local! {
+        static MISTAKE: Cell<Option<Mistake>> = const { Cell::new(None) };
+    }
 
-    /// Plants a mistake in every stage of this process, or none.
+    /// Plants a mistake in every stage that this thread runs, or none.
     pub fn plant(mistake: Option<Mistake>) {
-        MISTAKE.store(mistake.map_or(0, |mistake| mistake as u8 + 1), Ordering::Relaxed);
+        MISTAKE.set(mistake);
     }
 
     /// Whether this mistake is to be made.
     #[must_use]
     pub fn is(mistake: Mistake) -> bool {
-        MISTAKE.load(Ordering::Relaxed) == mistake as u8 + 1
+        MISTAKE.get() == Some(mistake)
     }
 }
 

@@ -46,6 +46,22 @@ pub mod submission {
     pub const DUPLICATE: u64 = 4;
     /// A Subscribe frame: apply decides whether the key may read the stream.
     pub const SUBSCRIBE: u64 = 5;
+    /// A Receipt frame. As a [`Question`](super::Question) it is followed by [`Found`](super::Found).
+    pub const RECEIPT: u64 = 6;
+    /// A Keys frame of an operator.
+    pub const KEYS: u64 = 7;
+}
+
+/// What the log stage, which keeps the ends of recent batches, knows of a receipt that is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Found {
+    /// The record.
+    pub seq: U64,
+    /// A batch at or behind it; 0 if the log does not reach it.
+    pub index: U64,
+    /// The chain value of that batch.
+    pub chain: [u8; 32],
 }
 
 /// Bytes of a [`Delivery`].

@@ -21,6 +21,12 @@ impl AckPolicy {
     /// Two synced copies.
     pub const TWO_DISKS: Self = Self { received: 2, durable: 2 };
 
+    /// Whether copies count that are not synced: only then can a node lose, with its memory, what counted.
+    #[must_use]
+    pub const fn counts_memory(self) -> bool {
+        self.received > self.durable
+    }
+
     /// Whether `0 <= durable <= received <= floor(n/2)+1` and `1 <= received <= n`.
     #[must_use]
     pub const fn is_valid(self, voters: u32) -> bool {

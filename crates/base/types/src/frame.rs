@@ -37,6 +37,11 @@ pub enum ClientFrame {
     Unsubscribe = 69,
     /// Answered with [`ServerFrame::Pong`]; `number` is echoed. Keeps a connection from idling out.
     Ping = 70,
+    /// Asks for a [`Receipt`](crate::Receipt). `number`: an id of the client's choosing, echoed. Payload:
+    /// [`ReceiptAskBody`].
+    Receipt = 71,
+    /// Asks which keys the cluster knows. `number`: an id of the client's choosing, echoed. Payload: [`KeysBody`].
+    Keys = 72,
 }
 
 impl ClientFrame {
@@ -51,6 +56,8 @@ impl ClientFrame {
             68 => Self::Subscribe,
             69 => Self::Unsubscribe,
             70 => Self::Ping,
+            71 => Self::Receipt,
+            72 => Self::Keys,
             _ => return None,
         })
     }
@@ -84,8 +91,15 @@ pub enum ServerFrame {
     Welcome = 8,
     /// Answer to Ping.
     Pong = 9,
-    /// The node closes the connection: `code` says why, the payload is a sentence in UTF-8.
+    /// The node closes the connection: `code` says why, the payload is a sentence in UTF-8, or, if it is
+    /// NotLeader, the leader's address.
     Goodbye = 10,
+    /// Answer to [`ClientFrame::Receipt`]: `number` echoed; `seq` the record. Payload: [`ReceiptBody`] if
+    /// executed.
+    Receipt = 11,
+    /// Answer to [`ClientFrame::Keys`]: `number` echoed; `seq`: last record that it reflects. Payload:
+    /// [`KeyEntry`]s in the order of their numbers if executed; none if there are no more.
+    Keys = 12,
 }
 
 impl ServerFrame {
@@ -103,6 +117,8 @@ impl ServerFrame {
             8 => Self::Welcome,
             9 => Self::Pong,
             10 => Self::Goodbye,
+            11 => Self::Receipt,
+            12 => Self::Keys,
             _ => return None,
         })
     }
@@ -264,6 +280,47 @@ pub struct SubscribeBody {
     /// First output wanted, from 1; 0 for the next one to come.
     pub from: U64,
 }
+
+/// Body of [`ClientFrame::Receipt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ReceiptAskBody {
+    /// Record that the receipt must cover; 0 for the last one.
+    pub seq: U64,
+}
+
+/// Body of [`ServerFrame::Receipt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ReceiptBody {
+    /// [`Receipt::index`](crate::Receipt::index).
+    pub index: U64,
+    /// [`Receipt::chain`](crate::Receipt::chain).
+    pub chain: [u8; 32],
+}
+
+/// Body of [`ClientFrame::Keys`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct KeysBody {
+    /// Number of the first key wanted, from 1.
+    pub first: U64,
+}
+
+/// A key that the cluster knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct KeyEntry {
+    /// The Ed25519 public key.
+    pub key: [u8; 32],
+    /// Its permissions; 0 if it was revoked.
+    pub permissions: U32,
+    /// Its number in the log.
+    pub number: U32,
+}
+
+/// Entries in one answer.
+pub const KEYS_PER_ANSWER: usize = REPLY_MAX / size_of::<KeyEntry>();
 
 /// Reads a body of fixed size; `None` if the payload has another length.
 #[must_use]

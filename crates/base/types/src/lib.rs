@@ -4,6 +4,7 @@
 //! * [`record`]: what a client's request is, from its socket to the audit.
 //! * [`batch`]: the unit of agreement, of journaling and of replication.
 //! * [`frame`]: what a node sends to a client, and the control frames both sides exchange.
+//! * [`receipt`]: what a client keeps to see later whether history was changed.
 //! * [`codes`]: why a request was refused, and what became of it.
 //!
 //! Nothing here does I/O, reads a clock or allocates.
@@ -13,11 +14,13 @@ pub mod batch;
 pub mod codes;
 pub mod facts;
 pub mod frame;
+pub mod receipt;
 pub mod record;
 pub mod units;
 
 pub use batch::{BatchHeader, BatchKind, BatchView};
 pub use facts::ClusterFacts;
+pub use receipt::Receipt;
 pub use record::{RecordHeader, RecordKind, RecordView};
 pub use units::*;
 

@@ -2,14 +2,15 @@
 //! `docs/format/client.md`, not from the production gateway.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use ordain_client::{ClientCore, CoreConfig, Event};
+use ordain_client::{ClientCore, CoreConfig, Event, QueryError};
 use ordain_keys::{KeyPair, ServerHandshake};
 use ordain_types::codes::Code;
 use ordain_types::frame::{
-    ClientFrame, HelloBody, ProofBody, ServerFrame, ServerHeader, SubscribeBody, WelcomeBody, body, frame_len,
+    ClientFrame, HelloBody, KEYS_PER_ANSWER, KeyEntry, ProofBody, ReceiptAskBody, ReceiptBody, ServerFrame,
+    ServerHeader, SubscribeBody, WelcomeBody, body, frame_len,
 };
 use ordain_types::record::{RECORD_HEADER, record_len};
-use ordain_types::{ClusterId, Nanos, RecordHeader, RecordKind};
+use ordain_types::{ClusterId, Nanos, Receipt, RecordHeader, RecordKind};
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -66,6 +67,8 @@ pub struct Node {
     pub kinds: Vec<u8>,
     pub keep_alives: Vec<(u64, u16)>,
     pub outputs: u64,
+    /// Keys that it knows.
+    pub keys: u32,
     held: Vec<Vec<u8>>,
     stage: Stage,
     attached: Vec<u64>,
@@ -90,6 +93,7 @@ impl Node {
             kinds: Vec::new(),
             keep_alives: Vec::new(),
             outputs: 0,
+            keys: 60,
             held: Vec::new(),
             stage: Stage::Fresh,
             attached: Vec::new(),
@@ -277,6 +281,28 @@ impl Node {
             }
             ClientFrame::Unsubscribe => {}
             ClientFrame::Ping => self.answer(ServerFrame::Pong, Code::Executed, 0, number, 0, &[]),
+            ClientFrame::Keys => {
+                let first = u64::from_le_bytes(payload.try_into().unwrap()) as u32;
+                let entry = |number: u32| KeyEntry {
+                    key: [number as u8; 32],
+                    permissions: number.into(),
+                    number: number.into(),
+                };
+                let keys: Vec<_> = (first..=self.keys).take(KEYS_PER_ANSWER).map(entry).collect();
+                self.answer(ServerFrame::Keys, Code::Executed, 0, number, self.seq, keys.as_bytes());
+            }
+            ClientFrame::Receipt => {
+                assert_eq!(session, 0);
+                let seq = match body::<ReceiptAskBody>(payload).unwrap().seq.get() {
+                    0 => self.seq,
+                    seq => seq,
+                };
+                if seq > self.seq {
+                    return self.answer(ServerFrame::Receipt, Code::Malformed, 0, number, 0, &[]);
+                }
+                let receipt = ReceiptBody { index: (seq + 1).into(), chain: [seq as u8; 32] };
+                self.answer(ServerFrame::Receipt, Code::Executed, 0, number, seq, receipt.as_bytes());
+            }
         }
     }
 }
@@ -317,6 +343,7 @@ pub enum Seen {
     NotExecuted { ticket: u64, number: u64, code: Code },
     Unknown { ticket: u64, number: u64 },
     Answered(u64, Option<Vec<u8>>),
+    Receipt(u64, Result<Receipt, QueryError>),
     Subscribed(u64),
     SubscriptionRefused(Code, u64),
     Output(u64),
@@ -344,6 +371,7 @@ pub fn own(event: Event<'_>) -> Seen {
         Event::Answered(query, result) => {
             Seen::Answered(query.0, result.ok().map(|(_, bytes)| bytes.to_vec()))
         }
+        Event::Receipt(query, result) => Seen::Receipt(query.0, result),
         Event::Subscribed { next, .. } => Seen::Subscribed(next.0),
         Event::SubscriptionRefused { code, oldest, .. } => Seen::SubscriptionRefused(code, oldest.0),
         Event::Output { number, .. } => Seen::Output(number.0),

@@ -7,13 +7,18 @@ use crate::source::BatchSource;
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::{Holder, Shared};
-use ordain_agent::wire::{DELIVERY, Delivery, Question, delivery, submission};
+use ordain_agent::wire::{DELIVERY, Delivery, Found, Question, delivery, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, Buf, RequestDecoder, ResponseEncoder, Step};
 use ordain_ring::spsc::{Receiver, Sender};
 use ordain_types::codes::Code;
-use ordain_types::frame::{REPLY_MAX, ServerFrame, ServerHeader, SubscribeBody, body};
-use ordain_types::{BatchIndex, ClusterFacts, Now, Position, RecordHeader, RecordView, Seq, Stint, Stream};
+use ordain_types::frame::{
+    KEYS_PER_ANSWER, KeyEntry, KeysBody, REPLY_MAX, ReceiptBody, ServerFrame, ServerHeader, SubscribeBody,
+    body,
+};
+use ordain_types::{
+    BatchIndex, ClusterFacts, KeyId, Now, Position, RecordHeader, RecordView, Seq, Stint, Stream,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What an [`Apply`] stage is put together from.
@@ -150,7 +155,7 @@ where
     fn let_go(&mut self, keep: BatchIndex) {
         let at = self.replica.applied();
         let touched = if self.replica.in_batch() { at.next() } else { at };
-        if touched <= keep {
+        if touched <= keep || planted::is(Mistake::CutKeepsApplied) {
             self.source.let_go();
             return;
         }
@@ -393,6 +398,25 @@ fn answer<A, D, E>(
                     None => Code::Malformed,
                 };
                 set(header, ServerFrame::Subscribed, code, Seq(0));
+            }
+            submission::KEYS => {
+                let first = body::<KeysBody>(payload).map_or(1, |wanted| wanted.first.get().max(1));
+                for number in (first..=u64::from(u32::MAX)).take(KEYS_PER_ANSWER) {
+                    let Some((key, permissions)) = replica.key(KeyId(number as u32)) else { break };
+                    let (permissions, number) = (permissions.into(), (number as u32).into());
+                    buf.put(KeyEntry { key, permissions, number }.as_bytes());
+                }
+                set(header, ServerFrame::Keys, Code::Executed, replica.last_seq());
+            }
+            submission::RECEIPT => {
+                let found = Found::read_from_bytes(&rest[payload.len()..]);
+                match found.ok().filter(|found| found.index != 0) {
+                    Some(Found { seq, index, chain }) => {
+                        buf.put(ReceiptBody { index, chain }.as_bytes());
+                        set(header, ServerFrame::Receipt, Code::Executed, Seq(seq.get()));
+                    }
+                    None => set(header, ServerFrame::Receipt, Code::Malformed, Seq(0)),
+                }
             }
             other => unreachable!("the log stage passes on no question of kind {other}"),
         }

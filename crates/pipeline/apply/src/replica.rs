@@ -6,7 +6,7 @@ use crate::sessions::Verdict;
 use crate::state::{Asker, Keep, State, mix};
 use ordain_agent::Fatal;
 use ordain_api::{
-    AppFactory, Application, Buf, Context, Malformed, RequestDecoder, ResponseEncoder, Sink, Step,
+    AppFactory, Application, Buf, Context, Malformed, RequestDecoder, ResponseEncoder, Sink, Step, WARM_MAX,
 };
 use ordain_types::codes::Code;
 use ordain_types::record::permission;
@@ -47,6 +47,8 @@ struct Progress {
     /// Where the next record begins in the body.
     offset: usize,
     left: u16,
+    /// Records from there on for which the application has warmed up.
+    warm: u16,
 }
 
 /// An event that the application executes.
@@ -122,7 +124,7 @@ where
         }
         let holds_records = matches!(header.kind(), BatchKind::Data | BatchKind::Genesis);
         let left = if holds_records { header.count.get() } else { 0 };
-        self.batch = Some(Progress { timers: true, offset: 0, left });
+        self.batch = Some(Progress { timers: true, offset: 0, left, warm: 0 });
         Ok(())
     }
 
@@ -197,6 +199,11 @@ where
         out: &mut O,
     ) -> Result<(), Fatal> {
         let body = batch.body();
+        if progress.warm == 0 {
+            progress.warm = WARM_MAX as u16;
+            self.warm(&body[progress.offset..]);
+        }
+        progress.warm -= 1;
         let seq = Seq(batch.header.next_seq().0 - u64::from(progress.left));
         let (record, rest) = RecordView::split(&body[progress.offset..])
             .ok_or_else(|| broken(format!("record {seq} in batch {} is malformed", batch.header.index())))?;
@@ -240,6 +247,20 @@ where
             }
         }
         Ok(())
+    }
+
+    /// Shows the application the requests among the first records in `rest`. One that cannot be read is left out here:
+    /// it stops the node when its turn comes.
+    fn warm(&self, mut rest: &[u8]) {
+        let requests = std::iter::from_fn(|| {
+            let (record, behind) = RecordView::split(rest)?;
+            rest = behind;
+            Some(record)
+        })
+        .take(WARM_MAX)
+        .filter(|record| record.header.kind() == Some(RecordKind::Request))
+        .filter_map(|record| self.decoder.decode(record.header.schema, record.payload).ok());
+        self.app.warm(requests);
     }
 
     /// Applies the session rules to a numbered request: where its reply is to be kept if it is executed;

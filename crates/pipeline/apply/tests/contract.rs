@@ -3,9 +3,15 @@
 use ordain_agent::wire::delivery;
 use ordain_api::{
     AppFactory, Application, Buf, Class, ClassKind, Context, KeyId, Malformed, Nanos, RequestDecoder,
-    ResponseEncoder, RestoreError, SessionId, Sink, Step, Stream,
+    ResponseEncoder, RestoreError, SessionId, Sink, Step, Stream, WARM_MAX,
 };
 use ordain_apply::testkit::{CLIENT, Heard, Testkit, facts};
+use std::cell::RefCell;
+
+thread_local! {
+    /// How many requests were shown at once.
+    static SHOWN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Does what it is told, right or wrong.
 #[derive(Debug, Default)]
@@ -51,6 +57,10 @@ impl Application for Puppet {
             sink.output(Stream::Session(SessionId(u64::from(*of))), &9);
         }
         if orders.contains(&MORE) { Step::More } else { Step::Done }
+    }
+
+    fn warm<'a>(&self, requests: impl Iterator<Item = &'a [u8]>) {
+        SHOWN.with_borrow_mut(|shown| shown.push(requests.count()));
     }
 
     fn resume<S: Sink<Self>>(&mut self, context: &Context, sink: &mut S) -> Step {
@@ -193,4 +203,21 @@ fn a_sessions_stream_ends_with_the_session() {
     kit.wait(facts().session_timeout.0);
     assert_eq!(kit.tick().len(), 2);
     assert!(!kit.live().may_read(Stream::Session(two), CLIENT, 0));
+}
+
+/// Every request is shown once before it is executed, few at a time, and showing leads to nothing.
+#[test]
+fn requests_are_shown_in_advance() {
+    const REQUESTS: usize = 2 * WARM_MAX + 3;
+    let mut kit = kit();
+    let session = kit.open(CLIENT);
+    SHOWN.take();
+    for _ in 0..REQUESTS {
+        kit.push_request(session, 0, &[REPLY]);
+    }
+    let replies = kit.seal().iter().filter(|heard| heard.is(delivery::REPLY)).count();
+    assert_eq!(replies, REQUESTS);
+    let shown = SHOWN.take();
+    let once = [WARM_MAX, WARM_MAX, 3];
+    assert!(!shown.is_empty() && shown.chunks(once.len()).all(|copy| copy == once), "{shown:?}");
 }

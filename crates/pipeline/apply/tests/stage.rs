@@ -3,23 +3,26 @@
 use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
-use ordain_agent::wire::{QUESTION, Question, delivery, submission};
+use ordain_agent::wire::{Found, QUESTION, Question, delivery, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{Step, Stream};
 use ordain_apply::snapshot::Loader;
-use ordain_apply::testkit::{CLIENT, Heard, Log, NoFiles, OTHER, execute, facts, snapshot_of};
+use ordain_apply::testkit::{CLIENT, Heard, Log, NoFiles, OPERATOR, OTHER, execute, facts, snapshot_of};
 use ordain_apply::{Apply, BatchSource, Discard, Parts, Replica, Restored};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Counters, Query, Request, SCHEMA};
 use ordain_ring::spsc::{Receiver, Sender, channel};
 use ordain_types::codes::Code;
-use ordain_types::frame::{ClientFrame, OpenBody, ServerFrame, SubscribeBody};
+use ordain_types::frame::{
+    ClientFrame, KeyBody, KeyEntry, OpenBody, ReceiptBody, ServerFrame, SubscribeBody,
+};
+use ordain_types::record::permission;
 use ordain_types::{
     BatchIndex, BatchKind, BatchView, ClusterFacts, KeyId, Nanos, Now, Position, RecordHeader, RecordKind,
     SessionId, Stint,
 };
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// A log in memory that grows and is cut from outside.
 #[derive(Clone, Default)]
@@ -395,11 +398,72 @@ fn every_kind_of_question() {
     assert_eq!(bench.stage.replica().resume(session, CLIENT).unwrap().0.0, 3, "nor does a repetition");
 }
 
+#[test]
+fn a_receipt_says_what_the_log_stage_found() {
+    let (mut bench, _) = Bench::leading();
+    bench.work();
+    bench.heard();
+    let body = ReceiptBody { index: 4.into(), chain: [5; 32] };
+    for (index, code, seq, payload) in [(4, Code::Executed, 3, body.as_bytes()), (0, Code::Malformed, 0, &[])]
+    {
+        let header =
+            RecordHeader { length: 8.into(), number: 77.into(), ..head(ClientFrame::Receipt as u8, CLIENT) };
+        let found = Found { seq: seq.into(), index: index.into(), chain: [5; 32] };
+        let frame = [header.as_bytes(), &3_u64.to_le_bytes(), found.as_bytes()].concat();
+        bench.ask_bytes(submission::RECEIPT, 0, &frame);
+        bench.work();
+        let heard = bench.heard().remove(0);
+        assert!(heard.is(delivery::ANSWER));
+        assert_eq!((heard.header.kind, heard.code()), (ServerFrame::Receipt as u8, code));
+        assert_eq!((heard.header.number.get(), heard.header.seq.get()), (77, seq));
+        assert_eq!(heard.payload, payload);
+    }
+}
+
+#[test]
+fn keys_are_listed_by_number_as_many_as_an_answer_holds() {
+    let (mut bench, session) = Bench::leading();
+    let known = 3;
+    for number in 1..=60_u64 {
+        let header = RecordHeader {
+            session: session.0.into(),
+            number: number.into(),
+            permissions: permission::OPERATOR.into(),
+            ..head(RecordKind::KeySet as u8, CLIENT)
+        };
+        let key = KeyBody { key: [number as u8 + 100; 32], permissions: 1.into(), reserved: [0; 4] };
+        bench.log.push(RecordHeader { schema: 0, ..header }, key.as_bytes());
+        bench.seal();
+    }
+    bench.work();
+    bench.heard();
+    let all = known + 60;
+    for (first, count) in [(0, 25), (1, 25), (26, 25), (all - 4, 5), (all, 1), (all + 1, 0), (u64::MAX, 0)] {
+        bench.ask(submission::KEYS, 0, head(ClientFrame::Keys as u8, OPERATOR), &first.to_le_bytes());
+        bench.work();
+        let heard = bench.heard().remove(0);
+        assert_eq!((heard.header.kind, heard.code()), (ServerFrame::Keys as u8, Code::Executed));
+        let numbers: Vec<_> = heard
+            .payload
+            .chunks(40)
+            .map(|entry| {
+                let entry = KeyEntry::read_from_bytes(entry).unwrap();
+                let number = u64::from(entry.number.get());
+                if number > known {
+                    assert_eq!(entry.key, [(number - known) as u8 + 100; 32]);
+                }
+                number
+            })
+            .collect();
+        assert_eq!(numbers, (first.max(1)..).take(count).collect::<Vec<_>>(), "from {first}");
+    }
+}
+
 proptest! {
     /// Whatever a client wrote into its frame, the stage goes on.
     #[test]
     fn hostile_questions_do_no_harm(
-        frames in prop::collection::vec((2_u64..6, prop::collection::vec(any::<u8>(), 0..80)), 1..20),
+        frames in prop::collection::vec((2_u64..8, prop::collection::vec(any::<u8>(), 0..80)), 1..20),
     ) {
         let (mut bench, session) = Bench::leading();
         for (kind, frame) in frames {

@@ -96,6 +96,15 @@ struct Following {
     acked: (BatchIndex, BatchIndex),
 }
 
+/// What this node has been through in this life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Elections won by R4's second arm alone: too few strong votes, but enough in all.
+    pub elections_won_weak: u64,
+    /// Floors dropped because the log had reached the leader's mark (R5).
+    pub rejoins: u64,
+}
+
 /// The consensus core of one node. See the crate's page.
 ///
 /// Every input ends with [`Core::invariants`]; then the shell drains [`Core::pop`].
@@ -139,6 +148,7 @@ pub struct Core {
     round_sent: u64,
     round_done: u64,
     round_wanted: u64,
+    counts: Counts,
 
     /// An input adds at most two effects per voter and five more; the shell drains them before the next,
     /// so that this never grows.
@@ -211,6 +221,7 @@ impl Core {
             round_sent: 0,
             round_done: 0,
             round_wanted: 0,
+            counts: Counts::default(),
             effects: VecDeque::with_capacity(2 * VOTERS_MAX + 8),
             config,
         };
@@ -470,6 +481,12 @@ impl Core {
     #[must_use]
     pub const fn boot(&self) -> Boot {
         self.boot
+    }
+
+    /// What this node has been through in this life.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Where a cut is under way: the last batch to keep.
@@ -909,6 +926,10 @@ impl Core {
 
     fn lead(&mut self) {
         let last = self.log.last();
+        let (_, strong) = self.votes();
+        if strong + self.config.policy.received as usize <= self.config.voters.len() {
+            self.counts.elections_won_weak += 1;
+        }
         self.role = Role::Leader;
         self.leader = Some(self.config.id);
         self.attempts = 0;
@@ -1016,6 +1037,7 @@ impl Core {
             let safe = if leads { self.written } else { self.written.min(self.following.matched) };
             if safe >= mark {
                 self.state.floor = None;
+                self.counts.rejoins += u64::from(!leads);
             }
         }
         if self.persisting.is_none() && self.synced != Some(self.state) {

@@ -286,7 +286,10 @@ impl<'a> Cluster<'a> {
     fn elected(&mut self, at: usize, term: Term) -> Check {
         self.marks.elections += 1;
         let (_, strong) = self.nodes[at].core.votes();
-        self.marks.weak_elections += usize::from(strong + self.policy.received as usize <= self.voters);
+        let weak = strong + self.policy.received as usize <= self.voters;
+        self.marks.weak_elections += usize::from(weak);
+        let counted = self.nodes[at].core.counts().elections_won_weak;
+        ensure(!weak || counted > 0, || format!("a weak election of {term} was not counted"))?;
         ensure(self.leaders.insert(term.0, at).is_none(), || format!("two leaders of {term}"))?;
         self.complete(at)?;
         self.marks.old_term_batches += usize::from(self.nodes[at].log.len() > self.history.len());

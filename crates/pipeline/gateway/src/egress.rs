@@ -95,13 +95,16 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
 
     fn reply<N: Net>(&mut self, net: &mut N, head: &Delivery, frame: &[u8]) {
         let header = self.header_of(frame);
-        let Some(attached) = self.table.sessions.get_mut(&header.session.get()) else { return };
+        let Some(attached) = self.table.sessions.get_mut(&header.session.get()) else {
+            self.table.answered(header.session(), head.key.get(), header.number.get());
+            return;
+        };
         // What became of another key's request is none of the owner's business.
         if u64::from(attached.key.0) != head.key.get() {
             return;
         }
         attached.answered = attached.answered.max(header.number.get());
-        let (slot, is_done) = (attached.slot, attached.ended && attached.answered + 1 >= attached.next);
+        let (slot, is_done) = (attached.slot, attached.ended && attached.is_answered());
         if is_done {
             self.table.detach(header.session());
         }
@@ -153,7 +156,8 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         let next = header.number.get();
         let mut attached =
             Attached { slot, key, next, floor: header.seq.get(), answered: next - 1, ended: false };
-        if let Some(old) = self.table.detach(header.session()) {
+        let session = header.session();
+        if let Some(old) = self.table.detach(session).or_else(|| self.table.take_left(session)) {
             // What was admitted since the log was asked comes first.
             attached.next = attached.next.max(old.next);
             attached.floor = attached.floor.max(old.floor);
@@ -210,9 +214,10 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
 
     fn session_ended(&mut self, session: SessionId) {
         self.outputs.forget(Stream::Session(session).to_wire());
+        self.table.take_left(session);
         if let Some(attached) = self.table.sessions.get_mut(&session.0) {
             // Replies to what was admitted are still to come.
-            attached.ended = attached.answered + 1 < attached.next;
+            attached.ended = !attached.is_answered();
             if !attached.ended {
                 self.table.detach(session);
             }

@@ -3,10 +3,13 @@
 use crate::stage::{Core, Goodbye, goodbye};
 use crate::table::{Attached, Class, Phase};
 use ordain_agent::net::Net;
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::wire::{SUBMISSION, Submission, submission};
 use ordain_api::{Application, ClassKind, RequestDecoder};
 use ordain_types::codes::Code;
-use ordain_types::frame::{ClientFrame, HelloBody, KeyBody, OpenBody, ServerFrame, SubscribeBody, body};
+use ordain_types::frame::{
+    ClientFrame, HelloBody, KeyBody, KeysBody, OpenBody, ReceiptAskBody, ServerFrame, SubscribeBody, body,
+};
 use ordain_types::record::{RECORD_HEADER, permission};
 use ordain_types::{RecordHeader, RecordKind, Stream};
 use zerocopy::{FromBytes, IntoBytes};
@@ -173,6 +176,8 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             Some(ClientFrame::Resume) => self.resume(slot, frame),
             Some(ClientFrame::Subscribe) => self.subscribe(slot, frame),
             Some(ClientFrame::Unsubscribe) => self.unsubscribe(slot, frame),
+            Some(ClientFrame::Receipt) => self.receipt(slot, frame),
+            Some(ClientFrame::Keys) => self.list_keys(slot, frame),
             Some(ClientFrame::Ping) if length == 0 => {
                 self.own_frame(ServerFrame::Pong, Code::Executed, (0, header.number.get(), 0), &[]);
                 Taken::Answered(total)
@@ -201,7 +206,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         if number > attached.next || number == 0 {
             return self.refuse(frame, Code::Expected, attached.next);
         }
-        if number < attached.next {
+        if number < attached.next && !planted::is(Mistake::RepeatExecuted) {
             // A refusal would say that it is not in the log. Unanswered, it may be repeated elsewhere.
             return match closed {
                 Some(_) => Taken::Frame(frame.bytes.len()),
@@ -338,6 +343,27 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         }
     }
 
+    fn receipt(&mut self, slot: u32, frame: Frame<'_>) -> Taken {
+        if body::<ReceiptAskBody>(frame.payload).is_none() {
+            return malformed("a Receipt names no record");
+        }
+        match self.cycle.closed {
+            Some(code) => self.refuse(frame, code, 0),
+            None => self.ask(slot, frame, submission::RECEIPT),
+        }
+    }
+
+    fn list_keys(&mut self, slot: u32, frame: Frame<'_>) -> Taken {
+        if body::<KeysBody>(frame.payload).is_none() {
+            return malformed("a Keys names no number to begin with");
+        }
+        let is_operator = self.table.get(slot).permissions & permission::OPERATOR != 0;
+        match self.cycle.closed.or((!is_operator).then_some(Code::NotPermitted)) {
+            Some(code) => self.refuse(frame, code, 0),
+            None => self.ask(slot, frame, submission::KEYS),
+        }
+    }
+
     fn subscribe(&mut self, slot: u32, frame: Frame<'_>) -> Taken {
         let wanted = body::<SubscribeBody>(frame.payload).map(|wanted| wanted.stream.get());
         let Some(stream) = wanted.filter(|stream| Stream::from_wire(*stream).is_some()) else {
@@ -365,6 +391,8 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         let kind = match ClientFrame::from_wire(header.kind) {
             Some(ClientFrame::Query) => ServerFrame::Answer,
             Some(ClientFrame::Resume) => ServerFrame::Resumed,
+            Some(ClientFrame::Receipt) => ServerFrame::Receipt,
+            Some(ClientFrame::Keys) => ServerFrame::Keys,
             _ if header.kind == RecordKind::SessionOpen as u8 => ServerFrame::Opened,
             _ => ServerFrame::Reply,
         };

@@ -22,5 +22,5 @@ mod stage;
 mod subscriptions;
 mod table;
 
-pub use config::GatewayConfig;
+pub use config::{ADDRESS_MAX, GatewayConfig};
 pub use stage::{Gateway, GatewayParts, REQUEST_RING_MIN};

@@ -1,6 +1,6 @@
 //! The agent. One duty cycle: what the network brought, what may leave, what each connection's turn allows.
 
-use crate::config::GatewayConfig;
+use crate::config::{ADDRESS_MAX, GatewayConfig};
 use crate::metrics::Metrics;
 use crate::table::{Phase, Table};
 use ordain_agent::metrics::Registry;
@@ -28,6 +28,7 @@ pub const REQUEST_RING_MIN: usize = (4 * (SUBMISSION + record_len(PAYLOAD_MAX)))
 
 /// Longest payload of a frame of the gateway's own.
 const OWN_PAYLOAD: usize = 256;
+const _: () = assert!(ADDRESS_MAX <= OWN_PAYLOAD);
 /// Send room that a connection keeps for its Goodbye.
 const GOODBYE_ROOM: usize = frame_len(OWN_PAYLOAD);
 /// Network events taken per cycle at most, so that taking them does not delay replies.
@@ -135,13 +136,18 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
     /// A gateway without connections.
     ///
     /// # Panics
-    /// If the request ring is smaller than [`REQUEST_RING_MIN`].
+    /// If the request ring is smaller than [`REQUEST_RING_MIN`], or a member's address is longer than
+    /// [`ADDRESS_MAX`].
     #[must_use]
     pub fn new(parts: GatewayParts<N, D>, registry: &Registry) -> Self {
         let GatewayParts { facts, config, net, decoder, requests, deliveries, ring, shared } = parts;
         assert!(
             requests.max_len() * 4 >= REQUEST_RING_MIN,
             "the request ring needs at least {REQUEST_RING_MIN} bytes"
+        );
+        assert!(
+            config.members.iter().all(|(_, address)| address.len() <= ADDRESS_MAX),
+            "an address has at most {ADDRESS_MAX} bytes"
         );
         let core = Core {
             outputs: OutputLog::new(config.outputs_bytes),
@@ -208,10 +214,14 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
         if shared.journal_closed.load() == 0 {
             return;
         }
-        // Nobody writes any more: what the journal has is the whole log, and a leader owes answers to its end.
+        // Nobody writes any more: what the journal has is the whole log, and a leader owes answers to its end,
+        // unless it came to lead when the log was closed already: then nothing was admitted under it, and
+        // without a batch of its own it commits nothing.
         let last = shared.written.load();
-        let is_owed = shared.leads() && shared.committed.load().min(shared.applied.load()) < last;
-        if is_owed || self.deliveries.peek().is_some() {
+        let has_written = shared.leads() && shared.stint_first.load() <= last;
+        let is_known = shared.committed.load().min(shared.applied.load()) >= last;
+        // Otherwise, what is still in the ring waits for a commitment that this life will not see.
+        if has_written && (!is_known || self.deliveries.peek().is_some()) {
             return;
         }
         for slot in self.core.table.used() {
@@ -302,10 +312,10 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         let used = self.table.used();
         for slot in used.iter().copied() {
             if matches!(self.table.get(slot).phase, Phase::Ready) {
-                let why = "this node leads no more: connect to the cluster's new leader";
-                self.end(net, slot, &goodbye(Code::NotLeader, why));
+                self.end(net, slot, &goodbye(Code::NotLeader, ""));
             }
         }
+        self.table.forget_left();
         used.len()
     }
 
@@ -344,9 +354,14 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         ended
     }
 
-    /// Puts a frame of this stage into `self.frame`.
+    /// Puts a frame of this stage into `self.frame`. Whoever came to the wrong node is told the right one
+    /// instead of `payload`.
     pub fn own_frame(&mut self, kind: ServerFrame, code: Code, ids: (u64, u64, u64), payload: &[u8]) {
         let (session, number, seq) = ids;
+        let payload = match code {
+            Code::NotLeader => self.config.leader_address(self.shared.leader.load()).as_bytes(),
+            _ => payload,
+        };
         let header = ServerHeader {
             length: (payload.len() as u32).into(),
             kind: kind as u8,

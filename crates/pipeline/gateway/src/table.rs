@@ -76,6 +76,13 @@ pub(crate) struct Attached {
     pub ended: bool,
 }
 
+impl Attached {
+    /// Whether everything that was submitted has been answered.
+    pub const fn is_answered(&self) -> bool {
+        self.answered + 1 >= self.next
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     slots: Vec<Option<Conn>>,
@@ -86,6 +93,10 @@ pub(crate) struct Table {
     signed_in: BTreeSet<(Nanos, u32)>,
     operators: usize,
     pub sessions: FxHashMap<u64, Attached>,
+    /// Sessions whose connection ended before all that it had submitted was answered: until then, what the log
+    /// said of a session before it came to those requests is not the last word on its numbers. As many as the
+    /// log's sessions at most.
+    left: FxHashMap<u64, Attached>,
     pub subscriptions: Subscriptions,
 }
 
@@ -158,7 +169,10 @@ impl Table {
             self.queues[conn.class() as usize].retain(|other| *other != slot);
         }
         for session in &conn.sessions {
-            self.sessions.remove(&session.0);
+            let attached = self.sessions.remove(&session.0).expect("listed with its connection");
+            if !attached.ended && !attached.is_answered() {
+                self.left.insert(session.0, attached);
+            }
         }
         for subscription in &conn.subscriptions {
             self.subscriptions.remove(*subscription);
@@ -200,6 +214,26 @@ impl Table {
     pub fn attach(&mut self, session: SessionId, attached: Attached) {
         self.sessions.insert(session.0, attached);
         self.get_mut(attached.slot).sessions.push(session);
+    }
+
+    /// A reply to a session that is attached to nobody.
+    pub fn answered(&mut self, session: SessionId, key: u64, number: u64) {
+        if let Some(left) = self.left.get_mut(&session.0).filter(|left| u64::from(left.key.0) == key) {
+            left.answered = left.answered.max(number);
+            if left.is_answered() {
+                self.left.remove(&session.0);
+            }
+        }
+    }
+
+    /// What the connection that had the session last knew of it, if anything of that is still under way.
+    pub fn take_left(&mut self, session: SessionId) -> Option<Attached> {
+        self.left.remove(&session.0)
+    }
+
+    /// Nothing that was submitted will be answered here.
+    pub fn forget_left(&mut self) {
+        self.left.clear();
     }
 
     pub fn detach(&mut self, session: SessionId) -> Option<Attached> {

@@ -4,7 +4,7 @@ use crate::state::Mark;
 use crate::verify::{Fault, LogEnd, Verifier};
 use core::fmt;
 use ordain_types::batch::{BatchError, BatchView, SEGMENT_START_LEN};
-use ordain_types::{BatchIndex, Chain, ClusterId, Seq};
+use ordain_types::{BatchIndex, Chain, ClusterId, Receipt};
 
 /// Bytes read at once.
 const CHUNK: usize = 1024 * 1024;
@@ -24,28 +24,16 @@ pub trait SegmentSource {
     fn read_at(&self, segment: u64, offset: u64, buffer: &mut [u8]) -> Result<usize, String>;
 }
 
-/// What a client was told: after the batch with this record, the chain had this value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// The record.
-    pub seq: Seq,
-    /// The chain value of its batch.
-    pub chain: Chain,
-}
-
 /// What the journal says to a receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The same: everything up to that batch is as it was when the receipt was given.
-    Holds(BatchIndex),
-    /// The record's batch has another value: history was changed, or the receipt was.
-    Differs {
-        /// The batch.
-        index: BatchIndex,
-        /// Its value here.
-        found: Chain,
-    },
-    /// The journal does not reach the record.
+    /// Everything up to its batch is as it was when the receipt was given.
+    Holds,
+    /// The batch has this value instead: history was changed, or the receipt was, or belongs to another cluster.
+    Differs(Chain),
+    /// The batch ends before the record: the receipt was changed, or belongs to another cluster.
+    NotCovered,
+    /// The journal ends before the batch, or is damaged there.
     NotReached,
     /// The record's batch was trimmed.
     Trimmed,
@@ -102,7 +90,7 @@ impl Report {
     pub fn is_good(&self) -> bool {
         let ends_well = self.stop.is_none_or(|end| end.fault == Fault::Bytes(BatchError::Empty));
         let reaches = self.watermark.is_none_or(|watermark| self.end.index >= watermark);
-        ends_well && reaches && self.verdicts.iter().all(|verdict| matches!(verdict, Verdict::Holds(_)))
+        ends_well && reaches && self.verdicts.iter().all(|verdict| *verdict == Verdict::Holds)
     }
 }
 
@@ -187,9 +175,10 @@ pub fn verify(
     }
 
     let mut verifier = Verifier::with(cluster, segment_size, start);
-    let unseen = |receipt: &Receipt| match receipt.seq < start.next_seq {
-        true => Verdict::Trimmed,
-        false => Verdict::NotReached,
+    let unseen = |receipt: &Receipt| match receipt.index {
+        index if index > start.index || start.index == BatchIndex(0) => Verdict::NotReached,
+        index if index < start.index => Verdict::Trimmed,
+        _ => judge(receipt, &start),
     };
     let mut verdicts: Vec<_> = receipts.iter().map(unseen).collect();
     let mut segments = Vec::with_capacity(files.len());
@@ -210,12 +199,8 @@ pub fn verify(
                     Ok(batch) => {
                         let end = verifier.end();
                         for (receipt, verdict) in receipts.iter().zip(&mut verdicts) {
-                            let header = batch.header;
-                            if (header.first_seq()..header.next_seq()).contains(&receipt.seq) {
-                                *verdict = match receipt.chain == end.chain {
-                                    true => Verdict::Holds(end.index),
-                                    false => Verdict::Differs { index: end.index, found: end.chain },
-                                };
+                            if receipt.index == end.index {
+                                *verdict = judge(receipt, end);
                             }
                         }
                         report.batches += 1;
@@ -236,6 +221,15 @@ pub fn verify(
     }
     let watermark = watermark.map(|mark| mark.index);
     Ok(Report { cluster, start, segments, end: *verifier.end(), stop, watermark, verdicts })
+}
+
+/// What the log up to its batch says to a receipt.
+fn judge(receipt: &Receipt, end: &LogEnd) -> Verdict {
+    match receipt.chain == end.chain {
+        _ if receipt.seq >= end.next_seq => Verdict::NotCovered,
+        true => Verdict::Holds,
+        false => Verdict::Differs(end.chain),
+    }
 }
 
 fn records_whole(batch: BatchView<'_>) -> Result<BatchView<'_>, Fault> {

@@ -15,6 +15,7 @@ use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::{Holder, Shared};
 use ordain_agent::wire::VoteRequest;
+use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_ring::log::{Consumer, JoinError, LogRing, PINS_MAX};
 use ordain_ring::spsc::Receiver;
@@ -149,6 +150,9 @@ pub struct Journal<D> {
     retain: u64,
     keeps_all: bool,
 
+    /// Where copies in memory count: remembers how far this node may have said that it has the log.
+    witness: Option<Box<dyn Witness>>,
+
     cut: Option<CutStep>,
     zeros: Vec<u8>,
     closing: bool,
@@ -210,6 +214,7 @@ impl<D: Disk> Journal<D> {
             oldest,
             retain: RETAIN,
             keeps_all: false,
+            witness: None,
             cut: None,
             zeros: Vec::new(),
             closing: false,
@@ -221,6 +226,28 @@ impl<D: Disk> Journal<D> {
     pub const fn retaining(mut self, retain: u64) -> Self {
         self.retain = retain;
         self
+    }
+
+    /// The journal, with a witness of how far it has written. Without one, where copies in memory count, a
+    /// crash of the process costs as much as one of the operating system.
+    ///
+    /// # Errors
+    /// [`Fatal`] if nothing can be noted.
+    pub fn with_witness(mut self, witness: Option<Box<dyn Witness>>) -> Result<Self, Fatal> {
+        self.witness = witness;
+        self.testify(self.written)?;
+        Ok(self)
+    }
+
+    /// Lets it be known elsewhere that the log was written up to `written`: before anybody hears of it.
+    fn testify(&mut self, written: Mark) -> Result<(), Fatal> {
+        let Some(witness) = &mut self.witness else { return Ok(()) };
+        witness.note(written.index).map_err(|error| {
+            Fatal::new(
+                format!("it cannot be noted how far the journal is written: {error}"),
+                "Check /dev/shm, then start the node again: it counts as if the machine had failed.",
+            )
+        })
     }
 
     /// What the node state says now. It is on disk once `vote_stored` or `journal_closed` says so.
@@ -257,7 +284,7 @@ impl<D: Disk> Journal<D> {
         self.closing = self.cursors.log_closed.load() == 1;
         let mut work = self.poll_log(now)? + self.poll_state()? + self.poll_prepare(now)?;
         match self.cursors.cut.asked(Holder::Journal) {
-            Some((index, position)) => work += self.cut_to(Mark { index, position }),
+            Some((index, position)) => work += self.cut_to(Mark { index, position })?,
             None if self.cursors.cut.is_on() => {}
             None => work += self.write(),
         }
@@ -352,6 +379,7 @@ impl<D: Disk> Journal<D> {
                     self.metrics.writes.add(1);
                     self.metrics.bytes.add(end.position.0 - self.written.position.0);
                     self.writes -= 1;
+                    self.testify(end)?;
                     self.written = end;
                     let consumer = self.consumer.as_mut().expect("it leaves only when nothing is in flight");
                     consumer.release((end.position.0 - consumer.position().0) as usize);
@@ -460,8 +488,9 @@ impl<D: Disk> Journal<D> {
     fn prepare(&mut self, now: Now) -> bool {
         let wanted = (self.submitted.position.0 / self.segment_size + 1 + AHEAD) * self.segment_size;
         let waits = self.retry_at.is_some_and(|at| now.mono < at);
-        if self.preparing || waits || self.closing || self.room.0 >= wanted || self.lanes.prepare.free() == 0
-        {
+        // What opens a log is published before there is room for it.
+        let is_enough = self.room.0 >= wanted || self.closing && self.room >= self.ring.published();
+        if self.preparing || waits || is_enough || self.lanes.prepare.free() == 0 {
             return false;
         }
         let file = FileId::Segment(self.room.0 / self.segment_size);
@@ -527,12 +556,12 @@ impl<D: Disk> Journal<D> {
     // Cutting.
 
     /// Goes on with cutting everything behind `keep` off.
-    fn cut_to(&mut self, keep: Mark) -> usize {
+    fn cut_to(&mut self, keep: Mark) -> Result<usize, Fatal> {
         let step = *self.cut.get_or_insert(CutStep::Drain);
         let next = match step {
-            _ if !self.in_flight.is_empty() => return 0,
+            _ if !self.in_flight.is_empty() => return Ok(0),
             // A vote that comes in between is stored on the way.
-            CutStep::Mark | CutStep::Clear if self.state_dirty || self.storing.is_some() => return 0,
+            CutStep::Mark | CutStep::Clear if self.state_dirty || self.storing.is_some() => return Ok(0),
             CutStep::Drain if keep >= self.submitted => CutStep::Rewind,
             CutStep::Drain => {
                 self.state.cut = Some(keep);
@@ -546,6 +575,8 @@ impl<D: Disk> Journal<D> {
                 self.written = min(self.written, keep);
                 self.covered = min(self.covered, keep);
                 self.synced = min(self.synced, keep);
+                // While the state still says that nothing behind the cut counts.
+                self.testify(self.written)?;
                 self.state.cut = None;
                 self.state_dirty = true;
                 CutStep::Clear
@@ -558,18 +589,18 @@ impl<D: Disk> Journal<D> {
                     Ok(()) => {}
                     // Joins again when the log's writer has gone back.
                     Err(JoinError::Gone { .. } | JoinError::Full) => self.consumer = None,
-                    Err(JoinError::Beyond { .. }) => return 0,
+                    Err(JoinError::Beyond { .. }) => return Ok(0),
                 }
                 self.cursors.watermark.store(self.stored.index.0);
                 self.cursors.durable.store(min(self.cursors.durable.load(), self.synced.index.0));
                 self.cursors.written.store(self.written.index.0);
                 self.cut = None;
                 self.cursors.cut.answer(Holder::Journal);
-                return 1;
+                return Ok(1);
             }
         };
         self.cut = Some(next);
-        1
+        Ok(1)
     }
 
     /// Zeroes a piece from `at` on.

@@ -277,6 +277,8 @@ pub struct Recovery<D> {
     disk: D,
     facts: ClusterFacts,
     os_boot: OsBoot,
+    /// Where copies in memory count: how far the node may have said that it has the log.
+    witnessed: Option<BatchIndex>,
     phase: Phase,
     /// Operations submitted or waiting, and those waiting for the lane to have room.
     in_flight: usize,
@@ -320,6 +322,7 @@ impl<D: Disk> Recovery<D> {
         Self {
             disk,
             os_boot,
+            witnessed: None,
             phase: Phase::Start,
             in_flight: 0,
             waiting: VecDeque::new(),
@@ -353,6 +356,15 @@ impl<D: Disk> Recovery<D> {
         self.terms.clone_from(&anchor.terms);
         self.first_segment = anchor.end.position.0 / self.facts.segment_size;
         self.anchor = Some(anchor);
+        self
+    }
+
+    /// Recovery that knows how far the node may have said that it has the log, as its
+    /// [`Witness`](ordain_agent::witness::Witness) recalls. Where copies in memory count, a node without this
+    /// knowledge is clean only after a stop in good order.
+    #[must_use]
+    pub fn with_witnessed(mut self, written: Option<BatchIndex>) -> Self {
+        self.witnessed = written;
         self
     }
 
@@ -755,7 +767,12 @@ impl<D: Disk> Recovery<D> {
         let has_tail = self.tail_end > end.position;
         let stopped_clean = self.state.clean && end.index == watermark.index;
         let tail_cut = has_tail && !stopped_clean && !self.is_cut();
-        let was_clean = stopped_clean || (self.os_boot.is_same(self.state.os_boot) && !tail_cut);
+        // The kernel keeps what it took as long as it runs, unless it fails to write it back: then it may drop
+        // it, and whether anybody was there to see the error is left to chance.
+        let has_all = !self.facts.policy.counts_memory()
+            || self.is_cut()
+            || self.witnessed.is_some_and(|written| written <= end.index);
+        let was_clean = stopped_clean || (self.os_boot.is_same(self.state.os_boot) && !tail_cut && has_all);
         self.outcome = Outcome { was_clean, tail_cut, watermark_before: watermark };
 
         if !was_clean {
@@ -764,7 +781,8 @@ impl<D: Disk> Recovery<D> {
                 true => watermark.index.0.saturating_add(2 * w),
                 false => end.index.0.saturating_add(w),
             };
-            let term = self.state.ack_term.max(end.term);
+            let promised = if planted::is(Mistake::FloorFromDisk) { end.term } else { self.state.ack_term };
+            let term = promised.max(end.term);
             let owed = Floor { term, index: BatchIndex(reach.max(end.index.0)) };
             self.state.floor = self.state.floor.max(Some(owed));
         }

@@ -4,10 +4,10 @@ mod common;
 
 use common::*;
 use ordain_agent::disk::FileId;
-use ordain_journal::audit::{self, AuditError, Receipt, SegmentSource, Verdict};
-use ordain_journal::{Fault, Mark};
+use ordain_journal::audit::{self, AuditError, SegmentSource, Verdict};
+use ordain_journal::{Fault, LogEnd, Mark};
 use ordain_types::batch::BatchError;
-use ordain_types::{Chain, Seq};
+use ordain_types::{BatchIndex, Chain, Receipt, Seq};
 use std::fmt::Write;
 
 impl SegmentSource for World {
@@ -44,21 +44,30 @@ fn a_whole_journal_is_good_and_receipts_hold() {
     let (world, maker) = journal();
     let watermark = Mark { index: maker.end.index, position: maker.end.position };
     let at = |seq: u64| maker.ends.iter().find(|end| end.next_seq.0 > seq).unwrap();
-    let receipt = |seq: u64, chain: Chain| Receipt { seq: Seq(seq), chain };
-    let receipts = [receipt(1, at(1).chain), receipt(4, at(4).chain), receipt(6, at(6).chain)];
+    let receipt = |seq: u64, end: &LogEnd| Receipt { seq: Seq(seq), index: end.index, chain: end.chain };
+    // The last one is of a later batch than its record's.
+    let receipts = [receipt(1, at(1)), receipt(4, at(4)), receipt(6, at(6)), receipt(2, at(5))];
     let mut ends = vec![maker.ends[0]];
     let report = audit::verify(&world, Some(watermark), &receipts, &mut |_, end| ends.push(*end)).unwrap();
     assert!(report.is_good(), "{report:?}");
     assert_eq!((report.end, &ends), (maker.end, &maker.ends));
-    assert_eq!(report.verdicts[1], Verdict::Holds(at(4).index));
+    assert_eq!(report.verdicts, [Verdict::Holds; 4]);
     assert_eq!(report.segments.iter().map(|segment| segment.records).sum::<u64>(), 6);
     assert_eq!(report.segments.iter().map(|segment| segment.bytes).sum::<u64>(), maker.end.position.0);
 
-    let receipts = [receipt(4, Chain([1; 32])), receipt(7, Chain([1; 32]))];
-    let report = audit::verify(&world, None, &receipts, &mut |_, _| {}).unwrap();
-    let expected = Verdict::Differs { index: at(4).index, found: at(4).chain };
-    assert_eq!(report.verdicts, [expected, Verdict::NotReached]);
-    assert!(!report.is_good());
+    let forged = Receipt { chain: Chain([1; 32]), ..receipt(4, at(4)) };
+    let beyond = Receipt { index: maker.end.index.next(), ..receipt(6, at(6)) };
+    let nothing = Receipt { index: BatchIndex(0), ..receipt(1, at(1)) };
+    for (receipt, verdict) in [
+        (forged, Verdict::Differs(at(4).chain)),
+        (receipt(5, at(4)), Verdict::NotCovered),
+        (beyond, Verdict::NotReached),
+        (nothing, Verdict::NotReached),
+    ] {
+        let report = audit::verify(&world, None, &[receipt], &mut |_, _| {}).unwrap();
+        assert_eq!(report.verdicts, [verdict], "{receipt}");
+        assert!(!report.is_good());
+    }
 }
 
 #[test]
@@ -147,13 +156,24 @@ fn a_trimmed_journal_says_where_it_begins() {
     let (world, maker) = journal();
     let start = *maker.ends.iter().find(|end| end.position.0 == SEGMENT).unwrap();
     world.lock().files.remove(&FileId::Segment(0));
-    let seq = Seq(start.next_seq.0);
-    let later = maker.ends.iter().find(|end| end.next_seq > seq).unwrap();
-    let receipts = [Receipt { seq: Seq(1), chain: Chain([1; 32]) }, Receipt { seq, chain: later.chain }];
+    let receipt = |end: &ordain_journal::LogEnd, chain| Receipt {
+        seq: Seq(end.next_seq.0 - 1),
+        index: end.index,
+        chain,
+    };
+    let (older, later) = (&maker.ends[2], maker.ends.last().unwrap());
+    let receipts = [
+        receipt(older, older.chain),
+        receipt(&start, start.chain),
+        receipt(&start, Chain([1; 32])),
+        receipt(later, later.chain),
+    ];
     let report = audit::verify(&world, None, &receipts, &mut |_, _| {}).unwrap();
     let place = |end: ordain_journal::LogEnd| (end.position, end.index, end.next_seq, end.chain);
     assert_eq!((place(report.start), report.end), (place(start), maker.end));
-    assert_eq!(report.verdicts, [Verdict::Trimmed, Verdict::Holds(later.index)]);
+    // The first segment still names the chain value of what was in front of it.
+    let differs = Verdict::Differs(start.chain);
+    assert_eq!(report.verdicts, [Verdict::Trimmed, Verdict::Holds, differs, Verdict::Holds]);
     assert_eq!(report.segments[0].number, 1);
     assert!(report.stop.is_some_and(|end| end.fault == Fault::Bytes(BatchError::Empty)));
 }

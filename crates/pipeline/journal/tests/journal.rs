@@ -534,3 +534,18 @@ fn a_segment_that_cannot_be_removed_stops_nobody() {
     assert_eq!((tries.load(Ordering::Relaxed), segments(&world)[0]), (1, 0));
     node.close();
 }
+
+#[test]
+fn a_new_log_that_is_closed_at_once_is_written_first() {
+    let (world, facts) = (World::default(), facts(1));
+    let mut node = Node::start(&world, &facts);
+    // As when a stop comes before the first cycle: no segment exists, and the log is open for what begins it.
+    for batch in node.maker.data(&[b"genesis"]) {
+        node.producer.try_claim(batch.len()).unwrap().copy_from_slice(&batch);
+        node.producer.publish(batch.len());
+    }
+    node.close();
+    let again = recover(&world, &facts, 1).unwrap();
+    assert!(again.was_clean);
+    assert_eq!(again.end, node.maker.end);
+}

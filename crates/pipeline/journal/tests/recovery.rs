@@ -3,9 +3,11 @@
 mod common;
 
 use common::*;
-use ordain_agent::disk::FileId;
+use ordain_agent::disk::{DiskError, DiskOp, FileId};
+use ordain_agent::shared::Holder;
 use ordain_journal::{Anchor, Fault, RecoveryError, TermStart, read_state};
 use ordain_types::batch::{BATCH_HEADER, BatchError};
+use ordain_types::facts::AckPolicy;
 use ordain_types::{BatchHeader, BatchIndex, ClusterFacts, ClusterId};
 
 /// A journal of three segments: everything synced, the watermark at batch `marked`, 15 batches in all.
@@ -81,6 +83,113 @@ fn a_killed_node_is_clean_and_a_node_without_power_is_dirty() {
     let world = world.copy();
     recover(&world, &facts, 1).unwrap();
     assert_eq!(recover(&world.after_power_loss(|_| false), &facts, 3).unwrap().end, node.maker.end);
+}
+
+/// What a failed sync leaves when the kernel then drops the pages that it could not write.
+fn drop_unsynced(world: &World) {
+    for file in world.lock().files.values_mut() {
+        file.unsynced.clear();
+    }
+}
+
+#[test]
+fn a_node_whose_kernel_dropped_what_it_took_is_dirty() {
+    for (policy, is_dirty) in [(AckPolicy::DISK_RAM, true), (AckPolicy::TWO_DISKS, false)] {
+        let facts = ClusterFacts { policy, ..facts(3) };
+        let world = World::default();
+        let mut node = Node::start(&world, &facts);
+        node.data(2);
+        node.rest();
+        world.fail(|op| {
+            let of_log = matches!(op, DiskOp::Sync { file: FileId::Segment(_), .. });
+            of_log.then_some(DiskError::Io("EIO".to_owned()))
+        });
+        node.data(1);
+        while node.work().is_ok() {}
+        // Others have heard of batch 3, and nothing can be stored any more.
+        assert_eq!((node.cursors.written.load(), node.cursors.durable.load()), (3, 2));
+        world.heal();
+
+        // The pages may still be there: then nothing is lost, and the next start makes it durable.
+        let kept = recover(&world.copy(), &facts, 1).unwrap();
+        assert!(kept.was_clean && kept.end.index.0 == 3 && kept.state.floor.is_none());
+
+        drop_unsynced(&world);
+        // A recovery that is cut off anywhere does not make it forget.
+        for budget in 0.. {
+            let world = world.copy();
+            world.lock().budget = Some(budget);
+            let whole = try_recover(&world, &facts, 1).is_some();
+            world.lock().budget = None;
+            let lost = recover(&world, &facts, 1).unwrap();
+            assert_eq!((lost.end.index.0, lost.tail_cut), (2, false));
+            let floor = is_dirty.then_some(2 + facts.unsynced_max);
+            assert_eq!(
+                lost.state.floor.map(|floor| floor.index.0),
+                floor,
+                "{policy:?}, cut off after {budget}"
+            );
+            if whole {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_witness_only_a_stop_in_good_order_is_clean() {
+    let (world, facts) = (World::default(), facts(3));
+    let mut node = Node::start(&world, &facts);
+    node.data(2);
+    node.rest();
+    let killed = world.copy();
+    assert!(recover(&killed, &facts, 1).unwrap().was_clean);
+    killed.lock().noted = None;
+    assert!(!recover(&killed, &facts, 1).unwrap().was_clean);
+    node.close();
+    world.lock().noted = None;
+    assert!(recover(&world, &facts, 1).unwrap().was_clean);
+}
+
+#[test]
+fn nothing_counts_as_received_that_could_not_be_noted() {
+    let (world, facts) = (World::default(), facts(3));
+    let mut node = Node::start(&world, &facts);
+    node.data(2);
+    node.rest();
+    world.lock().deaf = true;
+    node.data(1);
+    let error = loop {
+        if let Err(error) = node.work() {
+            break error;
+        }
+    };
+    assert!(
+        error.to_string().contains("it cannot be noted how far the journal is written: the witness is deaf")
+    );
+    assert_eq!(node.cursors.written.load(), 2);
+}
+
+#[test]
+fn a_cut_lowers_what_the_witness_expects() {
+    let (world, facts) = (World::default(), facts(3));
+    let mut node = Node::start(&world, &facts);
+    for _ in 0..4 {
+        node.data(1);
+        node.rest();
+    }
+    let keep = node.maker.cut(3);
+    node.cursors.cut.ask(keep.index, keep.position);
+    // Killed anywhere in the middle of it, the node is clean.
+    loop {
+        let killed = recover(&world.copy(), &facts, 1).unwrap();
+        assert!(killed.was_clean && killed.end.index.0 >= 3, "{killed:?}");
+        if node.cursors.cut.asked(Holder::Journal).is_none() {
+            assert_eq!(killed.end, keep);
+            return;
+        }
+        node.work().unwrap();
+    }
 }
 
 #[test]

@@ -6,14 +6,15 @@ use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::peer::{PeerEvent, Peers};
 use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::Shared;
-use ordain_agent::wire::{QUESTION, Question, SUBMISSION, Submission, VoteRequest, submission};
+use ordain_agent::wire::{Found, QUESTION, Question, SUBMISSION, Submission, VoteRequest, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_consensus::message::FRAME_MAX;
 use ordain_consensus::{Body, Core, Effect, Message, Verdict, VoteState};
 use ordain_ring::spsc;
 use ordain_types::batch::{BatchKind, BatchView};
-use ordain_types::record::RecordKind;
-use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, Term};
+use ordain_types::frame::{ReceiptAskBody, body};
+use ordain_types::record::{RECORD_HEADER, RecordKind};
+use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, Seq, Term};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Uncommitted batches at most: the ends of a suffix that may be cut are all still at hand.
@@ -78,6 +79,9 @@ struct Metrics {
     leads: Gauge,
     committed: Gauge,
     elections: Gauge,
+    weak_elections: Gauge,
+    rejoins: Gauge,
+    owes_floor: Gauge,
     cuts: Gauge,
     blocked: Gauge,
 }
@@ -127,6 +131,16 @@ impl<P: Peers> Log<P> {
             leads: registry.gauge("ordain_leads", "1 while this node leads."),
             committed: registry.gauge("ordain_committed_batch", "Last committed batch."),
             elections: registry.counter("ordain_elections_won_total", "Times this node became leader."),
+            weak_elections: registry.counter(
+                "ordain_elections_won_weak_total",
+                "Of these, elections that weak votes decided (rule R4's second arm).",
+            ),
+            rejoins: registry.counter(
+                "ordain_rejoins_total",
+                "Times this node caught up with all it may have lost, and its votes were whole again (rule R5).",
+            ),
+            owes_floor: registry
+                .gauge("ordain_promise_floor", "1 while this node may lack what it acknowledged (rule R2)."),
             cuts: registry.counter("ordain_log_cuts_total", "Uncommitted suffixes cut off the log."),
             blocked: registry.counter(
                 "ordain_log_blocked_total",
@@ -224,8 +238,9 @@ impl<P: Peers> Log<P> {
                     }
                 },
             };
-            self.note_leader(from, &message);
             self.effects()?;
+            // Behind the effects: stepping down forgets the leader.
+            self.note_leader(from, &message);
         }
         Ok(limit)
     }
@@ -256,6 +271,7 @@ impl<P: Peers> Log<P> {
                     self.shared.stint_first.store(self.writer.tail().index.next().0);
                     self.shared.stint.store(self.shared.stint.load() + 1);
                     self.metrics.elections.add(1);
+                    self.metrics.weak_elections.set(self.core.counts().elections_won_weak);
                     self.metrics.leads.set(1);
                     self.metrics.term.set(term.0);
                     tracing::info!(term = term.0, "this node leads");
@@ -300,6 +316,8 @@ impl<P: Peers> Log<P> {
         self.votes.commit();
         self.persisting = Some((self.persists, state));
         self.metrics.term.set(state.term.0);
+        self.metrics.owes_floor.set(u64::from(state.floor.is_some()));
+        self.metrics.rejoins.set(self.core.counts().rejoins);
         Ok(())
     }
 
@@ -327,7 +345,7 @@ impl<P: Peers> Log<P> {
     /// Ends a cut once every stage has let go.
     fn end_cut(&mut self) -> Result<(), Fatal> {
         let Some(keep) = self.cutting else { return Ok(()) };
-        if (self.shared.cut.is_done() || planted::is(Mistake::CutWithoutBarrier)) && self.writer.cut(keep) {
+        if self.shared.cut.is_done() && self.writer.cut(keep) {
             self.shared.cut.finish();
             self.cutting = None;
             self.archive.cut(keep.index);
@@ -404,7 +422,9 @@ impl<P: Peers> Log<P> {
                 }
                 records += 1;
             } else {
-                let Some(space) = self.questions.try_claim(QUESTION + frame.len()) else {
+                let found = (head.kind.get() == submission::RECEIPT).then(|| find(&self.writer, frame));
+                let found = found.as_ref().map_or(&[][..], IntoBytes::as_bytes);
+                let Some(space) = self.questions.try_claim(QUESTION + frame.len() + found.len()) else {
                     self.metrics.blocked.add(1);
                     return (taken, records);
                 };
@@ -417,8 +437,10 @@ impl<P: Peers> Log<P> {
                     after: self.writer.current_index().0.into(),
                     round: round.into(),
                 };
+                let (asked, behind) = space[QUESTION..].split_at_mut(frame.len());
+                asked.copy_from_slice(frame);
+                behind.copy_from_slice(found);
                 space[..QUESTION].copy_from_slice(question.as_bytes());
-                space[QUESTION..].copy_from_slice(frame);
                 self.questions.commit();
             }
             self.requests.release();
@@ -474,6 +496,19 @@ impl<P: Peers> Log<P> {
         }
         Ok(sent)
     }
+}
+
+/// The chain value behind the record that a Receipt frame names.
+fn find(writer: &Writer, frame: &[u8]) -> Found {
+    let (_, payload) = frame.split_at(RECORD_HEADER);
+    let asked = body::<ReceiptAskBody>(payload).expect("the gateway has looked").seq;
+    let seq = if asked == 0 { writer.tail().next_seq.0 - 1 } else { asked.get() };
+    let end = writer.ends().behind(Seq(seq));
+    end.map_or(Found::default(), |end| Found {
+        seq: seq.into(),
+        index: end.index.0.into(),
+        chain: end.chain.0,
+    })
 }
 
 /// Offers the batches of an append frame to consensus and writes those that it wants. Returns how many.

@@ -73,6 +73,21 @@ impl Ends {
         (self.first..=self.last).contains(&index.0).then(|| &self.slots[self.slot(index)])
     }
 
+    /// The oldest end known that lies behind record `seq`; `None` if no batch that is sealed holds it.
+    #[must_use]
+    pub fn behind(&self, seq: Seq) -> Option<&Tail> {
+        let (mut low, mut high) = (self.first, self.last + 1);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.slots[self.slot(BatchIndex(middle))].next_seq > seq {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        self.get(BatchIndex(low))
+    }
+
     fn cut(&mut self, keep: Tail) {
         assert!(keep.index.0 <= self.last);
         self.last = keep.index.0;

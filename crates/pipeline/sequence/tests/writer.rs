@@ -4,7 +4,7 @@ use ordain_ring::log::{Consumer, LogRing};
 use ordain_sequence::{Put, Stamp, Tail, Writer};
 use ordain_types::batch::{BATCH_HEADER, BatchKind, BatchView};
 use ordain_types::record::{RecordKind, record_len};
-use ordain_types::{BatchIndex, ClusterFacts, ClusterId, Lineage, Nanos, Position, RecordHeader, Term};
+use ordain_types::{BatchIndex, ClusterFacts, ClusterId, Lineage, Nanos, Position, RecordHeader, Seq, Term};
 use zerocopy::IntoBytes;
 
 const SEGMENT: u64 = 16 * 1024;
@@ -171,6 +171,41 @@ fn after_a_cut_the_log_goes_on_from_what_was_kept() {
     assert_eq!(view.header.position(), keep.position);
     let (bytes, through) = writer.batches_from(keep.index.next(), 4096).unwrap().unwrap();
     assert_eq!((bytes, through), (&batches[0][..], keep.index.next()));
+}
+
+#[test]
+fn the_end_behind_a_record_is_found_also_when_its_own_is_forgotten() {
+    let (mut writer, mut consumer) = node();
+    lead(&mut writer, u64::MAX);
+    let mut ends = vec![*writer.tail()];
+    let check = |writer: &Writer, ends: &[Tail]| {
+        for seq in 1..writer.tail().next_seq.0 + 2 {
+            let known = |end: &&Tail| end.next_seq.0 > seq && writer.ends().get(end.index).is_some();
+            assert_eq!(writer.ends().behind(Seq(seq)), ends.iter().find(known), "record {seq}");
+        }
+    };
+    check(&writer, &ends);
+    // Twice as many batches as ends are kept, some of them with no record of their own.
+    for n in 0..1_500_u32 {
+        for _ in 0..n % 4 {
+            assert_eq!(writer.push(&record(&[7; 300], RecordKind::Request)), Put::Done);
+        }
+        if n % 4 == 0 {
+            assert_eq!(writer.seal_empty(BatchKind::TermStart), Put::Done);
+        }
+        writer.seal(BatchKind::Data);
+        for batch in take(&mut consumer) {
+            let index = BatchView::parse(&batch).unwrap().header.index();
+            ends.extend(writer.ends().get(index).filter(|end| end.index > ends.last().unwrap().index));
+        }
+    }
+    assert!(ends.len() > 1_500 && writer.ends().get(BatchIndex(300)).is_none());
+    check(&writer, &ends);
+    let keep = ends[ends.len() - 50];
+    consumer.rewind(keep.position).unwrap();
+    assert!(writer.cut(keep));
+    ends.truncate(ends.len() - 49);
+    check(&writer, &ends);
 }
 
 #[test]

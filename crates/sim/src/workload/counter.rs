@@ -1,11 +1,11 @@
 //! The example application. Its values prove exactly-once: a request lost or executed twice shows in the
 //! sum that every later reply reports.
 
-use super::{Model, Payload, Workload};
+use super::{Author, Model, Payload, Said, Workload};
 use crate::rng::Rng;
-use ordain_api::{Nanos, Stream};
+use ordain_api::{Context, Nanos, Seq, Stream};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Query, Request, SCHEMA};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Counters in use: few, so that clients meet.
 const COUNTERS: u64 = 4;
@@ -19,6 +19,7 @@ impl Workload for Counter {
     type Decoder = CounterDecoder;
     type Encoder = CounterEncoder;
     type Model = Sums;
+    type Author = Anybody;
 
     fn parts() -> (CounterFactory, CounterDecoder, CounterEncoder) {
         (CounterFactory, CounterDecoder, CounterEncoder)
@@ -28,20 +29,8 @@ impl Workload for Counter {
         Sums::default()
     }
 
-    fn command(rng: &mut Rng) -> Payload {
-        let counter = rng.below(COUNTERS) as u32;
-        let request = match rng.below(40) {
-            0 => Request::Burst { counter, count: rng.range(0, 40) },
-            1 => Request::Remind { counter, delay: rng.spread(Nanos::MICRO, 200 * Nanos::MILLI) },
-            2 => Request::Add { counter, by: i64::MAX },
-            _ => Request::Add { counter, by: rng.range(1, 1_000) as i64 },
-        };
-        Payload { schema: SCHEMA, bytes: request.to_wire().to_vec() }
-    }
-
-    fn query(rng: &mut Rng) -> Payload {
-        let query = Query::Read { counter: rng.below(COUNTERS) as u32 };
-        Payload { schema: SCHEMA, bytes: query.to_wire().to_vec() }
+    fn author(_client: usize) -> Anybody {
+        Anybody
     }
 
     fn nonsense(rng: &mut Rng) -> Payload {
@@ -53,17 +42,30 @@ impl Workload for Counter {
         }
         Payload { schema: SCHEMA, bytes }
     }
+}
 
-    fn mark(output: &[u8]) -> Option<&'static str> {
-        let place = u64::from_le_bytes(*output.get(8..16)?.first_chunk()?);
-        match output[0] {
-            2 if place > 6 => Some("event of several steps"),
-            3 => Some("timer fired"),
-            _ => None,
-        }
+/// All clients ask alike.
+#[derive(Debug)]
+pub struct Anybody;
+
+impl Author for Anybody {
+    fn command(&mut self, rng: &mut Rng) -> Payload {
+        let counter = rng.below(COUNTERS) as u32;
+        let request = match rng.below(40) {
+            0 => Request::Burst { counter, count: rng.range(0, 40) },
+            1 => Request::Remind { counter, delay: rng.spread(Nanos::MICRO, 200 * Nanos::MILLI) },
+            2 => Request::Add { counter, by: i64::MAX },
+            _ => Request::Add { counter, by: rng.range(1, 1_000) as i64 },
+        };
+        Payload { schema: SCHEMA, bytes: request.to_wire().to_vec() }
     }
 
-    fn stream(rng: &mut Rng) -> Stream {
+    fn query(&mut self, rng: &mut Rng) -> Payload {
+        let query = Query::Read { counter: rng.below(COUNTERS) as u32 };
+        Payload { schema: SCHEMA, bytes: query.to_wire().to_vec() }
+    }
+
+    fn stream(&mut self, rng: &mut Rng) -> Stream {
         Stream::Topic(rng.below(COUNTERS) as u32)
     }
 }
@@ -72,8 +74,8 @@ impl Workload for Counter {
 #[derive(Debug, Default)]
 pub struct Sums {
     values: BTreeMap<u32, i128>,
-    reminders: BTreeSet<(u64, u64)>,
-    asked: u64,
+    /// Counters to remind, by time and seq of the request.
+    reminders: BTreeMap<(u64, u64), u32>,
 }
 
 fn message(kind: u8, counter: u32, value: u64) -> Vec<u8> {
@@ -83,28 +85,56 @@ fn message(kind: u8, counter: u32, value: u64) -> Vec<u8> {
     bytes
 }
 
+fn fields(payload: &[u8]) -> (u32, u64) {
+    let counter = u32::from_le_bytes(payload[4..8].try_into().expect("16 bytes"));
+    (counter, u64::from_le_bytes(payload[8..16].try_into().expect("16 bytes")))
+}
+
 impl Model for Sums {
-    fn execute(&mut self, time: Nanos, payload: &[u8]) -> Vec<u8> {
-        let counter = u32::from_le_bytes(payload[4..8].try_into().expect("16 bytes"));
-        let number = u64::from_le_bytes(payload[8..16].try_into().expect("16 bytes"));
-        self.reminders.retain(|(due, _)| *due > time.0);
+    fn pass(&mut self, time: Nanos, _seq: Seq) -> Vec<(Stream, Vec<u8>)> {
+        let mut outputs = Vec::new();
+        while let Some(first) = self.reminders.first_entry().filter(|first| first.key().0 <= time.0) {
+            let ((_, seq), counter) = first.remove_entry();
+            outputs.push((Stream::Topic(counter), message(3, counter, seq)));
+        }
+        outputs
+    }
+
+    fn execute(&mut self, about: &Context, payload: &[u8]) -> Said {
+        let (counter, number) = fields(payload);
+        let tell = |kind, value| (Stream::Topic(counter), message(kind, counter, value));
         match payload[0] {
             1 => {
                 let value = self.values.entry(counter).or_default();
                 let sum = *value + i128::from(number as i64);
-                let fits = i64::try_from(sum).is_ok();
-                if fits {
-                    *value = sum;
+                if i64::try_from(sum).is_err() {
+                    return Said { reply: message(1, counter, *value as u64), ..Said::default() };
                 }
-                message(u8::from(!fits), counter, *value as u64)
+                *value = sum;
+                Said {
+                    reply: message(0, counter, sum as u64),
+                    outputs: vec![tell(1, sum as u64)],
+                    ..Said::default()
+                }
             }
-            3 if self.reminders.len() == ordain_counter::REMINDERS_MAX => message(2, counter, 0),
-            3 => {
-                self.asked += 1;
-                self.reminders.insert((time.0 + number, self.asked));
-                message(0, counter, time.0 + number)
+            2 => Said {
+                reply: message(0, counter, number),
+                outputs: (1..=number).map(|place| tell(2, place)).collect(),
+                ..Said::default()
+            },
+            _ if self.reminders.len() == ordain_counter::REMINDERS_MAX => {
+                Said { reply: message(2, counter, 0), ..Said::default() }
             }
-            _ => message(0, counter, number),
+            _ => {
+                let due = about.time.0 + number;
+                self.reminders.insert((due, about.seq.0), counter);
+                Said { reply: message(0, counter, due), ..Said::default() }
+            }
         }
+    }
+
+    fn query(&self, _about: &Context, payload: &[u8]) -> Vec<u8> {
+        let (counter, _) = fields(payload);
+        message(0, counter, self.values.get(&counter).copied().unwrap_or(0) as u64)
     }
 }

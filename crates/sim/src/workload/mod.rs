@@ -3,7 +3,7 @@
 pub mod counter;
 
 use crate::rng::Rng;
-use ordain_api::{AppFactory, Nanos, RequestDecoder, ResponseEncoder, Stream};
+use ordain_api::{AppFactory, Context, Nanos, RequestDecoder, ResponseEncoder, Seq, Stream, permission};
 
 /// A payload with its schema version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub trait Workload: 'static {
     type Encoder: ResponseEncoder<<Self::Factory as AppFactory>::App>;
     /// Knows what must come out.
     type Model: Model;
+    /// Makes up what one client asks.
+    type Author: Author;
 
     /// The application's three parts.
     fn parts() -> (Self::Factory, Self::Decoder, Self::Encoder);
@@ -31,24 +33,68 @@ pub trait Workload: 'static {
     /// A model to which nothing has happened.
     fn model() -> Self::Model;
 
-    /// A command.
-    fn command(rng: &mut Rng) -> Payload;
+    /// The author of client number `client`, whose key is number `client + 1` in the log.
+    fn author(client: usize) -> Self::Author;
 
-    /// A query.
-    fn query(rng: &mut Rng) -> Payload;
+    /// What the key of client number `client` is permitted.
+    fn permissions(client: usize) -> u32 {
+        let _ = client;
+        permission::APPLICATION
+    }
 
     /// A payload that is no request.
     fn nonsense(rng: &mut Rng) -> Payload;
 
-    /// What an output shows that was reached.
-    fn mark(output: &[u8]) -> Option<&'static str>;
+    /// What is wrong with the application at the end of the log, by its own audit and by the model's.
+    ///
+    /// # Errors
+    /// The first thing.
+    fn check_end(app: &<Self::Factory as AppFactory>::App, model: &Self::Model) -> Result<(), String> {
+        let _ = (app, model);
+        Ok(())
+    }
+}
 
-    /// A stream that clients may subscribe to.
-    fn stream(rng: &mut Rng) -> Stream;
+/// Makes up what one client asks.
+pub trait Author {
+    /// A command.
+    fn command(&mut self, rng: &mut Rng) -> Payload;
+
+    /// A query.
+    fn query(&mut self, rng: &mut Rng) -> Payload;
+
+    /// A stream to subscribe to.
+    fn stream(&mut self, rng: &mut Rng) -> Stream;
+
+    /// A command was answered.
+    fn hear(&mut self, reply: &[u8]) {
+        let _ = reply;
+    }
+}
+
+/// What comes of an event, byte for byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The reply; empty if the event is a deadline.
+    pub reply: Vec<u8>,
+    /// Outputs with their streams, in order.
+    pub outputs: Vec<(Stream, Vec<u8>)>,
+    /// What a series of runs should reach and the event did.
+    pub reached: Vec<&'static str>,
 }
 
 /// Independent of the application: written from its description, without its code.
 pub trait Model {
-    /// A command is executed at log time `time`; its reply's bytes.
-    fn execute(&mut self, time: Nanos, payload: &[u8]) -> Vec<u8>;
+    /// A batch of log time `time` begins, the first record of which would have the number `seq`: deadlines
+    /// that have come pass. Returns their outputs.
+    fn pass(&mut self, time: Nanos, seq: Seq) -> Vec<(Stream, Vec<u8>)> {
+        let _ = (time, seq);
+        Vec::new()
+    }
+
+    /// A command is executed.
+    fn execute(&mut self, about: &Context, payload: &[u8]) -> Said;
+
+    /// Answers a query.
+    fn query(&self, about: &Context, payload: &[u8]) -> Vec<u8>;
 }

@@ -509,6 +509,14 @@ pub fn query(id: u64) -> Vec<u8> {
     frame(ClientFrame::Query as u8, 0, id, &ordain_counter::Query::Read { counter: 1 }.to_wire())
 }
 
+pub fn receipt(id: u64, seq: u64) -> Vec<u8> {
+    frame(ClientFrame::Receipt as u8, 0, id, &seq.to_le_bytes())
+}
+
+pub fn keys(id: u64, first: u64) -> Vec<u8> {
+    frame(ClientFrame::Keys as u8, 0, id, &first.to_le_bytes())
+}
+
 pub fn ping(number: u64) -> Vec<u8> {
     frame(ClientFrame::Ping as u8, 0, number, &[])
 }

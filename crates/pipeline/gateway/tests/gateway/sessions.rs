@@ -8,7 +8,7 @@ use ordain_gateway::GatewayConfig;
 use ordain_types::codes::Code;
 use ordain_types::frame::{ClientFrame, ServerFrame};
 use ordain_types::record::PAYLOAD_MAX;
-use ordain_types::{ClusterFacts, Nanos, RecordKind};
+use ordain_types::{ClusterFacts, Nanos, NodeId, RecordKind};
 
 #[test]
 fn a_request_goes_to_the_log_with_what_the_node_knows_and_its_reply_comes_back() {
@@ -191,6 +191,31 @@ fn the_connection_that_had_a_resumed_session_is_fenced() {
 }
 
 #[test]
+fn what_a_connection_submitted_before_it_ended_counts_when_its_session_is_resumed() {
+    let mut rig = Rig::new();
+    let old = rig.signed_in(ALICE);
+    let new = rig.signed_in(ALICE);
+    rig.session(old, 2, 50);
+    rig.send(new, &resume(50));
+    // Behind the question, so that the log does not know of them when it answers.
+    rig.send(old, &[add(50, 1), add_open(50, 2, 1)].concat());
+    rig.hang_up(old);
+    rig.asked();
+    rig.resumed(new, 50, 1, 1, Code::Executed);
+    assert_eq!(rig.one(new).header.number.get(), 3, "1 and 2 are on their way into the log");
+    rig.reply(2, 50, 1, Code::Executed);
+    rig.reply(2, 50, 2, Code::Executed);
+    assert_eq!(rig.heard(new).len(), 2);
+    rig.hang_up(new);
+    // Once everything is answered, the log alone decides.
+    let third = rig.signed_in(ALICE);
+    rig.send(third, &resume(50));
+    rig.asked();
+    rig.resumed(third, 50, 3, 1, Code::Executed);
+    assert_eq!(rig.one(third).header.number.get(), 3);
+}
+
+#[test]
 fn two_resumes_at_a_time_do_not_set_numbers_back() {
     let mut rig = Rig::new();
     let alice = rig.signed_in(ALICE);
@@ -347,19 +372,27 @@ fn with_a_full_disk_what_would_not_fit_is_refused() {
 
 #[test]
 fn who_does_not_lead_says_so_and_gaining_the_lead_disturbs_nobody() {
-    let mut rig = Rig::with(config());
+    let members = vec![(NodeId(1), "host-1:7400".to_owned()), (NodeId(2), "unix:/run/2".to_owned())];
+    let mut rig = Rig::with(GatewayConfig { members, ..config() });
     rig.genesis();
     let alice = rig.signed_in(ALICE);
     for (bytes, kind) in [
+        (receipt(7, 1), ServerFrame::Receipt),
+        (keys(7, 1), ServerFrame::Keys),
         (add(50, 1), ServerFrame::Reply),
         (open(1), ServerFrame::Opened),
         (resume(50), ServerFrame::Resumed),
         (query(1), ServerFrame::Answer),
         (subscribe(0, 0), ServerFrame::Subscribed),
     ] {
-        rig.send(alice, &bytes);
-        let got = rig.one(alice);
-        assert_eq!((got.kind(), got.code()), (kind, Code::NotLeader));
+        // The leader is told where it is known: its node id plus one.
+        for (leader, address) in [(0, ""), (1, ""), (2, "host-1:7400"), (3, "unix:/run/2")] {
+            rig.shared.leader.store(leader);
+            rig.send(alice, &bytes);
+            let got = rig.one(alice);
+            assert_eq!((got.kind(), got.code()), (kind, Code::NotLeader));
+            assert_eq!(got.payload, address.as_bytes());
+        }
     }
     rig.send(alice, &keep_alive(50, 1));
     rig.shared.stint_first.store(3);
@@ -371,9 +404,23 @@ fn who_does_not_lead_says_so_and_gaining_the_lead_disturbs_nobody() {
 }
 
 #[test]
+fn keys_are_listed_for_operators_alone() {
+    let mut rig = Rig::new();
+    let (alice, boss) = (rig.signed_in(ALICE), rig.signed_in(OPERATOR));
+    assert_eq!(rig.code(alice, &keys(1, 1)), Code::NotPermitted);
+    rig.send(boss, &keys(2, 26));
+    let asked = rig.asked();
+    assert_eq!((asked.len(), asked[0].kind, asked[0].conn), (1, submission::KEYS, boss));
+    assert_eq!(asked[0].payload, 26_u64.to_le_bytes());
+}
+
+#[test]
 fn losing_the_lead_ends_connections_even_if_it_comes_back_at_once() {
     for stint in [2, 3] {
-        let mut rig = Rig::new();
+        let mut rig = Rig::with(GatewayConfig { members: vec![(NodeId(1), "b:1".to_owned())], ..config() });
+        rig.genesis();
+        rig.lead(1);
+        rig.shared.leader.store(2);
         let alice = rig.signed_in(ALICE);
         let stranger = rig.connect();
         rig.session(alice, 2, 50);
@@ -382,6 +429,7 @@ fn losing_the_lead_ends_connections_even_if_it_comes_back_at_once() {
         rig.run();
         let got = rig.one(alice);
         assert_eq!((got.kind(), got.code()), (ServerFrame::Goodbye, Code::NotLeader));
+        assert_eq!(got.payload, b"b:1");
         assert!(!rig.is_open(alice) && rig.is_open(stranger));
         assert_eq!(rig.metric("ordain_sessions_attached"), 0);
         // What was asked before reaches nobody, whenever it is answered.

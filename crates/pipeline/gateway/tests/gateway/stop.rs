@@ -61,3 +61,20 @@ fn a_node_that_does_not_lead_owes_nothing() {
     rig.run();
     assert_eq!((rig.one(alice).code(), rig.shared.gateway_closed.load()), (Code::Stopping, 1));
 }
+
+#[test]
+fn a_node_that_came_to_lead_when_the_log_was_closed_owes_nothing() {
+    let mut rig = Rig::with(config());
+    rig.genesis();
+    rig.shared.stop();
+    rig.shared.log_closed.store(1);
+    rig.shared.journal_closed.store(1);
+    // Batches 1 and 2 are of nobody's term: without one of its own the leader does not commit them, and what they
+    // have to say stays here.
+    rig.shared.committed.store(0);
+    rig.set_key(ALICE, 2, CLIENT, 2);
+    rig.shared.stint_first.store(3);
+    rig.shared.stint.store(1);
+    rig.run();
+    assert_eq!(rig.shared.gateway_closed.load(), 1);
+}

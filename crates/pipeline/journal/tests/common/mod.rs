@@ -5,6 +5,7 @@ use ordain_agent::Fatal;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
 use ordain_agent::shared::Shared;
 use ordain_agent::wire::VoteRequest;
+use ordain_agent::witness::{Witness, WitnessError};
 use ordain_journal::{Anchor, Journal, Lanes, LogEnd, Metrics, OsBoot, Recovered, Recovery, RecoveryError};
 use ordain_ring::log::{LogRing, Producer};
 use ordain_ring::spsc::{self, Sender};
@@ -82,6 +83,9 @@ pub struct State {
     /// Carried out, as text, for tests that look at the order.
     pub history: Vec<String>,
     hook: Option<Hook>,
+    /// What the witness remembers, and whether it does.
+    pub noted: Option<BatchIndex>,
+    pub deaf: bool,
 }
 
 /// Shared by its lanes.
@@ -115,6 +119,7 @@ impl World {
     pub fn copy(&self) -> Self {
         let copy = Self::default();
         copy.lock().files = self.lock().files.clone();
+        copy.lock().noted = self.lock().noted;
         copy
     }
 
@@ -122,6 +127,7 @@ impl World {
     /// which `keep` says so.
     pub fn after_power_loss(&self, mut keep: impl FnMut(usize) -> bool) -> Self {
         let copy = self.copy();
+        copy.lock().noted = None;
         let mut number = 0;
         for file in copy.lock().files.values_mut() {
             file.forgotten.clear();
@@ -153,6 +159,21 @@ impl World {
         let mut state = self.lock();
         let bytes = &mut state.files.get_mut(&file).unwrap().durable;
         change(&mut bytes[at % SEGMENT as usize]);
+    }
+}
+
+impl Witness for World {
+    fn recall(&self) -> Option<BatchIndex> {
+        self.lock().noted
+    }
+
+    fn note(&mut self, written: BatchIndex) -> Result<(), WitnessError> {
+        let mut state = self.lock();
+        if state.deaf {
+            return Err(WitnessError("the witness is deaf".to_owned()));
+        }
+        state.noted = Some(written);
+        Ok(())
     }
 }
 
@@ -254,7 +275,7 @@ impl Disk for Lane {
 
 /// Recovers; `None` if the disk came to a standstill.
 pub fn try_recover(world: &World, facts: &ClusterFacts, os: u8) -> Option<Result<Recovered, RecoveryError>> {
-    run(world, Recovery::new(facts, OsBoot([os; 16]), world.lane(2)))
+    run(world, Recovery::new(facts, OsBoot([os; 16]), world.lane(2)).with_witnessed(world.recall()))
 }
 
 /// Recovers behind a snapshot.
@@ -265,6 +286,7 @@ pub fn recover_behind(
     anchor: &Anchor,
 ) -> Result<Recovered, RecoveryError> {
     let recovery = Recovery::new(facts, OsBoot([os; 16]), world.lane(2)).behind(anchor.clone());
+    let recovery = recovery.with_witnessed(world.recall());
     run(world, recovery).expect("the disk stands still")
 }
 
@@ -417,6 +439,7 @@ impl Node {
             Metrics::register(&metrics),
         )
         .retaining(retain);
+        let journal = journal.with_witness(Some(Box::new(world.clone()))).unwrap();
         let maker = Maker::new(facts, recovered.end);
         let world = world.clone();
         let now = Now { mono: Nanos(1), wall: Nanos(1) };

@@ -1,19 +1,22 @@
-//! A graceful stop of the log stage: everything handed over is published, and then nothing more.
+//! The log stage of a lone node: what it says of receipts, and a graceful stop, in which everything handed over is
+//! published, and then nothing more.
 
 use ordain_agent::Agent;
 use ordain_agent::metrics::Registry;
 use ordain_agent::peer::NoPeers;
 use ordain_agent::shared::{Cursors, Shared};
-use ordain_agent::wire::{SUBMISSION, Submission, VoteRequest, submission};
+use ordain_agent::wire::{Found, QUESTION, Question, SUBMISSION, Submission, VoteRequest, submission};
 use ordain_consensus::{Config, Core, Recovered, Terms, VoteState};
 use ordain_ring::log::{Consumer, LogRing};
 use ordain_ring::spsc::{Receiver, Sender, channel};
 use ordain_sequence::stage::Archive;
 use ordain_sequence::{Log, LogConfig, Tail, Writer};
-use ordain_types::batch::BatchView;
+use ordain_types::batch::{self, BatchView};
+use ordain_types::frame::ClientFrame;
 use ordain_types::record::RecordKind;
 use ordain_types::{
-    BatchIndex, Boot, ClusterFacts, ClusterId, Lineage, Nanos, NodeId, Now, Position, RecordHeader, Term,
+    BatchIndex, Boot, Chain, ClusterFacts, ClusterId, Lineage, Nanos, NodeId, Now, Position, RecordHeader,
+    Term,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -37,9 +40,12 @@ struct Rig {
     log: Log<NoPeers>,
     shared: Shared,
     requests: Sender,
+    questions: Receiver,
     votes: Receiver,
     consumer: Consumer,
     published: Vec<(BatchIndex, u16)>,
+    /// The chain value of the last of them.
+    chain: Chain,
     now: u64,
 }
 
@@ -80,7 +86,7 @@ impl Rig {
         let shared = Shared::new(Cursors::default());
         shared.room.store(128 * 1024);
         let (requests, receiver) = channel(64 * 1024);
-        let (questions, _) = channel(64 * 1024);
+        let (questions, question_receiver) = channel(64 * 1024);
         let (vote_sender, votes) = channel(1024);
         let config = LogConfig {
             core: Core::new(config, recovered, Nanos(0)),
@@ -97,7 +103,17 @@ impl Rig {
             archive: Box::new(NoArchive),
         };
         let log = Log::new(config, &Registry::default());
-        let mut rig = Self { log, shared, requests, votes, consumer, published: Vec::new(), now: 0 };
+        let mut rig = Self {
+            log,
+            shared,
+            requests,
+            questions: question_receiver,
+            votes,
+            consumer,
+            published: Vec::new(),
+            chain: Chain::default(),
+            now: 0,
+        };
         for _ in 0..20 {
             rig.cycle();
         }
@@ -113,6 +129,7 @@ impl Rig {
             let bytes = self.consumer.available(Position(u64::MAX >> 2));
             let Ok(batch) = BatchView::parse(bytes) else { break };
             self.published.push((batch.header.index(), batch.header.count.get()));
+            self.chain = batch::chain(self.chain, batch.bytes());
             let len = batch.bytes().len();
             self.consumer.release(len);
         }
@@ -129,12 +146,53 @@ impl Rig {
 
     fn push(&mut self) {
         let record = RecordHeader { kind: RecordKind::SessionOpen as u8, ..RecordHeader::default() };
-        let head = Submission { kind: submission::RECORD.into(), conn: 1.into() };
-        let space = self.requests.try_claim(SUBMISSION + record.record_len()).unwrap();
+        self.submit(submission::RECORD, record.as_bytes());
+    }
+
+    fn submit(&mut self, kind: u64, frame: &[u8]) {
+        let head = Submission { kind: kind.into(), conn: 1.into() };
+        let space = self.requests.try_claim(SUBMISSION + frame.len()).unwrap();
         space[..SUBMISSION].copy_from_slice(head.as_bytes());
-        space[SUBMISSION..].copy_from_slice(record.as_bytes());
+        space[SUBMISSION..].copy_from_slice(frame);
         self.requests.commit();
     }
+
+    /// What apply is told of a wish for a receipt that covers `seq`.
+    fn receipt(&mut self, seq: u64) -> Found {
+        let kind = ClientFrame::Receipt as u8;
+        let header = RecordHeader { length: 8.into(), kind, number: 5.into(), ..RecordHeader::default() };
+        let frame = [header.as_bytes(), &seq.to_le_bytes()].concat();
+        self.submit(submission::RECEIPT, &frame);
+        self.cycle();
+        let message = self.questions.peek().unwrap();
+        let (question, rest) = Question::ref_from_prefix(message).unwrap();
+        assert_eq!((question.kind.get(), question.conn.get()), (submission::RECEIPT, 1));
+        assert_eq!((rest.len() + QUESTION, &rest[..frame.len()]), (message.len(), &frame[..]));
+        let found = Found::read_from_bytes(&rest[frame.len()..]).unwrap();
+        self.questions.release();
+        found
+    }
+}
+
+#[test]
+fn a_receipt_is_of_the_batch_with_the_record() {
+    let mut rig = Rig::new();
+    // The first record of all.
+    rig.push();
+    rig.cycle();
+    let first = Found { seq: 1.into(), index: 4.into(), chain: rig.chain.0 };
+    rig.push();
+    rig.push();
+    rig.cycle();
+    let second = Found { seq: 3.into(), index: 5.into(), chain: rig.chain.0 };
+    assert_eq!(rig.receipt(1), first);
+    assert_eq!(rig.receipt(2), Found { seq: 2.into(), ..second });
+    assert_eq!((rig.receipt(3), rig.receipt(0)), (second, second));
+    // A record in the batch that is being filled has no receipt yet: its reply has not left either.
+    rig.push();
+    assert_eq!(rig.receipt(4), Found::default());
+    assert_eq!(rig.receipt(4).index, 6);
+    assert_eq!(rig.receipt(u64::MAX), Found::default());
 }
 
 #[test]

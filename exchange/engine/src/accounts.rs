@@ -1,0 +1,97 @@
+//! Accounts: who may act for them, and their live orders.
+
+use crate::orders::NONE;
+use crate::{Context, Engine, KEYS_PER_ACCOUNT};
+use ordain_exchange_protocol::{OrderRef, Reject, permission};
+
+/// An account: its keys and its live orders in order of entry.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Account {
+    pub exists: bool,
+    pub key_count: u8,
+    pub orders: u32,
+    pub head: u32,
+    pub tail: u32,
+    /// Ascending.
+    pub keys: [u32; KEYS_PER_ACCOUNT],
+}
+
+const _: () = assert!(size_of::<Account>() == 64);
+
+impl Account {
+    pub const ABSENT: Self =
+        Self { exists: false, key_count: 0, orders: 0, head: NONE, tail: NONE, keys: [0; KEYS_PER_ACCOUNT] };
+
+    pub fn keys(&self) -> &[u32] {
+        &self.keys[..self.key_count.into()]
+    }
+
+    #[inline]
+    pub fn grants(&self, key: u32, permissions: u32) -> bool {
+        permissions & permission::ADMIN != 0 || self.keys().contains(&key)
+    }
+}
+
+impl Engine {
+    /// An account that may trade and that the key may act for.
+    #[inline]
+    pub(crate) fn granted(&self, context: &Context, account: u32) -> Result<&Account, Reject> {
+        if account == 0 {
+            return Err(Reject::UnknownAccount);
+        }
+        let account = self.accounts.get(account as usize).filter(|account| account.exists);
+        let account = account.ok_or(Reject::UnknownAccount)?;
+        if account.grants(context.key, context.permissions) { Ok(account) } else { Err(Reject::NotGranted) }
+    }
+
+    /// The slot of a live order of the account.
+    #[inline]
+    pub(crate) fn find_order(&self, account: u32, order: OrderRef) -> Result<u32, Reject> {
+        let slot = match order {
+            OrderRef::Id(id) => self.orders.find(id).filter(|slot| self.orders.get(*slot).account == account),
+            OrderRef::Client(id) => self.find_client_order(account, id),
+        };
+        slot.ok_or(Reject::UnknownOrder)
+    }
+
+    #[inline]
+    pub(crate) fn find_client_order(&self, account: u32, client_order_id: u64) -> Option<u32> {
+        self.index.find(self.index.hash(account, client_order_id), |slot| {
+            let order = self.orders.get(slot);
+            order.client_order_id == client_order_id && order.account == account
+        })
+    }
+
+    /// Enters an order into the index and at the end of its account's list.
+    pub(crate) fn list(&mut self, slot: u32) {
+        let (owner, client_order_id) = (self.orders.get(slot).account, self.orders.get(slot).client_order_id);
+        self.index.insert(self.index.hash(owner, client_order_id), slot);
+        let account = &mut self.accounts[owner as usize];
+        let tail = std::mem::replace(&mut account.tail, slot);
+        account.orders += 1;
+        match tail {
+            NONE => account.head = slot,
+            tail => self.orders.get_mut(tail).account_next = slot,
+        }
+        let order = self.orders.get_mut(slot);
+        order.account_previous = tail;
+        order.account_next = NONE;
+    }
+
+    /// Takes an order out of the index and its account's list.
+    pub(crate) fn unlist(&mut self, slot: u32) {
+        let order = *self.orders.get(slot);
+        self.index.remove(self.index.hash(order.account, order.client_order_id), slot);
+        let account = &mut self.accounts[order.account as usize];
+        account.orders -= 1;
+        match order.account_previous {
+            NONE => account.head = order.account_next,
+            previous => self.orders.get_mut(previous).account_next = order.account_next,
+        }
+        match order.account_next {
+            NONE => account.tail = order.account_previous,
+            next => self.orders.get_mut(next).account_previous = order.account_previous,
+        }
+    }
+}

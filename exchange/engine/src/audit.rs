@@ -1,0 +1,103 @@
+//! The audit.
+
+use crate::Engine;
+use crate::instrument::Instrument;
+use crate::levels::key;
+use crate::orders::NONE;
+use ordain_exchange_protocol::{OrderRef, Side};
+
+impl Engine {
+    /// Recounts everything that is kept twice: supplies, holds, levels, lists, the index, the free slots.
+    ///
+    /// Takes time in proportion to the whole state: for tests, and after restoring.
+    ///
+    /// # Errors
+    /// What does not add up.
+    ///
+    /// # Panics
+    /// If an event is not finished.
+    pub fn audit(&self) -> Result<(), &'static str> {
+        assert!(self.work.is_none(), "an audit is between events");
+        let ensure = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+        ensure(self.ledger.is_conserved(), "balances do not add up to the supply")?;
+
+        let mut in_books = 0;
+        for (at, instrument) in self.instruments.iter().enumerate() {
+            let Some(instrument) = instrument else { continue };
+            for side in [Side::Buy, Side::Sell] {
+                in_books += self.audit_side(at + 1, instrument, side)?;
+            }
+            let best = |side| self.levels.best_key(instrument.ladder(side));
+            if let (Some(bid), Some(ask)) = (best(Side::Buy), best(Side::Sell)) {
+                ensure(bid < -ask, "a book is crossed")?;
+            }
+        }
+        ensure(in_books == self.orders.live as usize, "not every live order is in its book")?;
+
+        let mut listed = 0;
+        let mut held = vec![0_u128; self.limits.currencies as usize];
+        for (id, account) in self.accounts.iter().enumerate() {
+            let id = id as u32;
+            held.fill(0);
+            let (mut slot, mut previous, mut orders) = (account.head, NONE, 0);
+            while slot != NONE {
+                let order = self.orders.get(slot);
+                let found = self.find_order(id, OrderRef::Client(order.client_order_id));
+                ensure(found == Ok(slot), "a listed order is not in the index")?;
+                ensure(order.account_previous == previous, "an account's list is broken")?;
+                let (currency, hold) = self.hold_of(order);
+                held[currency as usize - 1] += u128::from(hold);
+                (previous, slot) = (slot, order.account_next);
+                orders += 1;
+            }
+            ensure(account.tail == previous && account.orders == orders, "an account's list is broken")?;
+            listed += orders;
+            for (at, held) in held.iter().enumerate() {
+                let balance = self.ledger.get(self.ledger.at(id, at as u32 + 1));
+                ensure(u128::from(balance.held) == *held, "an account's holds are not those of its orders")?;
+            }
+        }
+        ensure(listed == self.orders.live, "not every live order is on its account's list")?;
+
+        let (mut slot, mut free) = (self.orders.free, 0);
+        while slot != NONE && free < self.orders.slots.len() {
+            let order = self.orders.slots.get(slot as usize).ok_or("a free slot does not exist")?;
+            ensure(order.account == 0, "a live order is among the free slots")?;
+            slot = order.next;
+            free += 1;
+        }
+        ensure(self.orders.slots.len() == free + self.orders.live as usize, "a slot is neither free nor live")
+    }
+
+    /// Orders on one side of a book.
+    fn audit_side(&self, id: usize, instrument: &Instrument, side: Side) -> Result<usize, &'static str> {
+        let ensure = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+        let ladder = instrument.ladder(side);
+        let (mut total, mut rank, mut above) = (0, 0, i64::MAX);
+        while let Some((level_key, handle)) = self.levels.ranked(ladder, rank) {
+            ensure(level_key < above, "levels are out of order")?;
+            (above, rank) = (level_key, rank + 1);
+            let level = self.levels.get(handle);
+            let (mut slot, mut previous, mut orders, mut quantity) = (level.head, NONE, 0, 0_u64);
+            while slot != NONE {
+                let order = self.orders.get(slot);
+                let belongs = usize::from(order.instrument) == id
+                    && order.side == side
+                    && key(side, order.price) == level_key
+                    && order.level == handle
+                    && order.previous == previous
+                    && order.account != 0
+                    && order.remaining > 0;
+                ensure(belongs, "an order is in the wrong queue")?;
+                orders += 1;
+                quantity += order.remaining;
+                (previous, slot) = (slot, order.next);
+            }
+            let adds_up =
+                orders > 0 && level.orders == orders && level.quantity == quantity && level.tail == previous;
+            ensure(adds_up, "a level's totals are not those of its orders")?;
+            total += orders as usize;
+        }
+        Ok(total)
+    }
+}

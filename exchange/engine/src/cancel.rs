@@ -1,0 +1,178 @@
+//! Cancels, of one order and of many.
+
+use crate::engine::{Work, permitted};
+use crate::orders::{NONE, Order};
+use crate::reply::{blank, refused};
+use crate::{Context, Engine, Sink, Step};
+use ordain_exchange_protocol::{
+    Audience, Cancel, CancelReport, IntoBytes, MassCancel, MassCancelReply, OrderRef, OrderReply, OrderState,
+    Reason, Reject, Schema, Sides, Zero, permission,
+};
+
+/// Orders that one step of a mass cancel looks at, at most one output each.
+pub(crate) const STEP_CANCELS: usize = 60;
+
+/// A mass cancel under way.
+#[derive(Clone, Copy)]
+pub(crate) struct Sweep {
+    context: Context,
+    account: u32,
+    instrument: u32,
+    sides: Sides,
+    next: u32,
+    cancelled: u64,
+}
+
+impl Engine {
+    /// Where an order of the account stands, if the key may touch it.
+    #[inline]
+    pub(crate) fn touch(&self, context: &Context, account: u32, order: OrderRef) -> Result<u32, Reject> {
+        permitted(context, permission::TRADE)?;
+        self.granted(context, account)?;
+        self.find_order(account, order)
+    }
+
+    pub(crate) fn cancel<S: Sink>(&mut self, context: &Context, message: &Cancel, sink: &mut S) -> Step {
+        match self.touch(context, message.account.get(), message.order()) {
+            Ok(slot) => self.reply_closed(context, slot, Reason::Cancelled, sink),
+            Err(code) => {
+                let refused = OrderReply {
+                    account: message.account,
+                    order_id: message.order_id,
+                    client_order_id: message.client_order_id,
+                    ..refused(context, code)
+                };
+                sink.reply(refused.as_bytes());
+            }
+        }
+        Step::Done
+    }
+
+    /// Ends a resting order and says so.
+    pub(crate) fn reply_closed<S: Sink>(
+        &mut self,
+        context: &Context,
+        slot: u32,
+        reason: Reason,
+        sink: &mut S,
+    ) {
+        let (order, id) = self.close(slot);
+        let reply = OrderReply {
+            state: OrderState::Cancelled,
+            reason,
+            cancelled: order.remaining.into(),
+            ..self.reply(context, &order, id)
+        };
+        sink.reply(reply.as_bytes());
+    }
+
+    /// The reply about an order to which nothing happened.
+    pub(crate) fn reply(&self, context: &Context, order: &Order, id: u64) -> OrderReply {
+        OrderReply {
+            instrument: u32::from(order.instrument).into(),
+            account: order.account.into(),
+            order_id: id.into(),
+            client_order_id: order.client_order_id.into(),
+            cumulative: order.cumulative.into(),
+            fee_currency: self.live_instrument(order.instrument).quote.into(),
+            ..blank(context, None)
+        }
+    }
+
+    /// Ends a resting order; gives it as it was, and its id.
+    pub(crate) fn close(&mut self, slot: u32) -> (Order, u64) {
+        let (order, id) = (*self.orders.get(slot), self.orders.id(slot));
+        self.release(slot);
+        self.leave_level(slot);
+        self.unlist(slot);
+        self.orders.give_back(slot);
+        (order, id)
+    }
+
+    /// Frees what a resting order holds.
+    pub(crate) fn release(&mut self, slot: u32) {
+        let order = self.orders.get(slot);
+        let (currency, hold) = self.hold_of(order);
+        self.ledger.release(self.ledger.at(order.account, currency), hold);
+    }
+
+    pub(crate) fn mass_cancel<S: Sink>(
+        &mut self,
+        context: &Context,
+        message: &MassCancel,
+        sink: &mut S,
+    ) -> Step {
+        let (account, instrument) = (message.account.get(), message.instrument.get());
+        let checked =
+            permitted(context, permission::TRADE).and_then(|()| self.granted(context, account)).and_then(
+                |found| if instrument == 0 { Ok(found) } else { self.instrument(instrument).map(|_| found) },
+            );
+        match checked {
+            Ok(found) => {
+                let sweep = Sweep {
+                    context: *context,
+                    account,
+                    instrument,
+                    sides: message.sides,
+                    next: found.head,
+                    cancelled: 0,
+                };
+                self.sweep(sweep, sink)
+            }
+            Err(code) => {
+                reply_swept(context, account, Some(code), 0, sink);
+                Step::Done
+            }
+        }
+    }
+
+    /// One step of a mass cancel.
+    pub(crate) fn sweep<S: Sink>(&mut self, mut sweep: Sweep, sink: &mut S) -> Step {
+        for _ in 0..STEP_CANCELS {
+            if sweep.next == NONE {
+                reply_swept(&sweep.context, sweep.account, None, sweep.cancelled, sink);
+                return Step::Done;
+            }
+            let slot = sweep.next;
+            let order = self.orders.get(slot);
+            sweep.next = order.account_next;
+            let meant = sweep.instrument == 0 || sweep.instrument == u32::from(order.instrument);
+            if meant && sweep.sides.covers(order.side) {
+                let (order, id) = self.close(slot);
+                sweep.cancelled += 1;
+                let report = CancelReport {
+                    tag: CancelReport::TAG,
+                    schema: Schema::V1,
+                    reason: Reason::MassCancelled,
+                    side: order.side,
+                    reserved: [Zero::Zero; 4],
+                    account: order.account.into(),
+                    instrument: u32::from(order.instrument).into(),
+                    order_id: id.into(),
+                    client_order_id: order.client_order_id.into(),
+                    cumulative: order.cumulative.into(),
+                    cancelled: order.remaining.into(),
+                    price: order.price.into(),
+                    seq: sweep.context.seq.into(),
+                    time: sweep.context.time.into(),
+                };
+                sink.output(Audience::Account(order.account), report.as_bytes());
+            }
+        }
+        self.work = Some(Work::Sweep(sweep));
+        Step::More
+    }
+}
+
+fn reply_swept<S: Sink>(context: &Context, account: u32, code: Option<Reject>, cancelled: u64, sink: &mut S) {
+    let reply = MassCancelReply {
+        tag: MassCancelReply::TAG,
+        schema: Schema::V1,
+        code: Reject::to_wire(code),
+        account: account.into(),
+        cancelled: cancelled.into(),
+        seq: context.seq.into(),
+        time: context.time.into(),
+    };
+    sink.reply(reply.as_bytes());
+}
