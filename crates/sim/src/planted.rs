@@ -50,6 +50,7 @@ const WRITTEN: &str = "written batches are on the disk";
 const ONCE: &str = "executed at most once";
 const LIVE: &str = "live = replayed = restored";
 const OUTPUTS: &str = "outputs are of committed batches";
+const PROTOCOL: &str = "client and node understand each other";
 const CHANGED: &str = "a reply never changes";
 
 const OWN_TERM: &str = "leaders commit batches of their own term";
@@ -73,6 +74,7 @@ fn crashes(plan: &mut Plan) {
     plan.odds = Odds { kill: 1, power: 4, reset: 1, ..Odds::default() };
     plan.calm.1 = 20 * Nanos::MILLI;
     plan.trouble.1 = 5 * Nanos::MILLI;
+    plan.snapshots = None;
 }
 
 /// Short, with nothing but graceful stops, one after the other.
@@ -163,7 +165,7 @@ pub const ALL: [Planted; 22] = [
     stage(Mistake::CutWaitsForRoom, 3, backlog, 200, &[PROGRESS]),
     stage(Mistake::ClosedLogGoesOn, 1, stops, 200, &[PANICS]),
     stage(Mistake::RepeatExecuted, 1, short, 20, &[ONCE, MODEL, CHANGED]),
-    stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS]),
+    stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS, PROTOCOL]),
     stage(Mistake::DurableWhenWritten, 1, short, 20, &[COPIES]),
     stage(Mistake::WatermarkAhead, 1, crashes, 100, &[STOPS]),
     stage(Mistake::SlotsAtOnce, 1, crashes, 200, &[STOPS]),

@@ -51,10 +51,24 @@ pub struct Restore<A, D, E> {
 enum Phase<A, D, E> {
     Start,
     Listing,
-    Reading { position: u64, loader: Box<Loader<A, D, E>>, held: Vec<u8>, offset: u64 },
+    Reading(Reading<A, D, E>),
     Checking { position: u64, restored: Box<Restored<A, D, E>> },
     Over,
 }
+
+/// A snapshot that is being read.
+#[derive(Debug)]
+struct Reading<A, D, E> {
+    position: u64,
+    loader: Box<Loader<A, D, E>>,
+    /// Read, and not a whole part.
+    held: Vec<u8>,
+    /// Where the read in flight begins.
+    offset: u64,
+}
+
+/// A step of a [`Restore`].
+type Stepped<A, D, E> = Progress<Option<Restored<A, D, E>>>;
 
 /// Why a snapshot is passed over.
 enum Unusable {
@@ -105,7 +119,7 @@ where
         &mut self,
         factory: &F,
         disk: &mut dyn Disk,
-    ) -> Result<Progress<Option<Restored<A, D, E>>>, Fatal> {
+    ) -> Result<Stepped<A, D, E>, Fatal> {
         if matches!(self.phase, Phase::Start) {
             if disk.free() == 0 {
                 return Ok(Progress::Waiting);
@@ -121,8 +135,9 @@ where
                 self.listed(done)?;
                 Ok(self.next(factory, disk))
             }
-            Phase::Reading { position, loader, held, offset } => {
-                match self.read(factory, disk, done, (position, loader, held, offset)) {
+            Phase::Reading(reading) => {
+                let position = reading.position;
+                match self.read(factory, disk, done, reading) {
                     Ok(phase) => {
                         self.phase = phase;
                         Ok(Progress::Working)
@@ -161,7 +176,7 @@ where
         why: &Unusable,
         factory: &F,
         disk: &mut dyn Disk,
-    ) -> Progress<Option<Restored<A, D, E>>> {
+    ) -> Stepped<A, D, E> {
         if matches!(why, Unusable::Disk(DiskError::NotFound)) {
             self.stale = true;
         } else {
@@ -171,11 +186,7 @@ where
     }
 
     /// Begins with the newest snapshot that is left.
-    fn next<F: AppFactory<App = A>>(
-        &mut self,
-        factory: &F,
-        disk: &mut dyn Disk,
-    ) -> Progress<Option<Restored<A, D, E>>> {
+    fn next<F: AppFactory<App = A>>(&mut self, factory: &F, disk: &mut dyn Disk) -> Stepped<A, D, E> {
         let Some(position) = self.left.pop() else {
             if core::mem::take(&mut self.stale) {
                 self.phase = Phase::Start;
@@ -185,7 +196,8 @@ where
         };
         let loader = Loader::new(&self.facts, factory, self.decoder.clone(), self.encoder.clone());
         self.submit_read(disk, FileId::Snapshot(position), 0, READ);
-        self.phase = Phase::Reading { position, loader: Box::new(loader), held: Vec::new(), offset: 0 };
+        self.phase =
+            Phase::Reading(Reading { position, loader: Box::new(loader), held: Vec::new(), offset: 0 });
         Progress::Working
     }
 
@@ -201,8 +213,9 @@ where
         factory: &F,
         disk: &mut dyn Disk,
         done: DiskDone,
-        (position, mut loader, mut held, offset): (u64, Box<Loader<A, D, E>>, Vec<u8>, u64),
+        reading: Reading<A, D, E>,
     ) -> Result<Phase<A, D, E>, Unusable> {
+        let Reading { position, mut loader, mut held, offset } = reading;
         let bytes = self.take_read(done)?;
         held.extend_from_slice(&self.buffer[..bytes]);
         let mut at = 0;
@@ -216,7 +229,7 @@ where
         if bytes == READ {
             let offset = offset + bytes as u64;
             self.submit_read(disk, FileId::Snapshot(position), offset, READ);
-            return Ok(Phase::Reading { position, loader, held, offset });
+            return Ok(Phase::Reading(Reading { position, loader, held, offset }));
         }
         if !held.is_empty() {
             return Err(Unusable::Contents(SnapshotError::Damaged));
