@@ -79,11 +79,13 @@ fn compare<W: Workload>(stored: &[Vec<u8>], copy: &Copy<W>, place: LogPlace, tra
     }
 }
 
-/// Executes the committed log and compares. Returns the output hash after each batch.
+/// Executes the committed log and compares. Returns the output hash after each batch. If the run has not
+/// `settled`, clients have open requests, which the log may hold.
 pub fn audit<W: Workload>(
     facts: &ClusterFacts,
     logs: &Logs,
     stored: &Snapshots,
+    settled: bool,
     history: &mut History,
     rng: &mut Rng,
     trace: &Trace,
@@ -148,7 +150,7 @@ pub fn audit<W: Workload>(
         trace.fail("the application's books are in order", what);
     }
     for (place, request) in &naive.requests {
-        if !history.was_asked(*place, request) {
+        if settled && !history.was_asked(*place, request) {
             let what = format!("{place:?} is in the log and was executed as {request:?}");
             trace.fail("everything executed was asked for once", what);
         }

@@ -50,8 +50,8 @@ const WRITTEN: &str = "written batches are on the disk";
 const ONCE: &str = "executed at most once";
 const LIVE: &str = "live = replayed = restored";
 const OUTPUTS: &str = "outputs are of committed batches";
-const PROTOCOL: &str = "client and node understand each other";
 const CHANGED: &str = "a reply never changes";
+const CONFUSED: &str = "client and node understand each other";
 
 const OWN_TERM: &str = "leaders commit batches of their own term";
 const FLOOR: &str = "a promise floor covers what was acknowledged";
@@ -158,17 +158,16 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 22] = [
+pub const ALL: [Planted; 21] = [
     stage(Mistake::ReplyBeforeCommit, 3, short, 20, &[COPIES]),
     stage(Mistake::StaleStint, 3, partitions, 100, &[COPIES, LOST, OUTPUTS, CHANGED, PROGRESS]),
     stage(Mistake::CutKeepsApplied, 3, elections, 100, &[LIVE, LOST, STOPS, PANICS]),
     stage(Mistake::CutWaitsForRoom, 3, backlog, 200, &[PROGRESS]),
     stage(Mistake::ClosedLogGoesOn, 1, stops, 200, &[PANICS]),
     stage(Mistake::RepeatExecuted, 1, short, 20, &[ONCE, MODEL, CHANGED]),
-    stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS, PROTOCOL]),
+    stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS, CONFUSED]),
     stage(Mistake::DurableWhenWritten, 1, short, 20, &[COPIES]),
     stage(Mistake::WatermarkAhead, 1, crashes, 100, &[STOPS]),
-    stage(Mistake::SlotsAtOnce, 1, crashes, 200, &[STOPS]),
     stage(Mistake::VoteNotAwaited, 3, elections, 50, &[PROMISES]),
     stage(Mistake::FloorFromDisk, 3, memory, 100, &[FLOOR, PREFIX, CUT, LOST]),
     disk(Lie::SyncsNothing, 1, &[COPIES]),

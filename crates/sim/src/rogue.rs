@@ -54,6 +54,8 @@ pub struct Rogue<W: Workload> {
     /// Numbers used on it since.
     left_numbers: BTreeSet<u64>,
     session: u64,
+    /// Sessions that it asked for and never heard of: they may exist, and are its own.
+    unheard: u64,
     /// The number that is meant, and when it was first used: the highest seq known then.
     next: u64,
     after: Option<u64>,
@@ -87,6 +89,7 @@ impl<W: Workload> Rogue<W> {
             left_input: Vec::new(),
             left_numbers: BTreeSet::new(),
             session: 0,
+            unheard: 0,
             next: 1,
             after: None,
             awaited: false,
@@ -168,6 +171,7 @@ impl<W: Workload> Rogue<W> {
             ServerFrame::Challenge => self.prove(view, now, net),
             ServerFrame::Welcome => self.phase = Phase::Session,
             ServerFrame::Opened if code == Code::Executed => {
+                self.unheard -= 1;
                 self.session = header.session.get();
                 self.next = 1;
                 self.phase = Phase::Ready;
@@ -175,6 +179,7 @@ impl<W: Workload> Rogue<W> {
             ServerFrame::Resumed if code == Code::Executed && own => {
                 self.resumed(header.number.get(), history);
             }
+            ServerFrame::Resumed if code == Code::Executed && self.unheard > 0 => self.unheard -= 1,
             ServerFrame::Resumed if code == Code::Executed => {
                 let what = format!("rogue {} got session {}", self.id, header.session());
                 self.trace.fail("sessions belong to their keys", what);
@@ -311,6 +316,7 @@ impl<W: Workload> Rogue<W> {
                 let header = RecordHeader { session: self.session.into(), ..RecordHeader::default() };
                 let sent = if self.session == 0 {
                     let header = RecordHeader { kind: RecordKind::SessionOpen as u8, ..header };
+                    self.unheard += 1;
                     self.send(net, header, OpenBody { reserved: [0; 8] }.as_bytes())
                 } else {
                     self.send(net, RecordHeader { kind: ClientFrame::Resume as u8, ..header }, &[])

@@ -851,8 +851,8 @@ impl<W: Workload> World<W> {
                 stored.entry(position).or_default().push(bytes.to_vec());
             }
         }
-        let (facts, history) = (&self.plan.facts, &mut self.history);
-        let hashes = audit::<W>(facts, &self.logs, &stored, history, &mut self.rng, &self.trace);
+        let Self { plan, logs, history, rng, trace, .. } = self;
+        let hashes = audit::<W>(&plan.facts, logs, &stored, settled, history, rng, trace);
         for (node, state) in self.nodes.iter().enumerate() {
             let Some(life) = state.life.as_ref().filter(|_| settled) else { continue };
             let applied = life.shared.applied.load() as usize;
