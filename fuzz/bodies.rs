@@ -7,7 +7,8 @@
 #[path = "../crates/pipeline/gateway/tests/gateway/rig.rs"]
 mod rig;
 
-use ordain_apply::snapshot::{Loader, SnapshotError};
+use ordain_api::Step;
+use ordain_apply::snapshot::{Loader, Place, SnapshotError, Writer};
 use ordain_apply::testkit::{self, Testkit, snapshot_of};
 use ordain_client::{ClientCore, CoreConfig, Event};
 use ordain_consensus::Message;
@@ -240,8 +241,12 @@ pub fn snapshot(data: &[u8]) {
             }
         }
     }
+    let anchor = loader.anchor();
     if let Ok(copy) = loader.finish() {
-        assert_eq!(snapshot_of(&copy), &data[..data.len() - rest.len()]);
+        let mut writer = Writer::new(Place { chain: anchor.end.chain, terms: anchor.terms });
+        let mut bytes = Vec::new();
+        while copy.snapshot(&mut writer, &mut bytes) == Step::More {}
+        assert_eq!(bytes, &data[..data.len() - rest.len()]);
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 const CLUSTER: &str = "Cluster facts: equal on every node, fixed when the cluster is created";
 const RUNNING: &str = "Threads";
+const KEEPING: &str = "Snapshots";
 
 /// Settings as given; what is not given has its default. See [`ServerConfig::validate`].
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -55,6 +56,19 @@ pub struct ServerConfig {
     /// behind before clients wait [default: 64MiB, or one segment if that is more]
     #[arg(long, value_name = "SIZE")]
     pub ring_size: Option<Size>,
+    /// shadow: a second copy of the state stores snapshots, at the price of its memory and of executing each event
+    /// twice. off: the next start replays everything since the last snapshot, and no segment is ever removed
+    /// [default: shadow]
+    #[arg(long, value_enum, help_heading = KEEPING)]
+    pub snapshots: Option<SnapshotMode>,
+    /// Segments from one snapshot to the next. Fewer make starts shorter and write the state more often
+    /// [default: 1]
+    #[arg(long, value_name = "SEGMENTS", help_heading = KEEPING)]
+    pub snapshot_every: Option<u64>,
+    /// Bytes of journal that are kept though snapshots stand for them; "all" never removes a segment. What is
+    /// removed can no longer be audited or replayed [default: 4GiB]
+    #[arg(long, value_name = "SIZE", help_heading = KEEPING)]
+    pub retain: Option<Retain>,
     /// Keeps all memory from being swapped out; needs the limit of locked memory raised [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub lock_memory: Option<bool>,
@@ -166,6 +180,11 @@ struct CommandLine {
 #[serde(try_from = "toml::Value")]
 pub struct Size(pub u64);
 
+/// How much is retained: a [`Size`], or `all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub struct Retain(pub u64);
+
 /// A length of time: `250ms`, `10s`, `5m`, `2h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "toml::Value")]
@@ -188,6 +207,14 @@ impl FromStr for Size {
     }
 }
 
+impl FromStr for Retain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" { Ok(Self(u64::MAX)) } else { text.parse().map(|Size(size)| Self(size)) }
+    }
+}
+
 impl FromStr for Span {
     type Err = String;
 
@@ -207,12 +234,30 @@ impl TryFrom<toml::Value> for Size {
     }
 }
 
+impl TryFrom<toml::Value> for Retain {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
+    }
+}
+
 impl TryFrom<toml::Value> for Span {
     type Error = String;
 
     fn try_from(value: toml::Value) -> Result<Self, String> {
         value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
     }
+}
+
+/// Who stores snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotMode {
+    /// A second copy of the state.
+    Shadow,
+    /// Nobody.
+    Off,
 }
 
 /// Form of log lines.
@@ -280,6 +325,10 @@ pub struct Validated {
     pub metrics_given: bool,
     /// Bytes of the log ring, if given.
     pub ring_size: Option<u64>,
+    /// Segments from one snapshot to the next; `None` if none are stored.
+    pub snapshot_every: Option<u64>,
+    /// Bytes of journal kept behind snapshots.
+    pub retain: u64,
     /// Whether to lock memory.
     pub lock_memory: bool,
     /// Whether a lone node writes its log by direct I/O.
@@ -429,8 +478,8 @@ impl ServerConfig {
             };
         }
         merge!(
-            data unix metrics peer_listen election_timeout connections_max send_max ring_size lock_memory direct_io
-            input_delay stop_timeout log_format
+            data unix metrics peer_listen election_timeout connections_max send_max ring_size snapshots snapshot_every
+            retain lock_memory direct_io input_delay stop_timeout log_format
             log_level mode idle spins yields duty_limit cluster created voters durability unsynced_max
             segment_size batch_max payload_max sessions_max sessions_per_key window reply_max session_timeout
             step_outputs_max;
@@ -470,6 +519,8 @@ impl ServerConfig {
         need((1..=1 << 20).contains(&connections_max), "connections-max: between 1 and 1,048,576");
         let send_max = self.send_max.map_or(4 << 20, |size| size.0);
         need((128 << 10..=1 << 30).contains(&send_max), "send-max: between 128KiB and 1GiB");
+        let every = self.snapshot_every.unwrap_or(1);
+        need((1..=1 << 20).contains(&every), "snapshot-every: between 1 and 1,048,576");
         let limit = self.duty_limit.unwrap_or(1024);
         need((1..=1 << 20).contains(&limit), "duty-limit: between 1 and 1,048,576");
         let (spins, yields) = (self.spins.unwrap_or(8), self.yields.unwrap_or(8));
@@ -518,6 +569,8 @@ impl ServerConfig {
             metrics,
             metrics_given: self.metrics.is_some(),
             ring_size: self.ring_size.map(|size| size.0),
+            snapshot_every: (self.snapshots != Some(SnapshotMode::Off)).then_some(every),
+            retain: self.retain.map_or(4 << 30, |retain| retain.0),
             lock_memory: self.lock_memory.unwrap_or(false),
             direct_io: self.direct_io.unwrap_or(true),
             input_delay: Nanos(self.input_delay.map_or(200_000, |span| span.0.as_nanos() as u64)),
@@ -616,6 +669,9 @@ mod tests {
             connections-max = 10
             send-max = "1MiB"
             ring-size = 134217728
+            snapshots = "shadow"
+            snapshot-every = 3
+            retain = "all"
             lock-memory = true
             direct-io = false
             input-delay = "50us"
@@ -658,6 +714,7 @@ mod tests {
         assert!(!config.direct_io);
         assert_eq!(config.input_delay, Nanos(50_000));
         assert_eq!(config.net.tcp, ["[::1]:9".parse().unwrap()]);
+        assert_eq!((config.snapshot_every, config.retain), (Some(3), u64::MAX));
         assert_eq!(config.net.unix, [PathBuf::from("/run/node.sock")]);
         assert_eq!((config.net.connections_max, config.net.send_max), (10, 1 << 20));
         assert_eq!((config.metrics, config.stop_timeout), (None, Duration::from_millis(250)));

@@ -1,7 +1,7 @@
 //! A data directory on a real file system: its lock, its files, and lanes that do the blocking calls on
 //! threads of their own.
 //!
-//! Files: `segment-%016x.log`, `node-state`, `facts`, `address`. Names that begin with `.new-` are files under
+//! Files: `segment-%016x.log`, `snapshot-%016x`, `node-state`, `facts`, `address`. Names that begin with `.new-` are files under
 //! construction that a crash left behind; they are removed when the directory is opened.
 
 use crate::doorbell::Doorbell;
@@ -173,6 +173,8 @@ pub fn file_name(file: FileId) -> String {
         FileId::Segment(number) => format!("segment-{number:016x}.log"),
         FileId::NodeState => "node-state".to_owned(),
         FileId::Facts => "facts".to_owned(),
+        FileId::Snapshot(position) => format!("snapshot-{position:016x}"),
+        FileId::SnapshotDraft => format!("{UNFINISHED}snapshot"),
     }
 }
 
@@ -183,8 +185,11 @@ pub fn file_id(name: &str) -> Option<FileId> {
         "node-state" => FileId::NodeState,
         "facts" => FileId::Facts,
         _ => {
-            let digits = name.strip_prefix("segment-")?.strip_suffix(".log")?;
-            FileId::Segment(u64::from_str_radix(digits, 16).ok()?)
+            let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+            match name.strip_prefix("snapshot-") {
+                Some(digits) => FileId::Snapshot(number(digits)?),
+                None => FileId::Segment(number(name.strip_prefix("segment-")?.strip_suffix(".log")?)?),
+            }
         }
     };
     (file_name(file) == name).then_some(file)
@@ -267,6 +272,7 @@ impl Worker {
             }
             DiskOp::Create { file, size, .. } => self.create(*file, *size).map(|()| 0),
             DiskOp::Remove { file, .. } => self.remove(*file).map(|()| 0),
+            DiskOp::Rename { from, to, .. } => self.rename(*from, *to).map(|()| 0),
             DiskOp::List { files, .. } => self.list(files).map(|()| 0),
         }
     }
@@ -315,6 +321,15 @@ impl Worker {
         removed
             .and_then(|()| self.dir.0.directory.sync_all())
             .map_err(|error| disk_error("remove", &path, &error))
+    }
+
+    fn rename(&mut self, from: FileId, to: FileId) -> Result<(), DiskError> {
+        let path = self.path(to);
+        let renamed = std::fs::rename(self.path(from), &path);
+        self.changed();
+        renamed
+            .and_then(|()| self.dir.0.directory.sync_all())
+            .map_err(|error| disk_error("rename a file to", &path, &error))
     }
 
     /// Names have changed their meaning: no lane may go on with the files it has open.

@@ -15,7 +15,7 @@ use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
 use ordain_keys::{KeyPair, PeerSelf, PublicKey};
 use ordain_node::gateway::GatewayConfig;
 use ordain_node::journal::{Lanes, OsBoot};
-use ordain_node::{AGENTS, App, Boot, NodeConfig};
+use ordain_node::{AGENTS, App, Boot, NodeConfig, SHADOW, ShadowLanes, Snapshots};
 use ordain_types::frame::KeyBody;
 use ordain_types::{Nanos, NodeId, members};
 use std::path::Path;
@@ -50,7 +50,9 @@ where
 {
     let config = config.validate().map_err(ServerError::Config)?;
     let app = App { factory: Arc::new(factory), decoder, encoder };
-    serve(&config, &AGENTS, |ports| build(&config, ports, app), hooks)
+    let shadow = usize::from(config.snapshot_every.is_some());
+    let agents = &AGENTS[..AGENTS.len() - 1 + shadow];
+    serve(&config, agents, |ports| build(&config, ports, app), hooks)
 }
 
 fn build<F, D, E>(config: &Validated, host: Ports, app: App<F, D, E>) -> Result<Vec<Box<dyn Agent>>, Fatal>
@@ -92,6 +94,8 @@ where
         seed,
         keys: operator.map(operator_key).into_iter().collect(),
         gateway,
+        snapshots: config.snapshot_every.map(|every| Snapshots { every }),
+        retain: config.retain,
         facts: facts.clone(),
     };
     // Before the threads run, nobody but this one waits for it.
@@ -104,6 +108,13 @@ where
             prepare: Box::new(host.lane("journal", "prepare", 1)?),
         },
         replay: Box::new(host.lane("apply", "replay", 2)?),
+        shadow: match config.snapshot_every {
+            Some(_) => Some(ShadowLanes {
+                log: Box::new(host.lane(SHADOW, "shadow-log", 2)?),
+                snapshots: Box::new(host.lane(SHADOW, "snapshots", 2)?),
+            }),
+            None => None,
+        },
         witness: policy.counts_memory().then(|| witness(host.dir().path())).flatten(),
         recovery: Box::new(host.lane("log", "recovery", 2)?),
         peers,
@@ -121,6 +132,8 @@ where
                     records = found.records,
                     clean = found.was_clean,
                     cut_bytes = found.cut_bytes,
+                    snapshot = node.started_from.map(|position| position.0),
+                    oldest = found.oldest,
                     "journal recovered"
                 );
                 return Ok(node.agents);

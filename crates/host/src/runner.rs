@@ -19,6 +19,13 @@ use std::time::Duration;
 /// Longest wait of an idle thread: what it must notice without being woken is noticed this late.
 const PARK_MAX: Duration = Duration::from_secs(1);
 
+/// Agents that give way to all others: each has a thread of its own whatever the mode, unless a group names it, at
+/// a lower priority, and no other thread wakes it. It wakes by its own deadlines.
+const BACKGROUND: [&str; 1] = ["shadow"];
+
+/// Niceness of such a thread: about a tenth of what another gets where there are more threads than cores.
+const BACKGROUND_NICE: i32 = 10;
+
 /// Which agents share a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -80,6 +87,7 @@ struct ThreadPlan {
     agents: Vec<&'static str>,
     bell: Arc<Doorbell>,
     core: Option<usize>,
+    background: bool,
 }
 
 /// Which threads there will be.
@@ -115,7 +123,10 @@ impl Plan {
             }
         }
         let left = agents.iter().filter(|agent| !groups.iter().flatten().any(|taken| taken == *agent));
-        let left: Vec<_> = left.copied().collect();
+        let (background, left): (Vec<_>, Vec<_>) =
+            left.copied().partition(|agent| BACKGROUND.contains(agent));
+        groups.extend(background.iter().map(|agent| vec![*agent]));
+        let is_background = |group: &[&str]| background.iter().any(|agent| group == [*agent]);
         match options.mode {
             Mode::Compact => groups.push(left),
             Mode::Auto if cores() <= 4 => groups.push(left),
@@ -130,7 +141,8 @@ impl Plan {
             let bell = Doorbell::new().map_err(|error| {
                 format!("cannot make a doorbell: {error}; raise the limit of open files (ulimit -n)")
             })?;
-            Ok(ThreadPlan { agents, bell, core: cores.next() })
+            let background = is_background(&agents);
+            Ok(ThreadPlan { agents, bell, core: cores.next(), background })
         });
         Ok(Self {
             threads: threads.collect::<Result<_, String>>()?,
@@ -184,11 +196,13 @@ impl Plan {
         assert!(agents.iter().all(Option::is_none), "an agent was made and not planned");
 
         let bells: Vec<_> = self.threads.iter().map(|thread| thread.bell.clone()).collect();
+        let background = self.threads.iter().map(|thread| thread.background).collect();
         let shared = Arc::new(Shared {
             halted: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             failure: Mutex::new(None),
             bells,
+            background,
             notify,
         });
         let mut running = Running { shared: shared.clone(), threads: Vec::new(), last_cycles: Vec::new() };
@@ -196,11 +210,14 @@ impl Plan {
             let last_cycle = Arc::new(AtomicU64::new(clock::mono().0));
             running.last_cycles.push((plan.agents.join("+"), last_cycle.clone()));
             let (idle, limit, shared) = (Waiting::new(self.idle), self.limit, shared.clone());
-            let core = plan.core;
+            let (core, background) = (plan.core, plan.background);
             let mut thread = Thread { at, agents, current: "", idle, limit, last_cycle, shared };
             let handle = std::thread::Builder::new().name(plan.agents.join("+")).spawn(move || {
                 if let Some(core) = core {
                     pin(core);
+                }
+                if background && let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
+                    tracing::warn!(%error, "a thread in the background has the priority of all others");
                 }
                 thread.run_caught();
             });
@@ -263,6 +280,8 @@ struct Shared {
     ended: AtomicBool,
     failure: Mutex<Option<Failure>>,
     bells: Vec<Arc<Doorbell>>,
+    /// Which threads are in the background.
+    background: Vec<bool>,
     notify: Arc<Doorbell>,
 }
 
@@ -439,8 +458,12 @@ impl Thread {
     /// Tells the threads that wait that there may be work for them. One fence for all of them together
     /// would do; they are few, and a fence costs nothing beside the cycle.
     fn ring_others(&self) {
+        let background = &self.shared.background;
+        if background[self.at] {
+            return;
+        }
         for (at, bell) in self.shared.bells.iter().enumerate() {
-            if at != self.at {
+            if at != self.at && !background[at] {
                 bell.ring();
             }
         }

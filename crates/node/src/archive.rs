@@ -1,18 +1,21 @@
 //! Batches that left the ring, read from segments for peers that lag.
 
 use ordain_agent::Fatal;
-use ordain_agent::disk::Disk;
+use ordain_agent::disk::{Disk, DiskOp, FileId};
 use ordain_agent::shared::Shared;
-use ordain_journal::{LogEnd, LogReader, Peek};
+use ordain_journal::{LogEnd, LogReader, Peek, ReadError};
 use ordain_sequence::stage::Archive;
-use ordain_types::{BatchIndex, NodeId, Position};
+use ordain_types::batch::BATCH_HEADER;
+use ordain_types::{BatchHeader, BatchIndex, NodeId, Position};
 
 /// Reads for one peer at a time: two laggards take turns, each for as long as it keeps asking for the next.
 pub struct Segments<D> {
     reader: LogReader<D>,
     shared: Shared,
     segment_size: u64,
-    /// Number of the last batch before each segment's first.
+    /// The first segment whose start is known.
+    first: u64,
+    /// Number of the last batch before the first of that segment and of each behind it.
     starts: Vec<BatchIndex>,
     serving: Option<NodeId>,
     /// The batch that the reader is on its way to, from the start of a segment.
@@ -21,22 +24,29 @@ pub struct Segments<D> {
     found: Vec<u8>,
     /// The first and last of them.
     range: Option<(BatchIndex, BatchIndex)>,
+    /// The start of the oldest segment is being read.
+    probing: bool,
+    /// The peer that was last found to need what is gone.
+    unreachable: Option<NodeId>,
 }
 
 impl<D: Disk> Segments<D> {
-    /// An archive over the segments that recovery found.
-    pub fn new(segment_size: u64, segments: &[LogEnd], shared: Shared, disk: D) -> Self {
+    /// An archive over the segments that recovery found, of which `first` is the first.
+    pub fn new(segment_size: u64, first: u64, segments: &[LogEnd], shared: Shared, disk: D) -> Self {
         let reader = LogReader::segments_only(segment_size, Position(0), BatchIndex(1), shared.clone(), disk);
         let starts = segments.iter().map(|end| end.index).collect();
         Self {
             reader,
             shared,
             segment_size,
+            first,
             starts,
             serving: None,
             sought: BatchIndex(0),
             found: Vec::new(),
             range: None,
+            probing: false,
+            unreachable: None,
         }
     }
 
@@ -44,18 +54,57 @@ impl<D: Disk> Segments<D> {
     fn seek(&mut self, first: BatchIndex) {
         let segment = self.starts.partition_point(|before| *before < first).saturating_sub(1);
         let before = self.starts.get(segment).copied().unwrap_or_default();
-        self.reader.seek(Position(segment as u64 * self.segment_size), before.next());
+        self.reader.seek(self.position(segment), before.next());
         self.range = None;
         self.found.clear();
         self.sought = first;
     }
 
+    fn position(&self, segment: usize) -> Position {
+        Position((self.first + segment as u64) * self.segment_size)
+    }
+
+    /// Whether the segment that holds `first` is there to be read; `None` until that is known.
+    fn reaches(&mut self, first: BatchIndex) -> Option<bool> {
+        let oldest = self.shared.oldest.load() / self.segment_size;
+        let known = oldest.saturating_sub(self.first) as usize;
+        if !self.probing
+            && let Some(before) = self.starts.get(known)
+        {
+            return Some(*before < first);
+        }
+        if oldest == 0 && self.first == 0 && self.starts.is_empty() {
+            return Some(true);
+        }
+        self.probe(oldest);
+        None
+    }
+
+    /// Learns with which batch the oldest segment begins: it was not there at the start, and no peer was led
+    /// past it since.
+    fn probe(&mut self, oldest: u64) {
+        let Some(disk) = self.reader.disk() else { return };
+        if !core::mem::replace(&mut self.probing, true) {
+            let (file, buffer) = (FileId::Segment(oldest), vec![0; BATCH_HEADER]);
+            return disk.submit(DiskOp::Read { tag: oldest, file, offset: 0, buffer });
+        }
+        let Some(done) = disk.poll() else { return };
+        self.probing = false;
+        self.serving = None;
+        let DiskOp::Read { tag, buffer, .. } = done.op else { return };
+        // It may be gone again, and then the next one is asked for.
+        if done.result == Ok(BATCH_HEADER)
+            && let Ok(header) = BatchHeader::parse(&buffer)
+        {
+            self.first = tag;
+            self.starts = vec![BatchIndex(header.index().0.saturating_sub(1))];
+        }
+    }
+
     /// Remembers where segments start as they are passed.
     fn note(&mut self) {
         let position = self.reader.position().0;
-        if position.is_multiple_of(self.segment_size)
-            && position / self.segment_size == self.starts.len() as u64
-        {
+        if position.is_multiple_of(self.segment_size) && position == self.position(self.starts.len()).0 {
             self.starts.push(BatchIndex(self.reader.next_index().0 - 1));
         }
     }
@@ -68,6 +117,18 @@ impl<D: Disk> Archive for Segments<D> {
         first: BatchIndex,
         bytes_max: usize,
     ) -> Result<Option<(&[u8], BatchIndex)>, Fatal> {
+        let Some(reaches) = self.reaches(first) else { return Ok(None) };
+        if !reaches {
+            if self.unreachable.replace(peer) != Some(peer) {
+                tracing::warn!(
+                    peer = peer.0,
+                    batch = first.0,
+                    "a peer needs batches from before this node's oldest segment: copy a stopped node's data \
+                     directory to it, all but the node state and keys, or let it join again empty elsewhere"
+                );
+            }
+            return Ok(None);
+        }
         let next = self.reader.next_index();
         let on_its_way = next == first || self.sought == first && next < first;
         let goes_on =
@@ -83,13 +144,21 @@ impl<D: Disk> Archive for Segments<D> {
         let limit = BatchIndex(self.shared.written.load());
         loop {
             self.note();
-            let peek = self.reader.peek(limit).map_err(|error| {
-                Fatal::new(
-                    format!("a peer cannot be served from the journal: {error}"),
-                    "Verify the journal with `ordain journal verify`.",
-                )
-            })?;
-            let Peek::Batch(batch) = peek else { break };
+            let batch = match self.reader.peek(limit) {
+                Ok(Peek::Batch(batch)) => batch,
+                Ok(_) => break,
+                Err(ReadError::Trimmed { .. }) => {
+                    // On its way from a segment that has gone meanwhile: the next time it begins behind it.
+                    self.serving = None;
+                    return Ok(None);
+                }
+                Err(error) => {
+                    return Err(Fatal::new(
+                        format!("a peer cannot be served from the journal: {error}"),
+                        "Verify the journal with `ordain journal verify`.",
+                    ));
+                }
+            };
             let index = batch.header.index();
             if index >= first {
                 if self.found.len() + batch.bytes().len() > bytes_max {

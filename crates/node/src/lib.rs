@@ -18,15 +18,15 @@ use ordain_agent::shared::Shared;
 use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
-use ordain_apply::{Apply, Parts};
-use ordain_consensus::{Config as ConsensusConfig, Core, LogEnd as ConsensusEnd, Terms, VoteState};
+use ordain_apply::{Apply, Parts, Progress, Restore, Restored, Shadow, ShadowParts};
+use ordain_consensus::{Config as ConsensusConfig, Core, LogEnd as ConsensusEnd, TermSpan, Terms, VoteState};
 use ordain_gateway::{Gateway, GatewayConfig, GatewayParts};
 use ordain_journal::{Journal, Lanes, LogEnd, LogReader, OsBoot, Peek, Recovered, Recovery};
 use ordain_ring::{log::LogRing, spsc};
 use ordain_sequence::{Log, LogConfig, Tail, Writer};
 use ordain_types::frame::KeyBody;
 use ordain_types::record::{RecordKind, record_len};
-use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, RecordHeader};
+use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, Term};
 use source::Source;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -35,7 +35,9 @@ pub use ordain_gateway as gateway;
 pub use ordain_journal as journal;
 
 /// Names of the stages, in the order in which [`Node::agents`] has them.
-pub const AGENTS: [&str; 4] = ["gateway", "log", "journal", "apply"];
+pub const AGENTS: [&str; 5] = ["gateway", "log", "journal", "apply", SHADOW];
+/// The last of them, which exists only where snapshots are stored ([`NodeConfig::snapshots`]).
+pub const SHADOW: &str = "shadow";
 
 /// Batches that a step of the start takes into the ring.
 const REFILL: usize = 1024;
@@ -69,9 +71,29 @@ pub struct NodeConfig {
     pub keys: Vec<KeyBody>,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
+    /// Whether and how snapshots are stored.
+    pub snapshots: Option<Snapshots>,
+    /// Bytes of log kept though snapshots would let them go.
+    pub retain: u64,
     /// The consensus mistake to make.
     #[cfg(feature = "planted")]
     pub mutation: ordain_consensus::Mutation,
+}
+
+/// How a node stores snapshots. It changes nothing that the application computes and need not be the same on
+/// every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshots {
+    /// One is due at the start of each segment whose number is a multiple of this.
+    pub every: u64,
+}
+
+/// The lanes of the shadow.
+pub struct ShadowLanes<D> {
+    /// For reading the log. Depth 2.
+    pub log: D,
+    /// For writing snapshots. Depth 2.
+    pub snapshots: D,
 }
 
 /// The node's ways to the world.
@@ -86,6 +108,8 @@ pub struct Ports<N, D, P> {
     pub journal: Lanes<D>,
     /// For replaying what is on disk. Depth 2.
     pub replay: D,
+    /// The shadow's; there if and only if [`NodeConfig::snapshots`] is.
+    pub shadow: Option<ShadowLanes<D>>,
     /// Remembers how far the journal is written. Without one the node, where copies in memory count, is clean
     /// only after a stop in good order.
     pub witness: Option<Box<dyn Witness>>,
@@ -103,21 +127,24 @@ pub struct App<F, D, E> {
 
 /// A node ready to run.
 pub struct Node {
-    /// The stages, in the order of [`AGENTS`].
+    /// The stages, in the order of [`AGENTS`]; without snapshots, all but the last.
     pub agents: Vec<Box<dyn Agent>>,
     /// Their cursors.
     pub shared: Shared,
     /// What recovery found.
     pub recovered: Recovered,
+    /// Log position of the snapshot that the node starts from.
+    pub started_from: Option<Position>,
 }
 
 /// A node on its way up: step it until it is ready.
-pub struct Boot<N, D, P, F, Q, E> {
+pub struct Boot<N, D, P, F: AppFactory, Q, E> {
     config: NodeConfig,
     registry: Registry,
     shared: Shared,
     app: App<F, Q, E>,
-    state: State<N, D, P>,
+    restored: Option<Restored<F::App, Q, E>>,
+    state: State<N, D, P, F, Q, E>,
 }
 
 /// What is needed once the log is recovered.
@@ -126,10 +153,12 @@ struct Rest<N, D, P> {
     peers: P,
     journal: Lanes<D>,
     replay: D,
+    shadow: Option<ShadowLanes<D>>,
     witness: Option<Box<dyn Witness>>,
 }
 
-enum State<N, D, P> {
+enum State<N, D, P, F: AppFactory, Q, E> {
+    Restore(Box<Restore<F::App, Q, E>>, D, Rest<N, D, P>),
     Recover(Box<Recovery<D>>, Rest<N, D, P>),
     Refill(Box<Refill<D>>, Rest<N, D, P>),
     Done,
@@ -171,20 +200,19 @@ where
             config.voters.len() == 1 || config.ring_size >= 2 * segment,
             "with peers, at least two segments"
         );
-        let Ports { net, peers, recovery, journal, replay, witness } = ports;
-        // A life without a witness leaves word that is out of date: the next one must not take it for true.
-        let is_watched = witness.is_some() || !config.facts.policy.counts_memory();
-        let os_boot = if is_watched { config.os_boot } else { OsBoot::default() };
-        let recovery = Recovery::new(&config.facts, os_boot, recovery)
-            .with_witnessed(witness.as_ref().and_then(|witness| witness.recall()));
-        let rest = Rest { net, peers, journal, replay, witness };
-        Self { config, registry, shared, app, state: State::Recover(Box::new(recovery), rest) }
+        assert!(config.snapshots.is_some() == ports.shadow.is_some(), "the shadow has lanes if it exists");
+        let Ports { net, peers, recovery, journal, replay, shadow, witness } = ports;
+        let restore = Restore::new(&config.facts, app.decoder.clone(), app.encoder.clone());
+        let rest = Rest { net, peers, journal, replay, shadow, witness };
+        let state = State::Restore(Box::new(restore), recovery, rest);
+        Self { config, registry, shared, app, restored: None, state }
     }
 
     /// Bytes of log checked so far, and to check.
     #[must_use]
     pub fn progress(&self) -> (u64, u64) {
         match &self.state {
+            State::Restore(..) => (0, 0),
             State::Recover(recovery, _) => recovery.progress(),
             State::Refill(refill, _) => (refill.reader.position().0, refill.recovered.end.position.0),
             State::Done => (0, 0),
@@ -200,6 +228,25 @@ where
     /// If called again after it was ready or failed.
     pub fn step(&mut self, now: Now) -> Poll<Result<Node, Fatal>> {
         match core::mem::replace(&mut self.state, State::Done) {
+            State::Restore(mut restore, mut disk, rest) => match restore.step(&self.app.factory, &mut disk) {
+                Ok(Progress::Done(restored)) => {
+                    let witness = rest.witness.as_ref();
+                    // A life without a witness leaves word that is out of date: the next one must not take it for
+                    // true.
+                    let is_watched = witness.is_some() || !self.config.facts.policy.counts_memory();
+                    let os_boot = if is_watched { self.config.os_boot } else { OsBoot::default() };
+                    let recovery = Recovery::new(&self.config.facts, os_boot, disk)
+                        .with_witnessed(witness.and_then(|witness| witness.recall()));
+                    let recovery = match &restored {
+                        Some(restored) => recovery.behind(restored.anchor.clone()),
+                        None => recovery,
+                    };
+                    self.restored = restored;
+                    self.state = State::Recover(Box::new(recovery), rest);
+                }
+                Ok(_) => self.state = State::Restore(restore, disk, rest),
+                Err(fatal) => return Poll::Ready(Err(fatal)),
+            },
             State::Recover(mut recovery, rest) => match recovery.step() {
                 Poll::Pending => self.state = State::Recover(recovery, rest),
                 Poll::Ready(Ok(recovered)) => {
@@ -243,7 +290,8 @@ where
     }
 
     /// A node with peers may have to cut what it found, and serve what others lack: its ring begins up to a
-    /// segment and a half before the log's end. A lone node's log is final.
+    /// segment and a half before the log's end, but not in front of a snapshot, which is final. A lone node's
+    /// whole log is.
     fn begin_refill(&self, recovered: Recovered, disk: D) -> Refill<D> {
         let facts = &self.config.facts;
         let end = recovered.end;
@@ -251,8 +299,9 @@ where
             end
         } else {
             let reach = end.position.0.saturating_sub(facts.segment_size / 2);
-            let segment = (reach / facts.segment_size) as usize;
-            recovered.segments.get(segment).copied().unwrap_or(end)
+            let anchor = self.restored.as_ref().map_or(0, |restored| restored.anchor.end.position.0);
+            let segment = reach.max(anchor) / facts.segment_size - recovered.first_segment;
+            recovered.segments.get(segment as usize).copied().unwrap_or(end)
         };
         let shared = self.shared.clone();
         shared.written.store(end.index.0);
@@ -276,6 +325,31 @@ where
         let (request_sender, request_receiver) = spsc::channel(config.request_ring);
         let (question_sender, question_receiver) = spsc::channel(config.question_ring);
         let (delivery_sender, delivery_receiver) = spsc::channel(config.delivery_ring);
+        let started_from = self.restored.as_ref().map(|restored| restored.anchor.end.position);
+        let begin = self.restored.as_ref().map_or(LogEnd::EMPTY, |restored| restored.anchor.end);
+        if config.voters.len() == 1 {
+            // Nobody else can need what this node does not.
+            shared.trim_floor.store(u64::MAX);
+        }
+        let shadow = rest.shadow.zip(config.snapshots).map(|(lanes, snapshots)| {
+            Shadow::new(ShadowParts {
+                facts,
+                factory: self.app.factory.clone(),
+                decoder: self.app.decoder.clone(),
+                encoder: self.app.encoder.clone(),
+                log: LogReader::segments_only(
+                    facts.segment_size,
+                    Position(0),
+                    BatchIndex(1),
+                    shared.clone(),
+                    lanes.log,
+                ),
+                disk: lanes.snapshots,
+                shared: shared.clone(),
+                every: snapshots.every,
+                registry: &self.registry,
+            })
+        });
         let apply = Apply::new(Parts {
             facts,
             factory: self.app.factory.clone(),
@@ -283,12 +357,13 @@ where
             encoder: self.app.encoder.clone(),
             source: Source::new(LogReader::new(
                 facts.segment_size,
-                ordain_types::Position(0),
-                BatchIndex(1),
+                begin.position,
+                begin.index.next(),
                 ring.clone(),
                 shared.clone(),
                 rest.replay,
             )),
+            restored: self.restored.take(),
             shared: shared.clone(),
             questions: question_receiver,
             deliveries: delivery_sender,
@@ -302,7 +377,8 @@ where
             vote_receiver,
             shared.clone(),
             ordain_journal::Metrics::register(&self.registry),
-        );
+        )
+        .retaining(config.retain);
         let journal = match journal.with_witness(rest.witness) {
             Ok(journal) => journal,
             Err(fatal) => return Poll::Ready(Err(fatal)),
@@ -311,7 +387,7 @@ where
         let found = recovered.end.index;
         writer.open_log(facts.created, &self.genesis());
         for index in found.0 + 1..=writer.tail().index.0 {
-            terms.push(BatchIndex(index), ordain_types::Term(0));
+            terms.push(BatchIndex(index), Term(0));
         }
         let core = Core::new(self.consensus_config(), consensus_recovered(&recovered, terms), now.mono);
         let log = Log::new(
@@ -328,6 +404,7 @@ where
                 shared: shared.clone(),
                 archive: Box::new(Segments::new(
                     facts.segment_size,
+                    recovered.first_segment,
                     &recovered.segments,
                     shared.clone(),
                     reader.into_disk(),
@@ -348,11 +425,12 @@ where
             },
             &self.registry,
         );
-        Poll::Ready(Ok(Node {
-            agents: vec![Box::new(gateway), Box::new(log), Box::new(journal), Box::new(apply)],
-            shared,
-            recovered,
-        }))
+        let mut agents: Vec<Box<dyn Agent>> =
+            vec![Box::new(gateway), Box::new(log), Box::new(journal), Box::new(apply)];
+        if let Some(shadow) = shadow {
+            agents.push(Box::new(shadow));
+        }
+        Poll::Ready(Ok(Node { agents, shared, recovered, started_from }))
     }
 
     fn consensus_config(&self) -> ConsensusConfig {
@@ -433,14 +511,11 @@ fn tail(end: &LogEnd) -> Tail {
 }
 
 fn terms(recovered: &Recovered) -> Terms {
-    let mut terms = Terms::new();
-    for (at, span) in recovered.terms.iter().enumerate() {
-        let end = recovered.terms.get(at + 1).map_or(recovered.end.index.0, |next| next.first.0 - 1);
-        for index in span.first.0..=end {
-            terms.push(BatchIndex(index), span.term);
-        }
-    }
-    terms
+    let empty = TermSpan { term: Term::ZERO, first: BatchIndex::ZERO };
+    let later = recovered.terms.iter().filter(|start| start.term > Term::ZERO);
+    let spans = later.map(|start| TermSpan { term: start.term, first: start.first });
+    Terms::from_spans([empty].into_iter().chain(spans).collect(), recovered.end.index)
+        .expect("recovery gives the terms of a log")
 }
 
 fn consensus_recovered(recovered: &Recovered, log: Terms) -> ordain_consensus::Recovered {

@@ -6,7 +6,7 @@ use ordain_apply::BatchSource;
 use ordain_journal::{LogReader, Peek};
 use ordain_types::{BatchIndex, BatchView, Position};
 
-/// A [`LogReader`] from the first batch on.
+/// A [`LogReader`].
 pub struct Source<D>(LogReader<D>);
 
 impl<D: Disk> Source<D> {
@@ -28,8 +28,12 @@ impl<D: Disk> BatchSource for Source<D> {
         self.0.advance();
     }
 
-    fn restart(&mut self) {
-        self.0.seek(Position(0), BatchIndex(1));
+    fn seek(&mut self, at: Position, next: BatchIndex) {
+        self.0.seek(at, next);
+    }
+
+    fn disk(&mut self) -> Option<&mut dyn Disk> {
+        self.0.disk().map(|disk| disk as &mut dyn Disk)
     }
 
     fn let_go(&mut self) {

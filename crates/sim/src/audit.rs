@@ -8,7 +8,9 @@ use crate::trace::Trace;
 use crate::workload::{Model, Workload};
 use ordain_agent::wire::{DELIVERY, Delivery, delivery};
 use ordain_api::{AppFactory, Context, Step, Stream};
+use ordain_apply::snapshot::Place as LogPlace;
 use ordain_apply::{Collect, Discard, Emit, Replica, snapshot};
+use ordain_node::journal::TermStart;
 use ordain_types::codes::Code;
 use ordain_types::frame::ServerView;
 use ordain_types::record::permission;
@@ -35,6 +37,9 @@ type Copy<W> = Replica<
     <W as Workload>::Decoder,
     <W as Workload>::Encoder,
 >;
+
+/// Snapshots that nodes stored, by their log position.
+pub type Snapshots = BTreeMap<u64, Vec<Vec<u8>>>;
 
 fn execute<W: Workload>(
     copy: &mut Copy<W>,
@@ -64,11 +69,22 @@ fn restore<W: Workload>(facts: &ClusterFacts, copy: &Copy<W>) -> Result<Copy<W>,
     if bytes == again { Ok(restored) } else { Err("a restored copy writes another snapshot".to_owned()) }
 }
 
+/// What nodes stored at a place of the log must be what the replayed copy stores there.
+fn compare<W: Workload>(stored: &[Vec<u8>], copy: &Copy<W>, place: LogPlace, trace: &Trace) {
+    let (mut writer, mut bytes) = (snapshot::Writer::new(place), Vec::new());
+    while copy.snapshot(&mut writer, &mut bytes) == Step::More {}
+    trace.mark("snapshots compared");
+    if stored.iter().any(|stored| *stored != bytes) {
+        trace.fail("equal snapshots", format!("of {} at batch {}", stored.len(), copy.applied()));
+    }
+}
+
 /// Executes the committed log and compares. Returns the output hash after each batch. If the run has not
 /// `settled`, clients have open requests, which the log may hold.
 pub fn audit<W: Workload>(
     facts: &ClusterFacts,
     logs: &Logs,
+    stored: &Snapshots,
     settled: bool,
     history: &mut History,
     rng: &mut Rng,
@@ -82,7 +98,15 @@ pub fn audit<W: Workload>(
     let mut naive = Naive::<W>::new(facts, core::mem::take(&mut history.answers), trace);
     let mut out = Collect::default();
     let mut nowhere = Discard::default();
-    for (at, (_, bytes)) in logs.committed().enumerate() {
+    let mut place = LogPlace::default();
+    for (at, (entry, bytes)) in logs.committed().enumerate() {
+        if let Some(stored) = stored.get(&entry.position) {
+            compare::<W>(stored, &replayed, place.clone(), trace);
+        }
+        place.chain = entry.chain;
+        if place.terms.last().is_none_or(|last| last.term != entry.term) {
+            place.terms.push(TermStart { term: entry.term, first: BatchIndex(at as u64 + 1) });
+        }
         let Ok(batch) = BatchView::parse(bytes) else {
             trace.fail("batches form one chain", format!("batch {} does not parse", at + 1));
             return hashes;

@@ -235,6 +235,8 @@ fn file_number(file: FileId) -> u64 {
         FileId::Segment(number) => number,
         FileId::NodeState => u64::MAX,
         FileId::Facts => u64::MAX - 1,
+        FileId::SnapshotDraft => u64::MAX - 2,
+        FileId::Snapshot(position) => position | 1 << 63,
     }
 }
 
@@ -268,9 +270,15 @@ impl Store {
             DiskOp::Read { file, offset, buffer, .. } => ("read", *file, *offset, buffer.len() as u64),
             DiskOp::Create { file, size, .. } => ("create", *file, *size, 0),
             DiskOp::Remove { file, .. } => ("remove", *file, 0, 0),
+            DiskOp::Rename { to, .. } => ("rename", *to, 0, 0),
             DiskOp::List { .. } => ("list", FileId::Facts, 0, 0),
         };
         let result = self.effect(&mut op);
+        match &op {
+            DiskOp::Rename { .. } if result.is_ok() => self.trace.mark("snapshot stored"),
+            DiskOp::Remove { file: FileId::Segment(_), .. } => self.trace.mark("segment removed"),
+            _ => {}
+        }
         self.trace.event(name, &[self.node, file_number(file), a, b, u64::from(result.is_ok())]);
         DiskDone { op, result }
     }
@@ -333,6 +341,11 @@ impl Store {
                 self.files.remove(file);
                 Ok(0)
             }
+            DiskOp::Rename { from, to, .. } => {
+                let file = self.files.remove(from).ok_or(DiskError::NotFound)?;
+                self.files.insert(*to, file);
+                Ok(0)
+            }
             DiskOp::List { files, .. } => {
                 files.clear();
                 files.extend(self.files.iter().map(|(id, file)| (*id, file.written.len() as u64)));
@@ -383,6 +396,36 @@ impl Store {
         let bit = 1 << self.rng.below(8);
         self.flip(id, at, bit);
         Some((id, at, bit))
+    }
+
+    /// Flips a bit of the newest snapshot, on the device and in every cache.
+    pub fn corrupt_snapshot(&mut self) {
+        let Some((position, len)) = self.snapshots().map(|(position, bytes)| (position, bytes.len())).last()
+        else {
+            return;
+        };
+        let (at, bit) = (self.rng.below(len as u64), 1 << self.rng.below(8));
+        self.trace.mark("snapshot damaged");
+        self.trace.event("corrupt snapshot", &[self.node, position, at]);
+        self.flip(FileId::Snapshot(position), at, bit);
+    }
+
+    /// Positions of the snapshots and their bytes, ascending.
+    pub fn snapshots(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.files.iter().filter_map(|(id, file)| match id {
+            FileId::Snapshot(position) => Some((*position, &file.written[..])),
+            _ => None,
+        })
+    }
+
+    /// The oldest segment.
+    #[must_use]
+    pub fn oldest_segment(&self) -> u64 {
+        let mut segments = self.files.keys().filter_map(|id| match id {
+            FileId::Segment(number) => Some(*number),
+            _ => None,
+        });
+        segments.next().unwrap_or(0)
     }
 
     /// Flips bits of a byte.
@@ -445,7 +488,7 @@ impl Disk for SimDisk {
         let (low, high) = match op {
             DiskOp::Write { .. } | DiskOp::Read { .. } | DiskOp::List { .. } => store.speed.quick,
             DiskOp::Sync { .. } => store.speed.sync,
-            DiskOp::Create { .. } | DiskOp::Remove { .. } => store.speed.meta,
+            DiskOp::Create { .. } | DiskOp::Remove { .. } | DiskOp::Rename { .. } => store.speed.meta,
         };
         let stalled = matches!(op, DiskOp::Sync { file: FileId::Segment(_), .. });
         let stalled_until = if stalled { store.faults.stalled_until } else { 0 };

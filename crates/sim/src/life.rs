@@ -11,7 +11,7 @@ use ordain_agent::metrics::Registry;
 use ordain_agent::shared::{Cursors, Shared};
 use ordain_agent::{Agent, Fatal};
 use ordain_node::journal::{Floor, Lanes, OsBoot};
-use ordain_node::{AGENTS, App, Boot, Node, NodeConfig, Ports};
+use ordain_node::{AGENTS, App, Boot, Node, NodeConfig, Ports, ShadowLanes};
 use ordain_types::{Nanos, NodeId, Now};
 
 /// Stages of a node.
@@ -78,6 +78,8 @@ impl Life {
             seed: site.seed,
             keys: plan.keys::<W>(),
             gateway: plan.gateway(site.node),
+            snapshots: plan.snapshots,
+            retain: plan.retain,
             #[cfg(feature = "planted")]
             mutation: plan.mutation,
         };
@@ -91,6 +93,9 @@ impl Life {
                 prepare: site.store.lane(1),
             },
             replay: site.store.lane(2),
+            shadow: plan
+                .snapshots
+                .map(|_| ShadowLanes { log: site.store.lane(2), snapshots: site.store.lane(2) }),
             witness: Some(Box::new(site.store.clone())),
         };
         let app = App { factory: std::sync::Arc::new(factory), decoder, encoder };
@@ -131,7 +136,10 @@ impl Life {
     /// # Errors
     /// As the stage's.
     pub fn do_work(&mut self, stage: usize, now: Now, limit: usize) -> Result<usize, Fatal> {
-        let Some(start) = &mut self.start else { return self.agents[stage].do_work(now, limit) };
+        let Some(start) = &mut self.start else {
+            // A node without snapshots has one stage less.
+            return self.agents.get_mut(stage).map_or(Ok(0), |agent| agent.do_work(now, limit));
+        };
         if stage > 0 {
             return Ok(0);
         }
@@ -140,6 +148,9 @@ impl Life {
                 let node = node?;
                 if !node.recovered.was_clean {
                     self.trace.mark("dirty start");
+                }
+                if node.started_from.is_some() {
+                    self.trace.mark("start from a snapshot");
                 }
                 if node.recovered.tail_cut {
                     self.trace.mark("torn tail cut");

@@ -8,6 +8,7 @@ use crate::peers::Roads;
 use crate::rng::Rng;
 use crate::workload::Workload;
 use ordain_keys::KeyPair;
+use ordain_node::Snapshots;
 use ordain_node::gateway::GatewayConfig;
 use ordain_types::facts::AckPolicy;
 use ordain_types::frame::KeyBody;
@@ -103,6 +104,12 @@ pub struct Plan {
     pub reckless: bool,
     /// Bits at rest are flipped while a node is down; such a run has one node and no power loss.
     pub corrupt: bool,
+    /// Whether and how often snapshots are stored.
+    pub snapshots: Option<Snapshots>,
+    /// Bits of the newest snapshot are flipped while a node is down.
+    pub corrupt_snapshots: bool,
+    /// Bytes of log kept behind snapshots.
+    pub retain: u64,
     /// What the disks do wrong without saying so; never drawn.
     pub lie: Option<Lie>,
     /// The mistake that consensus makes.
@@ -163,8 +170,16 @@ impl Plan {
             })
             .collect();
         let delay = (rng.pick(&[1, 10, 50]) * MICRO, rng.pick(&[100, 500, 5_000]) * MICRO);
+        // Damage in segments that a snapshot stands for is not looked for at a start: with damaged segments there
+        // are no snapshots, with damaged snapshots the segments are sound.
+        let damages = rng.one_in(6) && nodes == 1;
+        let snapshots =
+            (!corrupt && (damages || !rng.one_in(3))).then(|| Snapshots { every: rng.pick(&[1, 2, 3]) });
         Self {
             nodes,
+            snapshots,
+            corrupt_snapshots: damages && snapshots.is_some(),
+            retain: rng.pick(&[0, 0, 3]) * facts.segment_size,
             ring: 2 * facts.segment_size as usize,
             clients: rng.range(2, 6) as usize,
             rogues: rng.below(2) as usize,

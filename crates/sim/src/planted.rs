@@ -7,6 +7,7 @@ use crate::run::{Options, Outcome, run};
 use crate::workload::Workload;
 use ordain_agent::planted::{Mistake, plant};
 use ordain_consensus::Mutation;
+use ordain_node::Snapshots;
 use ordain_types::Nanos;
 use ordain_types::facts::AckPolicy;
 
@@ -73,12 +74,20 @@ fn crashes(plan: &mut Plan) {
     plan.odds = Odds { kill: 1, power: 4, reset: 1, ..Odds::default() };
     plan.calm.1 = 20 * Nanos::MILLI;
     plan.trouble.1 = 5 * Nanos::MILLI;
+    plan.snapshots = None;
 }
 
 /// Short, with nothing but graceful stops, one after the other.
 fn stops(plan: &mut Plan) {
     crashes(plan);
     plan.odds = Odds { stop: 4, clock: 1, reset: 1, ..Odds::default() };
+}
+
+/// Crashes of a node whose snapshots are sound.
+fn snapshots(plan: &mut Plan) {
+    crashes(plan);
+    plan.snapshots = Some(Snapshots { every: 1 });
+    plan.corrupt_snapshots = false;
 }
 
 /// Elections, crashes and partitions in quick succession.
@@ -149,7 +158,7 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 20] = [
+pub const ALL: [Planted; 21] = [
     stage(Mistake::ReplyBeforeCommit, 3, short, 20, &[COPIES]),
     stage(Mistake::StaleStint, 3, partitions, 100, &[COPIES, LOST, OUTPUTS, CHANGED, PROGRESS]),
     stage(Mistake::CutKeepsApplied, 3, elections, 100, &[LIVE, LOST, STOPS, PANICS]),
@@ -170,6 +179,7 @@ pub const ALL: [Planted; 20] = [
     Planted { checkers: &[OWN_TERM, PREFIX, CUT, LOST], ..consensus(Mutation::NoCurrentTerm, backlog, 50) },
     Planted { checkers: &[LACKS, PREFIX, CUT, LOST], ..consensus(Mutation::NoBoot, memory_slow, 100) },
     Planted { checkers: &[COPIES, PREFIX, CUT, LOST], ..consensus(Mutation::NoWindow, memory, 100) },
+    stage(Mistake::SnapshotWithoutSessions, 1, snapshots, 50, &[LIVE, LOST, ONCE, MODEL, CHANGED, PROGRESS]),
 ];
 
 impl Planted {

@@ -1,6 +1,6 @@
 //! The cluster, its clients and its troubles, and the scheduler that steps them.
 
-use crate::audit::audit;
+use crate::audit::{Snapshots, audit};
 use crate::client::{Party, parties};
 use crate::disk::{Crash, StoreHandle};
 use crate::history::{History, refusal};
@@ -72,6 +72,8 @@ struct Node {
     /// Term in which it leads, or led last.
     term: u64,
     seen: (u64, u64),
+    /// Highest log position of which it was seen to hold a snapshot.
+    snapshot: u64,
     /// A bit that was flipped and is to be flipped back if the node notices.
     damage: Option<(FileId, u64, u8)>,
 }
@@ -144,6 +146,7 @@ impl<W: Workload> World<W> {
                 promised: Floor::default(),
                 term: 0,
                 seen: (0, 0),
+                snapshot: 0,
                 damage: None,
             })
             .collect();
@@ -382,6 +385,7 @@ impl<W: Workload> World<W> {
             state.cutting = None;
             self.logs.cut(node, keep);
         }
+        state.snapshot = state.snapshot.max(cursors.snapshot.load());
         let seen = (cursors.written.load(), cursors.committed.load());
         if core::mem::take(&mut state.fresh) {
             self.logs.recovered(node, seen.0);
@@ -423,7 +427,19 @@ impl<W: Workload> World<W> {
             }
         }
         self.hear_sent();
+        self.exchange_floor();
         self.hear_promises();
+    }
+
+    /// Stands for what nodes would tell each other: what every one of them holds a snapshot of may go.
+    fn exchange_floor(&self) {
+        let floor = self.nodes.iter().map(|node| node.snapshot).min().unwrap_or(0);
+        for life in self.nodes.iter().filter_map(|node| node.life.as_ref()) {
+            let known = &life.shared.trim_floor;
+            if life.is_running() && known.load() < floor {
+                known.store(floor);
+            }
+        }
     }
 
     /// Looks at every frame that left for another node: what it promises must be on disk.
@@ -610,6 +626,9 @@ impl<W: Workload> World<W> {
         self.peers.lock().node_down(node, silent);
         let (low, high) = self.plan.trouble;
         state.restart_at = Some(self.now + self.rng.spread(low, high));
+        if self.plan.corrupt_snapshots && self.rng.one_in(2) {
+            state.store.lock().corrupt_snapshot();
+        }
         note_counts(&self.trace, &life.registry);
         if self.plan.corrupt && state.damage.is_none() && self.rng.one_in(2) {
             let mut store = state.store.lock();
@@ -826,8 +845,14 @@ impl<W: Workload> World<W> {
             self.logs.commit(node, &store, applied);
             self.logs.compare_segments(node, &store);
         }
+        let mut stored = Snapshots::new();
+        for state in self.nodes.iter().filter(|_| !self.plan.corrupt_snapshots) {
+            for (position, bytes) in state.store.lock().snapshots() {
+                stored.entry(position).or_default().push(bytes.to_vec());
+            }
+        }
         let Self { plan, logs, history, rng, trace, .. } = self;
-        let hashes = audit::<W>(&plan.facts, logs, settled, history, rng, trace);
+        let hashes = audit::<W>(&plan.facts, logs, &stored, settled, history, rng, trace);
         for (node, state) in self.nodes.iter().enumerate() {
             let Some(life) = state.life.as_ref().filter(|_| settled) else { continue };
             let applied = life.shared.applied.load() as usize;

@@ -81,6 +81,26 @@ impl Files {
         self.dir.join(ordain_host::disk::file_name(ordain_agent::disk::FileId::Segment(segment)))
     }
 
+    /// Positions and sizes of the snapshots, ascending.
+    pub fn snapshots(&self) -> Vec<(u64, u64)> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if let Some(ordain_agent::disk::FileId::Snapshot(position)) =
+                entry.file_name().to_str().and_then(ordain_host::disk::file_id)
+            {
+                found.push((position, entry.metadata().map_or(0, |data| data.len())));
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    /// The bytes of the snapshot at a log position.
+    pub fn snapshot(&self, position: u64) -> std::io::Result<Vec<u8>> {
+        let name = ordain_host::disk::file_name(ordain_agent::disk::FileId::Snapshot(position));
+        std::fs::read(self.dir.join(name))
+    }
+
     /// The node state, if the directory has a whole one.
     pub fn state(&self) -> Option<NodeState> {
         let name = ordain_host::disk::file_name(ordain_agent::disk::FileId::NodeState);
@@ -145,10 +165,11 @@ fn run_verify(verify: &Verify) -> Result<ExitCode> {
     let files = Files::open(&verify.dir)?;
     let watermark = files.state().map(|state| state.watermark);
     let report = read(&files, watermark, &verify.receipt, &mut |_| {})?;
+    tell_start(&report);
     println!(
         "{} batches, {} records in {} segments are whole; the chain ends with {}",
-        report.end.index,
-        report.end.next_seq.0 - 1,
+        report.end.index.0 - report.start.index.0,
+        report.end.next_seq.0 - report.start.next_seq.0,
         report.segments.len(),
         report.end.chain
     );
@@ -164,6 +185,7 @@ fn run_verify(verify: &Verify) -> Result<ExitCode> {
             Verdict::NotCovered => println!(
                 "DIFFERS, batch {index} ends before the record: the receipt was changed, or is of another cluster"
             ),
+            Verdict::Trimmed => println!("TRIMMED, older than what this journal begins with"),
             Verdict::NotReached => println!(
                 "NOT REACHED, this journal is whole up to batch {} only, not {index}",
                 report.end.index
@@ -182,6 +204,21 @@ fn run_verify(verify: &Verify) -> Result<ExitCode> {
     }
     println!("NOT GOOD");
     Ok(ExitCode::FAILURE)
+}
+
+/// Says where a trimmed journal begins.
+pub fn tell_start(report: &Report) {
+    let start = &report.start;
+    if start.index.0 > 0 {
+        println!(
+            "the journal begins with batch {}, record {}, at position {}: what is older was trimmed; the chain begins \
+             with {}",
+            start.index.next(),
+            start.next_seq,
+            start.position,
+            start.chain
+        );
+    }
 }
 
 fn inspect(dir: &Path) -> Result<ExitCode> {
@@ -210,6 +247,10 @@ fn inspect(dir: &Path) -> Result<ExitCode> {
         report.end.term
     );
     println!("chain      {}", report.end.chain);
+    tell_start(&report);
+    for (position, bytes) in files.snapshots() {
+        println!("snapshot   position {position}, {bytes} bytes");
+    }
     for segment in &report.segments {
         println!(
             "segment {:>4}  {:>9} batches {:>11} records {:>12} bytes",
@@ -221,8 +262,12 @@ fn inspect(dir: &Path) -> Result<ExitCode> {
 
 fn run_dump(dump: &Dump) -> Result<ExitCode> {
     let files = Files::open(&dump.dir)?;
+    let mut begins = true;
     let report = read(&files, None, &[], &mut |batch| {
         let header = batch.header;
+        if std::mem::take(&mut begins) && header.index().0 > 1 {
+            eprintln!("the journal begins with batch {}: what is older was trimmed", header.index());
+        }
         if header.next_seq().0 <= dump.from || header.first_seq().0 > dump.to {
             return;
         }

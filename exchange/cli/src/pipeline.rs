@@ -262,6 +262,7 @@ fn boot(data: &Path, connections: usize, key: &KeyPair, wires: Arc<Mutex<Wires>>
         recovery: lane("recovery", 2)?,
         journal: Lanes { log: lane("log", 32)?, state: lane("state", 2)?, prepare: lane("prepare", 1)? },
         replay: lane("replay", 2)?,
+        shadow: None,
         witness: None,
     };
     let facts = ClusterFacts::new(ClusterId([7; 16]), clock::now().wall, 1);
@@ -278,6 +279,8 @@ fn boot(data: &Path, connections: usize, key: &KeyPair, wires: Arc<Mutex<Wires>>
         seed: 1,
         keys: vec![KeyBody { key: key.public().0, permissions: permission::ALL.into(), reserved: [0; 4] }],
         gateway: GatewayConfig::new(KeyPair::from_seed(&[2; 32]), [3; 32]),
+        snapshots: None,
+        retain: 0,
         facts,
     };
     let app = App {

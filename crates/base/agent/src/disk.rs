@@ -13,6 +13,10 @@ pub enum FileId {
     NodeState,
     /// What the cluster agreed on when it was created.
     Facts,
+    /// A snapshot of the state before this log position.
+    Snapshot(u64),
+    /// The snapshot under construction. Writes behind its end make it longer.
+    SnapshotDraft,
 }
 
 /// Bytes that an operation writes.
@@ -84,6 +88,15 @@ pub enum DiskOp {
         /// Which.
         file: FileId,
     },
+    /// Gives `from` the name `to`, durably, replacing an older file of that name.
+    Rename {
+        /// Echoed.
+        tag: u64,
+        /// Which; what was written to it is synced.
+        from: FileId,
+        /// Its new name.
+        to: FileId,
+    },
     /// Lists the files with their sizes, in the order of [`FileId`].
     List {
         /// Echoed.
@@ -103,6 +116,7 @@ impl DiskOp {
             | Self::Read { tag, .. }
             | Self::Create { tag, .. }
             | Self::Remove { tag, .. }
+            | Self::Rename { tag, .. }
             | Self::List { tag, .. } => *tag,
         }
     }

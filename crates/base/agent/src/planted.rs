@@ -26,6 +26,8 @@ pub enum Mistake {
     VoteNotAwaited,
     /// Recovery: the promise floor takes its term from the last batch on disk instead of `ack_term` (rule R2).
     FloorFromDisk,
+    /// Apply: snapshots are written without the session table.
+    SnapshotWithoutSessions,
 }
 
 #[cfg(feature = "planted")]

@@ -45,6 +45,12 @@ pub struct Cut {
 }
 
 impl Cut {
+    /// Cuts asked for so far. A reader that looks at it finds out that what it read ahead may be void.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load()
+    }
+
     /// Asks for everything behind batch `keep`, which ends at `position`, to be let go. The writer
     /// publishes nothing until [`Cut::is_done`], and then calls [`Cut::finish`].
     pub fn ask(&self, keep: BatchIndex, position: Position) {
@@ -122,6 +128,16 @@ pub struct Cursors {
     pub restarts: Cursor,
     /// Cutting the log.
     pub cut: Cut,
+    /// Shadow: log [`Position`] of the newest snapshot stored; 0 if there is none.
+    pub snapshot: Cursor,
+    /// Shadow: log position before which nothing is needed to start or rebuild this node, even if its newest
+    /// snapshot is damaged: that of the older snapshot of two. 0 until there are two.
+    pub needless: Cursor,
+    /// The cluster's exchange: log position before which no node needs anything of this one. A lone node has
+    /// the end of all positions from the start.
+    pub trim_floor: Cursor,
+    /// Journal: log position where the oldest segment begins. Stored before what lies in front of it goes.
+    pub oldest: Cursor,
     /// Graceful stop, before all else: 1 when the gateway will hand nothing more to the log stage.
     pub requests_closed: Cursor,
     /// Graceful stop, first: 1 when the log stage will publish nothing more.

@@ -82,7 +82,7 @@ pub struct Delivery {
     pub stint: U64,
     /// Read round that must be over; 0 for none.
     pub round: U64,
-    /// For keys and sessions: the [`KeyId`](ordain_types::KeyId) concerned.
+    /// For keys and sessions: the [`KeyId`](ordain_types::KeyId) concerned. For a stream: outputs so far.
     pub key: U64,
 }
 
@@ -102,6 +102,9 @@ pub mod delivery {
     pub const CLOSED: u64 = 6;
     /// No frame: apply starts over from an empty state; outputs and keys come anew from the first.
     pub const RESTART: u64 = 7;
+    /// No frame: after a start from a snapshot, the stream in `conn` has had `key` outputs, which are not
+    /// delivered.
+    pub const STREAM: u64 = 8;
 }
 
 const _: () = assert!(size_of::<Submission>() == SUBMISSION);

@@ -5,6 +5,7 @@
 //! cargo run --release -p ordain-apply --example cost
 //! ```
 
+use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
 use ordain_agent::{Agent, Fatal};
@@ -19,7 +20,7 @@ use ordain_counter::{
 use ordain_ring::spsc::{Receiver, channel};
 use ordain_types::frame::OpenBody;
 use ordain_types::{
-    BatchIndex, BatchKind, BatchView, KeyId, Now, RecordHeader, RecordKind, Seq, SessionId, Stint,
+    BatchIndex, BatchKind, BatchView, KeyId, Now, Position, RecordHeader, RecordKind, Seq, SessionId, Stint,
 };
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
@@ -45,8 +46,12 @@ impl BatchSource for Batches {
         self.next += 1;
     }
 
-    fn restart(&mut self) {
-        self.next = 0;
+    fn seek(&mut self, _at: Position, next: BatchIndex) {
+        self.next = next.0 as usize - 1;
+    }
+
+    fn disk(&mut self) -> Option<&mut dyn Disk> {
+        None
     }
 
     fn let_go(&mut self) {}
@@ -154,6 +159,7 @@ fn stage(batches: &Arc<Vec<Vec<u8>>>, stint: Stint) -> f64 {
         decoder: CounterDecoder,
         encoder: CounterEncoder,
         source: Batches { batches: batches.clone(), next: 0 },
+        restored: None,
         shared: shared.clone(),
         questions: question_end,
         deliveries: delivery_end,

@@ -1,7 +1,8 @@
 //! The stage: batches and questions in, messages for the gateway out.
 
 use crate::deliver::{Emit, MESSAGE_MAX, message_len, write_frame};
-use crate::replica::{Querier, Replica, step_messages};
+use crate::replica::{Introduction, Querier, Replica, step_messages};
+use crate::restore::{Progress, Restore, Restored};
 use crate::source::BatchSource;
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::planted::{self, Mistake};
@@ -15,12 +16,13 @@ use ordain_types::frame::{
     KEYS_PER_ANSWER, KeyEntry, KeysBody, REPLY_MAX, ReceiptBody, ServerFrame, ServerHeader, SubscribeBody,
     body,
 };
-use ordain_types::{BatchIndex, ClusterFacts, KeyId, Now, RecordHeader, RecordView, Seq, Stint, Stream};
+use ordain_types::{
+    BatchIndex, ClusterFacts, KeyId, Now, Position, RecordHeader, RecordView, Seq, Stint, Stream,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What an [`Apply`] stage is put together from.
-#[derive(Debug)]
-pub struct Parts<'a, F, D, E, S> {
+pub struct Parts<'a, F: AppFactory, D, E, S> {
     /// What the cluster agrees on.
     pub facts: &'a ClusterFacts,
     /// Makes the application.
@@ -29,8 +31,10 @@ pub struct Parts<'a, F, D, E, S> {
     pub decoder: D,
     /// Writes its replies.
     pub encoder: E,
-    /// The log.
+    /// The log, at the batch behind what was restored, or at the first.
     pub source: S,
+    /// The copy to begin with, if a snapshot was restored.
+    pub restored: Option<Restored<F::App, D, E>>,
     /// The node's cursors.
     pub shared: Shared,
     /// Questions from the log stage.
@@ -53,8 +57,12 @@ pub struct Apply<F: AppFactory, D, E, S> {
     questions: Receiver,
     out: Outbox,
     replica: Replica<F::App, D, E>,
+    /// The state was given up, and comes back from a snapshot.
+    restoring: Option<Box<Restore<F::App, D, E>>>,
     /// The state was given up, and the gateway has not been told.
     owes_restart: bool,
+    /// How far the gateway was told what a restored state holds.
+    introduction: Option<Introduction>,
     /// Bytes of the delivery ring that one step can need.
     step_room: usize,
     metrics: Metrics,
@@ -83,15 +91,30 @@ where
     E: ResponseEncoder<F::App>,
     S: BatchSource,
 {
-    /// A stage that has applied nothing: it begins with the first batch of the log.
+    /// A stage that has applied nothing, or what the restored copy has.
     ///
     /// # Panics
     /// If the delivery ring is too small for the most that one step can emit ([`Apply::ring_min`]).
     #[must_use]
     pub fn new(parts: Parts<'_, F, D, E, S>) -> Self {
-        let Parts { facts, factory, decoder, encoder, source, shared, questions, deliveries, registry } =
-            parts;
-        let replica = Replica::new(facts, &factory, decoder.clone(), encoder.clone());
+        let Parts {
+            facts,
+            factory,
+            decoder,
+            encoder,
+            source,
+            restored,
+            shared,
+            questions,
+            deliveries,
+            registry,
+        } = parts;
+        let introduction = restored.as_ref().map(|_| Introduction::default());
+        let replica = restored.map_or_else(
+            || Replica::new(facts, &factory, decoder.clone(), encoder.clone()),
+            |restored| restored.replica,
+        );
+        shared.applied.store(replica.applied().0);
         assert!(
             deliveries.max_len() * 4 >= Self::ring_min(facts),
             "the delivery ring must have {} bytes",
@@ -107,7 +130,9 @@ where
             questions,
             out: Outbox { sender: deliveries, room: 0 },
             replica,
+            restoring: None,
             owes_restart: false,
+            introduction,
             step_room: step_room(facts),
             metrics: Metrics::new(registry),
         }
@@ -136,11 +161,49 @@ where
         }
         self.metrics.forget(self.replica.counts());
         self.replica = Replica::new(&self.facts, &self.factory, self.decoder.clone(), self.encoder.clone());
-        self.source.restart();
+        let restore = Restore::new(&self.facts, self.decoder.clone(), self.encoder.clone());
+        self.restoring = Some(Box::new(restore));
+        self.introduction = None;
         self.shared.applied.store(0);
         self.shared.tick_due.store(0);
         self.shared.restarts.store(self.shared.restarts.load() + 1);
         self.owes_restart = true;
+    }
+
+    /// Goes on with coming back from a snapshot; `None` when that is done.
+    fn restore(&mut self) -> Result<Option<usize>, Fatal> {
+        let Some(restore) = &mut self.restoring else { return Ok(None) };
+        let Some(disk) = self.source.disk() else { return Ok(Some(0)) };
+        match restore.step(&self.factory, disk)? {
+            Progress::Waiting => return Ok(Some(0)),
+            Progress::Working => return Ok(Some(1)),
+            Progress::Done(None) => self.source.seek(Position::ZERO, BatchIndex(1)),
+            Progress::Done(Some(restored)) => {
+                let end = restored.anchor.end;
+                self.source.seek(end.position, end.index.next());
+                self.replica = restored.replica;
+                self.introduction = Some(Introduction::default());
+                self.shared.applied.store(end.index.0);
+            }
+        }
+        self.restoring = None;
+        Ok(None)
+    }
+
+    /// Tells the gateway what it would know had it heard the log from the beginning; says how many messages
+    /// were sent.
+    fn introduce(&mut self, limit: usize) -> usize {
+        let Some(introduction) = &mut self.introduction else { return 0 };
+        for sent in 0..limit {
+            if !self.out.has_room(self.step_room) {
+                return sent;
+            }
+            if !self.replica.introduce(introduction, &mut self.out) {
+                self.introduction = None;
+                return sent;
+            }
+        }
+        limit
     }
 
     /// Tells the gateway that everything comes anew; `false` if there is no room for that yet.
@@ -230,7 +293,13 @@ where
         if !self.announce_restart() {
             return Ok(0);
         }
-        let mut work = 0;
+        if let Some(work) = self.restore()? {
+            return Ok(work);
+        }
+        let mut work = self.introduce(limit);
+        if self.introduction.is_some() {
+            return Ok(work);
+        }
         let mut steps = 0;
         while work < limit {
             let mut done = 0;

@@ -3,7 +3,8 @@
 //! * [`Replica`]: an application, the session and key tables and the output counters; pure, and the same for
 //!   a leader, a follower, recovery and audit.
 //! * [`Apply`]: the stage that steps it, between the log and the gateway.
-//! * [`snapshot`]: the whole of it as bytes, equal for equal states.
+//! * [`snapshot`]: the whole of it as bytes, equal for equal states; [`Restore`] finds the newest on disk.
+//! * [`Shadow`]: the stage that keeps a second copy and stores its snapshots.
 //! * [`testkit`]: runs an application live, replayed and restored side by side.
 #![forbid(unsafe_code)]
 
@@ -12,7 +13,9 @@ mod deliver;
 mod keys;
 mod replica;
 mod replies;
+mod restore;
 mod sessions;
+mod shadow;
 pub mod snapshot;
 mod source;
 mod state;
@@ -22,4 +25,6 @@ pub use agent::{Apply, Parts};
 pub use deliver::{Collect, Discard, Emit, MESSAGE_MAX};
 pub use keys::KEYS_MAX;
 pub use replica::{Counts, Querier, Replica};
+pub use restore::{Progress, Restore, Restored};
+pub use shadow::{Shadow, ShadowParts};
 pub use source::BatchSource;

@@ -326,6 +326,32 @@ where
         Ok(())
     }
 
+    /// Says the next thing that outlives the batch in which it was said: a key, or how many outputs a stream has
+    /// had. `false` when everything was said.
+    pub(crate) fn introduce<O: Emit>(&self, told: &mut Introduction, out: &mut O) -> bool {
+        let state = &self.state;
+        if let Some(key) = state.keys.get(KeyId(told.keys + 1)) {
+            told.keys += 1;
+            state.tell_key(out, state.applied, KeyId(told.keys), key);
+            return true;
+        }
+        if let Some((stream, count)) = state.streams.counts.get(told.streams) {
+            told.streams += 1;
+            state.tell_stream(out, *stream, *count);
+            return true;
+        }
+        let (sessions, at) = told.sessions.get_or_insert_with(|| (state.sessions.sorted(), 0));
+        while let Some(id) = sessions.get(*at) {
+            *at += 1;
+            let outputs = state.sessions.find(*id).map_or(0, |session| session.outputs);
+            if outputs > 0 {
+                state.tell_stream(out, Stream::Session(*id).to_wire(), outputs);
+                return true;
+            }
+        }
+        false
+    }
+
     /// The application.
     pub const fn app(&self) -> &A {
         &self.app
@@ -457,6 +483,15 @@ where
         let own = |id| self.state.sessions.find(id).is_some_and(|session| session.key == key);
         matches!(stream, Stream::Session(id) if own(id)) || self.app.may_read(stream, key, permissions)
     }
+}
+
+/// How far the gateway of a node that began with a snapshot was told what it missed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Introduction {
+    keys: u32,
+    streams: usize,
+    /// Sessions in order and the next of them, once keys and streams are told.
+    sessions: Option<(Vec<SessionId>, usize)>,
 }
 
 /// Who asks a query.

@@ -1,16 +1,20 @@
 //! The whole replicated state as bytes: what recovery starts from instead of the first batch. Layout:
-//! `docs/format/snapshot.md`. Written and read in bounded steps; equal states give equal bytes.
+//! `docs/format/snapshot.md`. Written and read in bounded steps; equal states at equal places of one log give equal
+//! bytes.
 
 use crate::replica::Replica;
 use crate::replies::{Fingerprint, Replies};
 use crate::sessions::Session;
 use crate::state::State;
 use core::fmt;
+use ordain_agent::planted::{self, Mistake};
 use ordain_api::{AppFactory, Application, RequestDecoder, ResponseEncoder, RestoreError, Step};
+use ordain_journal::{Anchor, LogEnd, TermStart};
 use ordain_types::codes::Code;
 use ordain_types::frame::KeyBody;
 use ordain_types::{
-    BatchIndex, ClusterFacts, KeyId, Lineage, Nanos, Number, Position, RecordKind, Seq, SessionId,
+    BatchIndex, Chain, ClusterFacts, KeyId, Lineage, Nanos, Number, Position, RecordKind, Seq, SessionId,
+    Stream, Term,
 };
 
 /// `"ORDS"` read as a little-endian number.
@@ -24,23 +28,35 @@ const CHUNK_FULL: usize = 64 * 1024;
 const CHUNK_HEADER: usize = 8;
 const HASH: usize = 32;
 /// Bytes of the header before the application's name.
-const HEADER: usize = 96;
+const HEADER: usize = 120;
 const NAME_MAX: usize = 255;
 
-const KEYS: u8 = 1;
-const SESSIONS: u8 = 2;
-const STREAMS: u8 = 3;
-const APPLICATION: u8 = 4;
-const END: u8 = 5;
+const TERMS: u8 = 1;
+const KEYS: u8 = 2;
+const SESSIONS: u8 = 3;
+const STREAMS: u8 = 4;
+const APPLICATION: u8 = 5;
+const END: u8 = 6;
 
+const TERM_ITEM: usize = 16;
 const KEY_ITEM: usize = 36;
 const STREAM_ITEM: usize = 16;
 const SESSION_ITEM: u8 = 1;
 const REPLY_ITEM: u8 = 2;
 
+/// What a snapshot says of the log that the state itself does not know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Chain value of the batch applied last.
+    pub chain: Chain,
+    /// Where each term up to that batch begins, ascending.
+    pub terms: Vec<TermStart>,
+}
+
 /// How far a snapshot is written.
 #[derive(Debug, Default)]
 pub struct Writer {
+    place: Place,
     at: Part,
     hash: [u8; HASH],
     chunks: u64,
@@ -52,6 +68,7 @@ pub struct Writer {
 enum Part {
     #[default]
     Header,
+    Terms(usize),
     Keys(usize),
     /// Place among the sorted sessions, and the first reply of that session still to be written; `None`
     /// before the session itself.
@@ -63,6 +80,12 @@ enum Part {
 }
 
 impl Writer {
+    /// A writer that has written nothing of the snapshot at this place of the log.
+    #[must_use]
+    pub fn new(place: Place) -> Self {
+        Self { place, ..Self::default() }
+    }
+
     /// The hash of the last part written. After the last one: of the whole snapshot, to be compared among
     /// nodes.
     #[must_use]
@@ -104,11 +127,26 @@ where
         writer.at = match writer.at {
             Part::Header => {
                 let start = out.len();
-                write_header(state, out);
+                write_header(state, writer.place.chain, out);
                 writer.hash = *blake3::hash(&out[start..]).as_bytes();
                 out.extend_from_slice(&writer.hash);
-                writer.sessions = state.sessions.sorted();
-                Part::Keys(0)
+                writer.sessions = match planted::is(Mistake::SnapshotWithoutSessions) {
+                    true => Vec::new(),
+                    false => state.sessions.sorted(),
+                };
+                Part::Terms(0)
+            }
+            Part::Terms(from) => {
+                let terms = std::mem::take(&mut writer.place.terms);
+                let next = terms.len().min(from + CHUNK_FULL / TERM_ITEM);
+                writer.chunk(TERMS, out, |out| {
+                    for start in &terms[from..next] {
+                        out.extend_from_slice(&start.term.0.to_le_bytes());
+                        out.extend_from_slice(&start.first.0.to_le_bytes());
+                    }
+                });
+                writer.place.terms = terms;
+                if next < writer.place.terms.len() { Part::Terms(next) } else { Part::Keys(0) }
             }
             Part::Keys(from) => {
                 let keys = &state.keys.all()[from..];
@@ -163,7 +201,7 @@ where
     }
 }
 
-fn write_header(state: &State, out: &mut Vec<u8>) {
+fn write_header(state: &State, chain: Chain, out: &mut Vec<u8>) {
     let (name, version) = state.identity;
     assert!(name.len() <= NAME_MAX, "an application's name has at most 255 bytes");
     out.extend_from_slice(&SNAPSHOT_MAGIC.to_le_bytes());
@@ -172,10 +210,10 @@ fn write_header(state: &State, out: &mut Vec<u8>) {
     out.extend_from_slice(&version.to_le_bytes());
     out.extend_from_slice(&(name.len() as u32).to_le_bytes());
     out.extend_from_slice(&state.facts.fingerprint());
-    let numbers = [state.applied.0, state.end.0, state.next_seq.0, state.time.0, state.hash, 0];
-    for number in numbers {
+    for number in [state.applied.0, state.end.0, state.next_seq.0, state.time.0, state.hash] {
         out.extend_from_slice(&number.to_le_bytes());
     }
+    out.extend_from_slice(&chain.0);
     out.extend_from_slice(name.as_bytes());
 }
 
@@ -248,6 +286,7 @@ impl std::error::Error for SnapshotError {}
 /// A copy on its way back from a snapshot.
 #[derive(Debug)]
 pub struct Loader<A, D, E> {
+    place: Place,
     state: State,
     app: Option<A>,
     decoder: D,
@@ -268,6 +307,7 @@ where
     /// Nothing loaded yet.
     pub fn new<F: AppFactory<App = A>>(facts: &ClusterFacts, factory: &F, decoder: D, encoder: E) -> Self {
         Self {
+            place: Place::default(),
             state: State::new(facts, factory.identity()),
             app: None,
             decoder,
@@ -290,6 +330,21 @@ where
         bytes: &[u8],
     ) -> Result<usize, SnapshotError> {
         if self.app.is_none() { self.header(factory, bytes) } else { self.chunk(bytes) }
+    }
+
+    /// Where the snapshot lies in the log, once every part was taken.
+    #[must_use]
+    pub fn anchor(&self) -> Anchor {
+        let (state, place) = (&self.state, &self.place);
+        let end = LogEnd {
+            position: state.end,
+            index: state.applied,
+            term: place.terms.last().map_or(Term::ZERO, |last| last.term),
+            next_seq: state.next_seq,
+            chain: place.chain,
+            time: state.time,
+        };
+        Anchor { end, terms: place.terms.clone() }
     }
 
     /// The copy, once every part was taken.
@@ -316,10 +371,11 @@ where
             return Err(SnapshotError::Version(layout));
         }
         let (Some([version, name]), Some(facts), Some(numbers)) =
-            (fields.numbers32(), fields.take::<32>(), fields.numbers::<6>())
+            (fields.numbers32(), fields.take::<32>(), fields.numbers())
         else {
             return Ok(0);
         };
+        let Some(chain) = fields.take::<32>() else { return Ok(0) };
         let name = name as usize;
         if name > NAME_MAX {
             return Err(SnapshotError::Invalid("name"));
@@ -336,9 +392,10 @@ where
         if facts != self.state.facts.fingerprint() {
             return Err(SnapshotError::OtherFacts);
         }
-        let [applied, end, next_seq, time, output_hash, _] = numbers;
-        if next_seq == 0 {
-            return Err(SnapshotError::Invalid("seq"));
+        let [applied, end, next_seq, time, output_hash] = numbers;
+        // Numbers count up one by one; half the space can never be used up.
+        if next_seq == 0 || [applied, end, next_seq].iter().any(|number| *number > u64::MAX / 2) {
+            return Err(SnapshotError::Invalid("number"));
         }
         let state = &mut self.state;
         state.lineage = Lineage(u16::from_le_bytes(lineage));
@@ -347,6 +404,7 @@ where
         state.next_seq = Seq(next_seq);
         state.time = Nanos(time);
         state.hash = output_hash;
+        self.place.chain = Chain(chain);
         self.hash = hash;
         self.app = Some(factory.restore(version).map_err(SnapshotError::Application)?);
         Ok(signed + HASH)
@@ -375,12 +433,14 @@ where
         self.last = kind;
         let mut fields = Fields(payload);
         match kind {
+            TERMS => self.terms(fields)?,
             KEYS => self.keys(fields)?,
             SESSIONS => self.sessions(fields)?,
             STREAMS => {
                 while let Some([stream, count]) = fields.numbers() {
                     let place = self.state.streams.count(stream);
-                    if *place != 0 || count == 0 {
+                    let of_session = matches!(Stream::from_wire(stream), None | Some(Stream::Session(_)));
+                    if *place != 0 || count == 0 || count > u64::MAX / 2 || of_session {
                         return Err(SnapshotError::Invalid("stream"));
                     }
                     *place = count;
@@ -400,6 +460,21 @@ where
         }
         self.chunks += 1;
         Ok(CHUNK_HEADER + length + HASH)
+    }
+
+    fn terms(&mut self, mut fields: Fields<'_>) -> Result<(), SnapshotError> {
+        let invalid = SnapshotError::Invalid("term");
+        while let Some([term, first]) = fields.numbers() {
+            let start = TermStart { term: Term(term), first: BatchIndex(first) };
+            let ascends =
+                self.place.terms.last().is_none_or(|last| last.term < start.term && last.first < start.first);
+            let begins = !self.place.terms.is_empty() || first == 1;
+            if !ascends || !begins || start.first > self.state.applied {
+                return Err(invalid);
+            }
+            self.place.terms.push(start);
+        }
+        fields.end("term")
     }
 
     fn keys(&mut self, mut fields: Fields<'_>) -> Result<(), SnapshotError> {
@@ -453,7 +528,7 @@ fn read_session(fields: &mut Fields<'_>) -> Option<Session> {
     let [key] = fields.numbers32()?;
     let [id, last, outputs, floor] = fields.numbers()?;
     // Numbers count up from here one by one; half the space can never be used up.
-    let sane = (1..u64::MAX / 2).contains(&floor);
+    let sane = (1..u64::MAX / 2).contains(&floor) && outputs < u64::MAX / 2;
     sane.then(|| Session {
         id: SessionId(id),
         key: KeyId(key),

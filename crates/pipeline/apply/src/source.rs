@@ -17,8 +17,12 @@ pub trait BatchSource: Send {
     /// Goes on to the batch behind the one that [`BatchSource::peek`] gave, whose bytes may be overwritten.
     fn advance(&mut self);
 
-    /// Starts over with the first batch of the log.
-    fn restart(&mut self);
+    /// Goes on with batch `next`, which begins at `at`.
+    fn seek(&mut self, at: Position, next: BatchIndex);
+
+    /// The disk, to restore a snapshot from, as soon as the source has nothing in flight there. It must
+    /// [`BatchSource::seek`] before it goes on.
+    fn disk(&mut self) -> Option<&mut dyn Disk>;
 
     /// The log is about to be cut somewhere behind what was advanced over: lets go of everything that was
     /// looked at beyond that.
@@ -38,11 +42,15 @@ impl<D: Disk> BatchSource for LogReader<D> {
         LogReader::advance(self);
     }
 
-    fn restart(&mut self) {
-        self.seek(Position::ZERO, BatchIndex(1));
+    fn seek(&mut self, at: Position, next: BatchIndex) {
+        LogReader::seek(self, at, next);
+    }
+
+    fn disk(&mut self) -> Option<&mut dyn Disk> {
+        LogReader::disk(self).map(|disk| disk as &mut dyn Disk)
     }
 
     fn let_go(&mut self) {
-        self.seek(self.position(), self.next_index());
+        LogReader::seek(self, self.position(), self.next_index());
     }
 }

@@ -1,7 +1,7 @@
 //! What the runtime replicates beside the application, and the records that the runtime executes itself.
 
 use crate::deliver::{Emit, MESSAGE_MAX, frame_of, message_len, payload_of, write_frame};
-use crate::keys::Keys;
+use crate::keys::{Key, Keys};
 use crate::replies::{Fingerprint, Replies};
 use crate::sessions::{Session, Sessions, Verdict};
 use ordain_agent::wire::{DELIVERY, Delivery, delivery};
@@ -261,19 +261,38 @@ impl State {
     pub fn set_key<O: Emit>(&mut self, out: &mut O, payload: &[u8]) -> Option<KeyId> {
         let body = body::<KeyBody>(payload).filter(|body| body.reserved == [0; 4])?;
         let id = self.keys.set(body)?;
+        self.hash = mix(self.hash, u64::from(id.0) << 32 | u64::from(crc32c::crc32c(payload)));
+        self.tell_key(out, self.index(), id, self.keys.get(id).expect("just set"));
+        Some(id)
+    }
+
+    /// Tells the gateway how a key is since batch `index`.
+    pub fn tell_key<O: Emit>(&self, out: &mut O, index: BatchIndex, id: KeyId, key: &Key) {
         let delivery = Delivery {
             kind: delivery::KEY.into(),
-            index: self.index().0.into(),
+            index: index.0.into(),
             key: u64::from(id.0).into(),
             ..Delivery::default()
         };
-        self.hash = mix(self.hash, u64::from(id.0) << 32 | u64::from(crc32c::crc32c(payload)));
+        let body = KeyBody { key: key.public, permissions: key.permissions.into(), reserved: [0; 4] };
         let len = DELIVERY + size_of::<KeyBody>();
         let space = out.claim(len);
         space[..DELIVERY].copy_from_slice(delivery.as_bytes());
         space[DELIVERY..].copy_from_slice(body.as_bytes());
         out.commit(len);
-        Some(id)
+    }
+
+    /// Tells the gateway how many outputs a stream has had that are not delivered.
+    pub fn tell_stream<O: Emit>(&self, out: &mut O, stream: u64, count: u64) {
+        let delivery = Delivery {
+            kind: delivery::STREAM.into(),
+            conn: stream.into(),
+            index: self.applied.0.into(),
+            key: count.into(),
+            ..Delivery::default()
+        };
+        out.claim(DELIVERY).copy_from_slice(delivery.as_bytes());
+        out.commit(DELIVERY);
     }
 
     /// Executes a numbered record of the runtime's own. One with an impossible body uses up its number like

@@ -17,6 +17,7 @@
 
 use crate::snapshot::{Loader, Writer};
 use crate::{Collect, Replica};
+use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp};
 use ordain_agent::wire::{Delivery, delivery};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, Step};
 use ordain_types::batch::{BATCH_ALIGN, BATCH_HEADER, SEGMENT_START_LEN, Seal, SegmentStart, chain, seal};
@@ -40,6 +41,14 @@ pub const OTHER: KeyId = KeyId(3);
 #[must_use]
 pub fn facts() -> ClusterFacts {
     ClusterFacts::new(ClusterId([7; 16]), Nanos(Nanos::SECOND), 1)
+}
+
+fn segment_start(facts: &ClusterFacts) -> SegmentStart {
+    SegmentStart {
+        cluster: facts.cluster.0,
+        segment_size: facts.segment_size.into(),
+        ..SegmentStart::default()
+    }
 }
 
 /// Makes sealed batches, each continuing the one before.
@@ -70,12 +79,7 @@ impl Log {
             term: Term::ZERO,
             chain: Chain::default(),
         };
-        let start = SegmentStart {
-            cluster: facts.cluster.0,
-            segment_size: facts.segment_size.into(),
-            ..SegmentStart::default()
-        };
-        log.body.extend_from_slice(start.as_bytes());
+        log.body.extend_from_slice(segment_start(facts).as_bytes());
         let first = log.seal(BatchKind::SegmentStart);
         debug_assert_eq!(first.len(), SEGMENT_START_LEN);
         let application = !(permission::APPLICATION - 1);
@@ -93,6 +97,29 @@ impl Log {
         log.term = Term(1);
         let term = log.seal(BatchKind::TermStart);
         (log, vec![first, genesis, term])
+    }
+
+    /// Where the next batch begins.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Fills the segment with a pad, unless it is full, and begins the next one.
+    ///
+    /// # Panics
+    /// If a batch is open.
+    pub fn next_segment(&mut self, facts: &ClusterFacts) -> Vec<Vec<u8>> {
+        assert!(self.body.is_empty(), "a batch is open");
+        let mut batches = Vec::new();
+        let used = self.position.0 % facts.segment_size;
+        if used > 0 {
+            self.body.resize((facts.segment_size - used) as usize - BATCH_HEADER, 0);
+            batches.push(self.seal(BatchKind::Pad));
+        }
+        self.body.extend_from_slice(segment_start(facts).as_bytes());
+        batches.push(self.seal(BatchKind::SegmentStart));
+        batches
     }
 
     /// A record's header with a kind and nothing else.
@@ -170,7 +197,7 @@ impl Heard {
     pub fn read(message: &[u8]) -> Self {
         let (delivery, rest) = Delivery::read_from_prefix(message).expect("a delivery");
         match delivery.kind.get() {
-            delivery::CLOSED | delivery::RESTART | delivery::KEY => {
+            delivery::CLOSED | delivery::RESTART | delivery::KEY | delivery::STREAM => {
                 Self { delivery, header: ServerHeader::default(), payload: rest.to_vec() }
             }
             _ => {
@@ -361,6 +388,26 @@ where
     copy.begin_batch(batch, stint).unwrap_or_else(|fatal| panic!("{fatal}"));
     while copy.step(batch, &mut out).unwrap_or_else(|fatal| panic!("{fatal}")) == Step::More {}
     out.messages
+}
+
+/// The disk of a log that is in memory: there is no file on it.
+#[derive(Debug, Default)]
+pub struct NoFiles(Option<DiskOp>);
+
+impl Disk for NoFiles {
+    fn free(&self) -> usize {
+        usize::from(self.0.is_none())
+    }
+
+    fn submit(&mut self, op: DiskOp) {
+        self.0 = Some(op);
+    }
+
+    fn poll(&mut self) -> Option<DiskDone> {
+        let op = self.0.take()?;
+        let result = if matches!(op, DiskOp::List { .. }) { Ok(0) } else { Err(DiskError::NotFound) };
+        Some(DiskDone { op, result })
+    }
 }
 
 /// The whole snapshot of a copy.

@@ -1,5 +1,6 @@
 //! In its stride the stage allocates nothing.
 
+use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
 use ordain_agent::{Agent, Fatal};
@@ -8,7 +9,7 @@ use ordain_apply::{Apply, BatchSource, Parts};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Request, SCHEMA};
 use ordain_ring::spsc::channel;
 use ordain_types::frame::OpenBody;
-use ordain_types::{BatchIndex, BatchKind, BatchView, Now, RecordHeader, RecordKind};
+use ordain_types::{BatchIndex, BatchKind, BatchView, Now, Position, RecordHeader, RecordKind};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use zerocopy::IntoBytes;
@@ -62,8 +63,12 @@ impl BatchSource for Batches {
         self.next += 1;
     }
 
-    fn restart(&mut self) {
-        self.next = 0;
+    fn seek(&mut self, _at: Position, next: BatchIndex) {
+        self.next = next.0 as usize - 1;
+    }
+
+    fn disk(&mut self) -> Option<&mut dyn Disk> {
+        None
     }
 
     fn let_go(&mut self) {}
@@ -114,6 +119,7 @@ fn a_stage_in_its_stride_allocates_nothing() {
         decoder: CounterDecoder,
         encoder: CounterEncoder,
         source: Batches { batches, next: 0 },
+        restored: None,
         shared: shared.clone(),
         questions: question_end,
         deliveries: delivery_end,

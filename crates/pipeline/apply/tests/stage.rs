@@ -1,13 +1,15 @@
 //! The stage between its rings: limits, gates, questions, cuts, back-pressure.
 
+use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
 use ordain_agent::wire::{Found, QUESTION, Question, delivery, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{Step, Stream};
-use ordain_apply::testkit::{CLIENT, Heard, Log, OPERATOR, OTHER, execute, facts};
-use ordain_apply::{Apply, BatchSource, Discard, Parts, Replica};
-use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Query, Request, SCHEMA};
+use ordain_apply::snapshot::Loader;
+use ordain_apply::testkit::{CLIENT, Heard, Log, NoFiles, OPERATOR, OTHER, execute, facts, snapshot_of};
+use ordain_apply::{Apply, BatchSource, Discard, Parts, Replica, Restored};
+use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Counters, Query, Request, SCHEMA};
 use ordain_ring::spsc::{Receiver, Sender, channel};
 use ordain_types::codes::Code;
 use ordain_types::frame::{
@@ -15,8 +17,8 @@ use ordain_types::frame::{
 };
 use ordain_types::record::permission;
 use ordain_types::{
-    BatchIndex, BatchKind, BatchView, ClusterFacts, KeyId, Nanos, Now, RecordHeader, RecordKind, SessionId,
-    Stint,
+    BatchIndex, BatchKind, BatchView, ClusterFacts, KeyId, Nanos, Now, Position, RecordHeader, RecordKind,
+    SessionId, Stint,
 };
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
@@ -32,6 +34,7 @@ struct Reader {
     log: Memory,
     next: usize,
     held: Vec<u8>,
+    disk: NoFiles,
 }
 
 impl BatchSource for Reader {
@@ -47,8 +50,12 @@ impl BatchSource for Reader {
         self.next += 1;
     }
 
-    fn restart(&mut self) {
-        self.next = 0;
+    fn seek(&mut self, _at: Position, next: BatchIndex) {
+        self.next = next.0 as usize - 1;
+    }
+
+    fn disk(&mut self) -> Option<&mut dyn Disk> {
+        Some(&mut self.disk)
     }
 
     fn let_go(&mut self) {
@@ -56,6 +63,7 @@ impl BatchSource for Reader {
     }
 }
 
+type Copy = Restored<Counters, CounterDecoder, CounterEncoder>;
 type Stage = Apply<CounterFactory, CounterDecoder, CounterEncoder, Reader>;
 
 struct Bench {
@@ -74,9 +82,13 @@ fn small() -> ClusterFacts {
 
 impl Bench {
     fn new() -> Self {
+        let (log, batches) = Log::new(&small(), &CounterFactory);
+        Self::with(log, Memory { batches: Arc::new(Mutex::new(batches)) }, None)
+    }
+
+    fn with(log: Log, memory: Memory, restored: Option<Copy>) -> Self {
         let facts = small();
-        let (log, batches) = Log::new(&facts, &CounterFactory);
-        let memory = Memory { batches: Arc::new(Mutex::new(batches)) };
+        let next = restored.as_ref().map_or(0, |copy| copy.replica.applied().0 as usize);
         let shared = Shared::default();
         let (questions, question_end) = channel(4096);
         let (delivery_end, deliveries) = channel(Stage::ring_min(&facts));
@@ -86,7 +98,8 @@ impl Bench {
             factory: CounterFactory,
             decoder: CounterDecoder,
             encoder: CounterEncoder,
-            source: Reader { log: memory.clone(), next: 0, held: Vec::new() },
+            source: Reader { log: memory.clone(), next, held: Vec::new(), disk: NoFiles::default() },
+            restored,
             shared: shared.clone(),
             questions: question_end,
             deliveries: delivery_end,
@@ -663,4 +676,62 @@ fn a_malformed_record_is_fatal() {
         }
     };
     assert!(fatal.cause.contains("record 4 in batch 4 is malformed"), "{fatal}");
+}
+
+fn restore(bytes: &[u8]) -> Copy {
+    let mut loader = Loader::new(&small(), &CounterFactory, CounterDecoder, CounterEncoder);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        rest = &rest[loader.take(&CounterFactory, rest).unwrap()..];
+    }
+    let anchor = loader.anchor();
+    Restored { replica: loader.finish().unwrap(), anchor }
+}
+
+/// What the gateway would know had it heard the log from the beginning comes before anything else.
+#[test]
+fn a_restored_stage_first_tells_keys_and_where_streams_stand() {
+    let (mut bench, session) = Bench::leading();
+    bench.add(session, 1);
+    bench.add(session, 2);
+    bench.work();
+    let heard = bench.heard();
+    let last = |heard: &[Heard], stream: u64| {
+        let of_stream = |heard: &&Heard| heard.is(delivery::OUTPUT) && heard.header.session.get() == stream;
+        heard.iter().rfind(of_stream).map(|heard| heard.header.number.get())
+    };
+    let outputs: Vec<_> = heard.iter().filter(|heard| heard.is(delivery::OUTPUT)).collect();
+    assert!(!outputs.is_empty());
+
+    let at = bench.last();
+    let copy = restore(&snapshot_of(bench.stage.replica()));
+    let mut restored = Bench::with(bench.log.clone(), bench.memory.clone(), Some(copy));
+    assert_eq!(restored.shared.applied.load(), at);
+    restored.lead(at + 1);
+    restored.work();
+    let told = restored.heard();
+    let keys: Vec<_> = told.iter().filter(|heard| heard.is(delivery::KEY)).collect();
+    assert_eq!(keys.iter().map(|key| key.delivery.key.get()).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(keys.iter().all(|key| key.payload.len() == 40));
+    let streams: Vec<_> = told.iter().filter(|heard| heard.is(delivery::STREAM)).collect();
+    assert_eq!(keys.len() + streams.len(), told.len(), "nothing else");
+    for stream in &streams {
+        let name = stream.delivery.conn.get();
+        assert_eq!(last(&heard, name), Some(stream.delivery.key.get()));
+    }
+    assert!(outputs.iter().all(|output| {
+        streams.iter().any(|stream| stream.delivery.conn.get() == output.header.session.get())
+    }));
+    assert!(told.iter().all(|heard| heard.delivery.index.get() == at && heard.delivery.stint.get() == 0));
+    // And then on as if nothing had happened.
+    bench.add(session, 3);
+    for bench in [&mut bench, &mut restored] {
+        bench.work();
+    }
+    let (one, other) = (bench.heard(), restored.heard());
+    assert!(one.iter().any(|heard| heard.is(delivery::REPLY)));
+    let said =
+        |heard: &[Heard]| heard.iter().map(|heard| (heard.header, heard.payload.clone())).collect::<Vec<_>>();
+    assert_eq!(said(&one), said(&other));
+    assert_eq!(bench.stage.replica().hash_after_batch(), restored.stage.replica().hash_after_batch());
 }

@@ -76,6 +76,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
                 let set = body::<KeyBody>(frame).expect("apply wrote a key");
                 self.key_set(net, set, KeyId(head.key.get() as u32));
             }
+            delivery::STREAM => self.outputs.begin(head.conn.get(), head.key.get()),
             delivery::CLOSED => self.session_ended(SessionId(head.conn.get())),
             delivery::RESTART => {
                 self.restarts += 1;

@@ -35,6 +35,8 @@ pub enum Verdict {
     NotCovered,
     /// The journal ends before the batch, or is damaged there.
     NotReached,
+    /// The record's batch was trimmed.
+    Trimmed,
 }
 
 /// A segment that was checked.
@@ -66,6 +68,9 @@ pub struct End {
 pub struct Report {
     /// The cluster, as the first segment says.
     pub cluster: ClusterId,
+    /// Where the journal begins: [`LogEnd::EMPTY`], or behind what was trimmed. Of a trimmed journal `term`
+    /// and `time` may be later ones, and nothing before this was checked.
+    pub start: LogEnd,
     /// Per segment.
     pub segments: Vec<SegmentReport>,
     /// The end of the log as far as it is whole.
@@ -101,7 +106,7 @@ pub enum AuditError {
     },
     /// The directory could not be listed.
     List(String),
-    /// There is no first segment to begin with, or a segment in between is missing.
+    /// There is no segment, or one in between is missing.
     Missing(u64),
     /// The first segment does not begin with a segment start, so nothing is known of the journal.
     NoStart(Fault),
@@ -146,8 +151,9 @@ impl fmt::Display for AuditError {
 
 impl std::error::Error for AuditError {}
 
-/// Checks everything from the first batch to the last whole one, and shows each batch to `visit` with the
-/// end of the log behind it. `watermark` is that of the node state, if at hand.
+/// Checks everything from the oldest batch to the last whole one, and shows each batch to `visit` with the
+/// end of the log behind it. A journal that was trimmed begins with a later segment, and what its first batch says
+/// of the log before it is taken for granted; [`Report::start`] tells. `watermark` is that of the node state, if at hand.
 ///
 /// # Errors
 /// [`AuditError`] if the journal cannot be read. What is wrong *in* it is in the report.
@@ -158,18 +164,23 @@ pub fn verify(
     visit: &mut dyn FnMut(&BatchView<'_>, &LogEnd),
 ) -> Result<Report, AuditError> {
     let files = source.segments().map_err(AuditError::List)?;
-    let (cluster, segment_size) = first_start(source, &files)?;
-    for (expected, (number, size)) in files.iter().enumerate() {
-        if *number != expected as u64 {
-            return Err(AuditError::Missing(expected as u64));
+    let (cluster, segment_size, start) = first_start(source, &files)?;
+    for (expected, (number, size)) in (files[0].0..).zip(&files) {
+        if *number != expected {
+            return Err(AuditError::Missing(expected));
         }
         if *size != segment_size {
             return Err(AuditError::Size { segment: *number, found: *size, expected: segment_size });
         }
     }
 
-    let mut verifier = Verifier::with(cluster, segment_size, LogEnd::EMPTY);
-    let mut verdicts = vec![Verdict::NotReached; receipts.len()];
+    let mut verifier = Verifier::with(cluster, segment_size, start);
+    let unseen = |receipt: &Receipt| match receipt.index {
+        index if index > start.index || start.index == BatchIndex(0) => Verdict::NotReached,
+        index if index < start.index => Verdict::Trimmed,
+        _ => judge(receipt, &start),
+    };
+    let mut verdicts: Vec<_> = receipts.iter().map(unseen).collect();
     let mut segments = Vec::with_capacity(files.len());
     let mut buffer = vec![0; CHUNK];
     let mut stop = None;
@@ -189,11 +200,7 @@ pub fn verify(
                         let end = verifier.end();
                         for (receipt, verdict) in receipts.iter().zip(&mut verdicts) {
                             if receipt.index == end.index {
-                                *verdict = match receipt.chain == end.chain {
-                                    _ if receipt.seq >= end.next_seq => Verdict::NotCovered,
-                                    true => Verdict::Holds,
-                                    false => Verdict::Differs(end.chain),
-                                };
+                                *verdict = judge(receipt, end);
                             }
                         }
                         report.batches += 1;
@@ -213,7 +220,16 @@ pub fn verify(
         segments.push(report);
     }
     let watermark = watermark.map(|mark| mark.index);
-    Ok(Report { cluster, segments, end: *verifier.end(), stop, watermark, verdicts })
+    Ok(Report { cluster, start, segments, end: *verifier.end(), stop, watermark, verdicts })
+}
+
+/// What the log up to its batch says to a receipt.
+fn judge(receipt: &Receipt, end: &LogEnd) -> Verdict {
+    match receipt.chain == end.chain {
+        _ if receipt.seq >= end.next_seq => Verdict::NotCovered,
+        true => Verdict::Holds,
+        false => Verdict::Differs(end.chain),
+    }
 }
 
 fn records_whole(batch: BatchView<'_>) -> Result<BatchView<'_>, Fault> {
@@ -223,17 +239,34 @@ fn records_whole(batch: BatchView<'_>) -> Result<BatchView<'_>, Fault> {
     }
 }
 
-/// What the first segment says of itself.
-fn first_start(source: &dyn SegmentSource, files: &[(u64, u64)]) -> Result<(ClusterId, u64), AuditError> {
-    if files.first().is_none_or(|(number, _)| *number != 0) {
-        return Err(AuditError::Missing(0));
-    }
+/// What the first segment says of itself, and of the log before it.
+fn first_start(
+    source: &dyn SegmentSource,
+    files: &[(u64, u64)],
+) -> Result<(ClusterId, u64, LogEnd), AuditError> {
+    let (first, _) = *files.first().ok_or(AuditError::Missing(0))?;
     let mut buffer = [0; SEGMENT_START_LEN];
-    read(source, 0, 0, &mut buffer)?;
+    read(source, first, 0, &mut buffer)?;
     let batch = BatchView::parse(&buffer).map_err(|error| AuditError::NoStart(Fault::Bytes(error)))?;
     let start = batch.segment_start().ok_or(AuditError::NoStart(Fault::Place))?;
+    let before = match first {
+        0 => LogEnd::EMPTY,
+        _ => LogEnd {
+            position: batch.header.position(),
+            index: BatchIndex(batch.header.index().0.saturating_sub(1)),
+            term: batch.header.term(),
+            next_seq: batch.header.first_seq(),
+            chain: batch.header.previous(),
+            time: batch.header.time(),
+        },
+    };
     match start.segment_size.get() {
-        size if size > 0 && size.is_multiple_of(SEGMENT_START_LEN as u64) => Ok((start.cluster(), size)),
+        size if size > 0
+            && size.is_multiple_of(SEGMENT_START_LEN as u64)
+            && first.checked_mul(size) == Some(before.position.0) =>
+        {
+            Ok((start.cluster(), size, before))
+        }
         size => Err(AuditError::NoStart(Fault::SegmentSize(size))),
     }
 }

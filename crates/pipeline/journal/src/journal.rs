@@ -2,7 +2,7 @@
 //!
 //! Three lanes to the disk, because what they carry must not wait for one another: `log` carries the log's
 //! own writes and syncs, `state` the node state, on which votes wait, and `prepare` makes the segments to
-//! come, which takes as long as writing a segment does.
+//! come, which takes as long as writing a segment does, and removes those that nobody needs.
 //!
 //! Group commit: whatever is published is written at once, and a sync follows right behind it unless one is
 //! in flight. Then it covers all that was written meanwhile when it is its turn.
@@ -30,6 +30,8 @@ const WRITE_MAX: u64 = 1024 * 1024;
 const WRITES_MAX: usize = 8;
 /// Segments prepared beyond the one that is being written.
 const AHEAD: u64 = 1;
+/// Bytes of log kept behind the snapshots where nothing else is said: a few minutes at full rate.
+const RETAIN: u64 = 4 * 1024 * 1024 * 1024;
 /// When preparing a segment is tried again on a full disk.
 const RETRY: u64 = 200 * Nanos::MILLI;
 /// A watermark that lags is stored when nothing was synced for this long: what a quiet node holds is known
@@ -58,6 +60,7 @@ pub struct Metrics {
     syncs: Gauge,
     watermark: Gauge,
     no_room: Gauge,
+    oldest: Gauge,
 }
 
 impl Metrics {
@@ -72,6 +75,8 @@ impl Metrics {
                 .gauge("ordain_journal_watermark", "Batch up to which the node state says synced."),
             no_room: registry
                 .gauge("ordain_journal_no_room", "1 while the disk is too full for a new segment."),
+            oldest: registry
+                .gauge("ordain_journal_oldest_position", "Log position where the oldest segment begins."),
         }
     }
 }
@@ -137,8 +142,13 @@ pub struct Journal<D> {
     quiet_at: Nanos,
 
     room: Position,
+    /// The prepare lane is at work.
     preparing: bool,
     retry_at: Option<Nanos>,
+    /// Where the oldest segment begins, how much is kept, and whether removing failed.
+    oldest: Position,
+    retain: u64,
+    keeps_all: bool,
 
     /// Where copies in memory count: remembers how far this node may have said that it has the log.
     witness: Option<Box<dyn Witness>>,
@@ -169,6 +179,9 @@ impl<D: Disk> Journal<D> {
         cursors.durable.store(end.index.0);
         cursors.watermark.store(end.index.0);
         cursors.room.store(recovered.room.0);
+        let oldest = Position(recovered.oldest * facts.segment_size);
+        cursors.oldest.store(oldest.0);
+        metrics.oldest.set(oldest.0);
         metrics.watermark.set(end.index.0);
         Self {
             segment_size: facts.segment_size,
@@ -198,11 +211,21 @@ impl<D: Disk> Journal<D> {
             room: recovered.room,
             preparing: false,
             retry_at: None,
+            oldest,
+            retain: RETAIN,
+            keeps_all: false,
             witness: None,
             cut: None,
             zeros: Vec::new(),
             closing: false,
         }
+    }
+
+    /// Keeps this many bytes of log, 4 GiB unless said, though snapshots would let them go.
+    #[must_use]
+    pub const fn retaining(mut self, retain: u64) -> Self {
+        self.retain = retain;
+        self
     }
 
     /// The journal, with a witness of how far it has written. Without one, where copies in memory count, a
@@ -268,6 +291,7 @@ impl<D: Disk> Journal<D> {
         work += self.take_votes();
         work += usize::from(self.store_state(now));
         work += usize::from(self.prepare(now));
+        work += usize::from(self.trim());
         if self.cut.is_none() {
             let synced = if planted::is(Mistake::DurableWhenWritten) { self.written } else { self.synced };
             let durable = min(synced.index.0, self.stored.index.0.saturating_add(self.unsynced_max));
@@ -479,6 +503,11 @@ impl<D: Disk> Journal<D> {
         let Some(DiskDone { op, result }) = self.lanes.prepare.poll() else { return Ok(0) };
         self.preparing = false;
         match result {
+            Ok(_) if matches!(op, DiskOp::Remove { .. }) => {}
+            Err(error) if matches!(op, DiskOp::Remove { .. }) => {
+                self.keeps_all = true;
+                tracing::warn!(%error, "an old segment cannot be removed: none is tried again before the next start");
+            }
             Ok(_) => {
                 self.room = self.room.plus(self.segment_size);
                 self.cursors.room.store(self.room.0);
@@ -502,6 +531,26 @@ impl<D: Disk> Journal<D> {
             Err(error) => return Err(failed(&op, &error)),
         }
         Ok(1)
+    }
+
+    /// Removes the oldest segment if nobody needs it: one at a time, so that segments stay a contiguous range.
+    fn trim(&mut self) -> bool {
+        if self.preparing || self.keeps_all || self.closing || self.lanes.prepare.free() == 0 {
+            return false;
+        }
+        let needless = min(self.cursors.needless.load(), self.cursors.trim_floor.load());
+        let end = self.oldest.plus(self.segment_size);
+        if end.0 > min(needless, self.synced.position.0.saturating_sub(self.retain)) {
+            return false;
+        }
+        let file = FileId::Segment(self.oldest.0 / self.segment_size);
+        // First, so that a reader that does not find the file learns why.
+        self.cursors.oldest.store(end.0);
+        self.oldest = end;
+        self.metrics.oldest.set(end.0);
+        self.lanes.prepare.submit(DiskOp::Remove { tag: 0, file });
+        self.preparing = true;
+        true
     }
 
     // Cutting.

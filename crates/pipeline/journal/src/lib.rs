@@ -19,7 +19,7 @@ mod verify;
 
 pub use journal::{Journal, Lanes, Metrics};
 pub use reader::{LogReader, Peek, ReadError};
-pub use recovery::{Damage, Recovered, Recovery, RecoveryError};
+pub use recovery::{Anchor, Damage, Recovered, Recovery, RecoveryError};
 pub use state::{
     Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, SlotFault, StateFault, read_state,
 };

@@ -25,6 +25,13 @@ pub enum Peek<'a> {
 /// Why a batch could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadError {
+    /// Its segment was removed: snapshots stand for it.
+    Trimmed {
+        /// The batch.
+        index: BatchIndex,
+        /// Where the oldest segment begins.
+        oldest: Position,
+    },
     /// The disk failed.
     Disk {
         /// Segment.
@@ -50,6 +57,11 @@ pub enum ReadError {
 impl core::fmt::Display for ReadError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
+            Self::Trimmed { index, oldest } => write!(
+                f,
+                "batch {index} lies in front of position {oldest}, where the journal begins since older segments \
+                 were removed. Start from a snapshot, or raise `retain` to keep more"
+            ),
             Self::Disk { segment, offset, error } => write!(
                 f,
                 "reading {} at offset {offset} failed: {error}. Check the disk, then start the node again",
@@ -151,6 +163,16 @@ impl<D: Disk> LogReader<D> {
         self.disk
     }
 
+    /// The disk, for something else between two batches; `None` while a read is in flight. What was read ahead
+    /// is forgotten: the reader must [`seek`](Self::seek) before it goes on.
+    pub fn disk(&mut self) -> Option<&mut D> {
+        self.seek(self.at, self.next);
+        if self.reading.is_some() && self.disk.poll().is_some() {
+            (self.reading, self.stale) = (None, false);
+        }
+        self.reading.is_none().then_some(&mut self.disk)
+    }
+
     /// Where the next batch begins.
     #[must_use]
     pub const fn position(&self) -> Position {
@@ -179,7 +201,10 @@ impl<D: Disk> LogReader<D> {
         if self.next > limit || self.cursors.cut.is_on() {
             return Ok(Peek::End);
         }
-        if self.consumer.is_none() && !self.join() && !self.load()? {
+        if self.consumer.is_none() && !self.join() {
+            self.check_trimmed()?;
+        }
+        if self.consumer.is_none() && !self.load()? {
             return Ok(match self.reading {
                 Some(_) => Peek::Pending,
                 None => Peek::End,
@@ -232,6 +257,14 @@ impl<D: Disk> LogReader<D> {
         self.chunk.len = 0;
         self.ahead = None;
         self.stale = self.reading.is_some();
+    }
+
+    fn check_trimmed(&self) -> Result<(), ReadError> {
+        let oldest = Position(self.cursors.oldest.load());
+        match self.at < oldest {
+            true => Err(ReadError::Trimmed { index: self.next, oldest }),
+            false => Ok(()),
+        }
     }
 
     fn join(&mut self) -> bool {
@@ -329,6 +362,9 @@ impl<D: Disk> LogReader<D> {
             return Ok(());
         }
         let (segment, offset) = (at.0 / self.segment_size, at.0 % self.segment_size);
+        if matches!(done.result, Err(DiskError::NotFound)) {
+            self.check_trimmed()?;
+        }
         let moved = done.result.map_err(|error| ReadError::Disk { segment, offset, error })?;
         buffer.truncate(moved);
         let mut len = 0;

@@ -1,6 +1,7 @@
 //! Finding the end of the log at start.
 //!
-//! One pass over all segments checks every batch against the one before it. Where that ends, the question
+//! One pass over all segments, or over those behind a snapshot ([`Anchor`]), checks every batch against the one
+//! before it. Where that ends, the question
 //! is whether the log ends there too. Below the watermark it does not: the batch was synced and is damaged
 //! now. Above it, the batch was never reported durable, so what is left of it is torn and may go; except on
 //! a lone node, where a later header can say that it *was* synced (`BatchHeader::unsynced`).
@@ -15,13 +16,22 @@ use core::fmt;
 use core::task::Poll;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::planted::{self, Mistake};
-use ordain_types::batch::{BATCH_ALIGN, BatchError, BatchHeader, BatchKind};
+use ordain_types::batch::{BATCH_ALIGN, BatchError, BatchHeader, BatchKind, BatchView, SEGMENT_START_LEN};
 use ordain_types::{BatchIndex, Boot, ClusterFacts, ClusterId, Position};
 use std::collections::VecDeque;
 
 /// Bytes read at once: many times the longest batch, so that little is read twice, and little enough for
 /// a step to be short and the bytes to be in the cache when they are checked.
 const CHUNK: usize = 1024 * 1024;
+
+/// Where a snapshot lies in the log. It was committed and synced up to there before the snapshot got its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// The end of the log before the snapshot's segment.
+    pub end: LogEnd,
+    /// Where each term up to there begins, ascending.
+    pub terms: Vec<TermStart>,
+}
 
 /// What recovery found, and made true on disk.
 #[derive(Clone, Debug)]
@@ -43,7 +53,13 @@ pub struct Recovered {
     pub watermark_before: Mark,
     /// Where each term begins, ascending.
     pub terms: Vec<TermStart>,
-    /// The end of the log just before each segment's first batch, in the order of segments.
+    /// The oldest segment that exists.
+    pub oldest: u64,
+    /// The first of `segments`.
+    pub first_segment: u64,
+    /// The end of the log just before each segment's first batch, in the order of segments. In front of the
+    /// anchor `term` and `time` may be later ones, and segments in front of one whose start cannot be read are left
+    /// out.
     pub segments: Vec<LogEnd>,
     /// Batches in the log.
     pub batches: u64,
@@ -180,8 +196,8 @@ impl fmt::Display for RecoveryError {
             ),
             Self::MissingSegment { number } => write!(
                 f,
-                "segment {number} is missing, though the log reaches it. Restore it from a backup or a peer; \
-                 do not create it empty"
+                "segment {number} is missing, though the log reaches it, and no snapshot that can be used stands in \
+                 for it. Restore it from a backup or a peer; do not create it empty"
             ),
             Self::FileSize { number, found, expected } => write!(
                 f,
@@ -219,6 +235,10 @@ enum Phase {
     ReadState,
     /// First start: the node-state file is being created.
     CreateState,
+    /// Learning where segments in front of the anchor begin, the last one first.
+    Heads {
+        number: u64,
+    },
     /// Checking batches.
     Scan,
     /// The log ends; a read ahead is still to come back.
@@ -265,7 +285,11 @@ pub struct Recovery<D> {
     waiting: VecDeque<DiskOp>,
     /// Buffers at hand; two are in use.
     buffers: Vec<Vec<u8>>,
+    /// The oldest segment, and one behind the last.
+    oldest: u64,
     segments: u64,
+    anchor: Option<Anchor>,
+    first_segment: u64,
     state: NodeState,
     slots: Slots,
     verifier: Verifier,
@@ -303,7 +327,10 @@ impl<D: Disk> Recovery<D> {
             in_flight: 0,
             waiting: VecDeque::new(),
             buffers: Vec::new(),
+            oldest: 0,
             segments: 0,
+            anchor: None,
+            first_segment: 0,
             state: NodeState::new(facts),
             slots: Slots::default(),
             verifier: Verifier::new(facts, LogEnd::EMPTY),
@@ -315,6 +342,21 @@ impl<D: Disk> Recovery<D> {
             outcome: Outcome::default(),
             facts: facts.clone(),
         }
+    }
+
+    /// Trusts the log in front of a snapshot that was checked, and that the segment behind it follows.
+    ///
+    /// # Panics
+    /// If the anchor is not at the start of a segment, or after the first step.
+    #[must_use]
+    pub fn behind(mut self, anchor: Anchor) -> Self {
+        assert!(self.phase == Phase::Start, "before the first step");
+        assert!(anchor.end.position.0.is_multiple_of(self.facts.segment_size), "a segment begins there");
+        self.verifier = Verifier::new(&self.facts, anchor.end);
+        self.terms.clone_from(&anchor.terms);
+        self.first_segment = anchor.end.position.0 / self.facts.segment_size;
+        self.anchor = Some(anchor);
+        self
     }
 
     /// Recovery that knows how far the node may have said that it has the log, as its
@@ -376,6 +418,8 @@ impl<D: Disk> Recovery<D> {
             cut_bytes: self.tail_end.0.saturating_sub(end.position.0),
             watermark_before: self.outcome.watermark_before,
             terms: core::mem::take(&mut self.terms),
+            oldest: self.oldest,
+            first_segment: self.first_segment,
             segments: core::mem::take(&mut self.segment_ends),
             batches: end.index.0,
             records: end.next_seq.0 - 1,
@@ -395,6 +439,11 @@ impl<D: Disk> Recovery<D> {
                 self.outcome.was_clean = true;
                 self.store();
                 Ok(())
+            }
+            (Phase::Heads { number }, DiskOp::Read { buffer, .. }) => {
+                let result = self.on_head(number, &buffer[..moved]);
+                self.buffers.push(buffer);
+                result
             }
             (Phase::Scan, DiskOp::Read { file, offset, buffer, .. }) => {
                 if moved < buffer.len() {
@@ -455,6 +504,13 @@ impl<D: Disk> Recovery<D> {
 
     fn on_list(&mut self, files: &[(FileId, u64)]) -> Result<(), RecoveryError> {
         let mut has_state = false;
+        let first = files.iter().find_map(|(file, _)| match file {
+            FileId::Segment(number) => Some(*number),
+            _ => None,
+        });
+        // Where there is a snapshot the log may begin later than with batch 1, but not behind the snapshot.
+        self.oldest = first.unwrap_or(0).min(self.first_segment);
+        self.segments = self.oldest;
         for (file, size) in files {
             match *file {
                 FileId::NodeState => has_state = true,
@@ -468,7 +524,7 @@ impl<D: Disk> Recovery<D> {
                     }
                     self.segments += 1;
                 }
-                FileId::Facts => {}
+                FileId::Facts | FileId::Snapshot(_) | FileId::SnapshotDraft => {}
             }
         }
         if has_state {
@@ -480,7 +536,7 @@ impl<D: Disk> Recovery<D> {
             self.create_state();
             Ok(())
         } else {
-            Err(RecoveryError::StateMissing { segments: self.segments })
+            Err(RecoveryError::StateMissing { segments: self.segments - self.oldest })
         }
     }
 
@@ -509,8 +565,25 @@ impl<D: Disk> Recovery<D> {
         if self.state.watermark.position > self.total() {
             return Err(RecoveryError::MissingSegment { number: self.segments });
         }
-        self.phase = Phase::Scan;
-        self.scan_on(Position(0))
+        if let Some(Anchor { end, .. }) = self.anchor {
+            // The snapshot proves what an older slot may not know.
+            let mark = Mark { index: end.index, position: end.position };
+            self.state.watermark = self.state.watermark.max(mark);
+            self.state.cut = self.state.cut.filter(|cut| *cut >= mark);
+        }
+        self.read_head(self.first_segment)
+    }
+
+    /// Reads the start of the segment in front of `number`, or begins to scan.
+    fn read_head(&mut self, number: u64) -> Result<(), RecoveryError> {
+        if number == self.oldest {
+            return self.begin_scan();
+        }
+        self.phase = Phase::Heads { number: number - 1 };
+        let mut buffer = self.buffers.pop().unwrap_or_default();
+        buffer.resize(SEGMENT_START_LEN, 0);
+        self.submit(DiskOp::Read { tag: 0, file: FileId::Segment(number - 1), offset: 0, buffer });
+        Ok(())
     }
 
     /// Checks the batches of a chunk that begins with one.
@@ -545,6 +618,38 @@ impl<D: Disk> Recovery<D> {
         match self.is_cut() || next >= self.total() {
             true => self.end_scan(),
             false => Ok(()),
+        }
+    }
+
+    fn begin_scan(&mut self) -> Result<(), RecoveryError> {
+        self.segment_ends.reverse();
+        self.phase = Phase::Scan;
+        self.scan_on(self.verifier.end().position)
+    }
+
+    fn on_head(&mut self, number: u64, bytes: &[u8]) -> Result<(), RecoveryError> {
+        match BatchView::parse(bytes) {
+            Ok(batch) if batch.segment_start().is_some() => {
+                let header = batch.header;
+                self.segment_ends.push(LogEnd {
+                    position: Position(number * self.facts.segment_size),
+                    index: BatchIndex(header.index().0.saturating_sub(1)),
+                    term: header.term(),
+                    next_seq: header.first_seq(),
+                    chain: header.previous(),
+                    time: header.time(),
+                });
+                self.first_segment = number;
+                self.read_head(number)
+            }
+            _ => {
+                tracing::warn!(
+                    segment = number,
+                    "a segment in front of the snapshot is damaged; nothing is read from it. See the extent with \
+                     `ordain journal verify`"
+                );
+                self.begin_scan()
+            }
         }
     }
 
@@ -816,6 +921,7 @@ fn describe(op: &DiskOp) -> String {
         DiskOp::Read { file, offset, .. } => format!("reading {} at {offset}", name(*file)),
         DiskOp::Create { file, .. } => format!("creating {}", name(*file)),
         DiskOp::Remove { file, .. } => format!("removing {}", name(*file)),
+        DiskOp::Rename { from, to, .. } => format!("renaming {} to {}", name(*from), name(*to)),
         DiskOp::List { .. } => "listing the data directory".to_owned(),
     }
 }
@@ -826,5 +932,7 @@ pub(crate) fn name(file: FileId) -> String {
         FileId::Segment(number) => format!("segment {number}"),
         FileId::NodeState => "the node-state file".to_owned(),
         FileId::Facts => "the facts file".to_owned(),
+        FileId::Snapshot(position) => format!("the snapshot at position {position}"),
+        FileId::SnapshotDraft => "the snapshot under construction".to_owned(),
     }
 }

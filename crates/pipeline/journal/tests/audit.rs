@@ -150,3 +150,30 @@ fn the_format_is_as_documented() {
     let example = page.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
     assert_eq!(example, Some(text.as_str()), "the page's example is not what the code writes:\n{text}");
 }
+
+#[test]
+fn a_trimmed_journal_says_where_it_begins() {
+    let (world, maker) = journal();
+    let start = *maker.ends.iter().find(|end| end.position.0 == SEGMENT).unwrap();
+    world.lock().files.remove(&FileId::Segment(0));
+    let receipt = |end: &ordain_journal::LogEnd, chain| Receipt {
+        seq: Seq(end.next_seq.0 - 1),
+        index: end.index,
+        chain,
+    };
+    let (older, later) = (&maker.ends[2], maker.ends.last().unwrap());
+    let receipts = [
+        receipt(older, older.chain),
+        receipt(&start, start.chain),
+        receipt(&start, Chain([1; 32])),
+        receipt(later, later.chain),
+    ];
+    let report = audit::verify(&world, None, &receipts, &mut |_, _| {}).unwrap();
+    let place = |end: ordain_journal::LogEnd| (end.position, end.index, end.next_seq, end.chain);
+    assert_eq!((place(report.start), report.end), (place(start), maker.end));
+    // The first segment still names the chain value of what was in front of it.
+    let differs = Verdict::Differs(start.chain);
+    assert_eq!(report.verdicts, [Verdict::Trimmed, Verdict::Holds, differs, Verdict::Holds]);
+    assert_eq!(report.segments[0].number, 1);
+    assert!(report.stop.is_some_and(|end| end.fault == Fault::Bytes(BatchError::Empty)));
+}

@@ -470,6 +470,71 @@ fn damage_below_the_watermark_is_no_tail() {
     assert!(matches!(recover(&world, &facts, 2), Err(RecoveryError::Corrupt(_))));
 }
 
+/// The segments that exist.
+fn segments(world: &World) -> Vec<u64> {
+    let state = world.lock();
+    let numbers = state.files.keys().filter_map(|file| match file {
+        FileId::Segment(number) => Some(*number),
+        _ => None,
+    });
+    numbers.collect()
+}
+
+#[test]
+fn segments_go_one_by_one_when_nobody_needs_them() {
+    let (world, facts) = (World::default(), facts(1));
+    let recovered = recover(&world, &facts, 1).unwrap();
+    let mut node = Node::of(&world, &facts, recovered, 3 * SEGMENT);
+    while node.maker.end.position.0 < 7 * SEGMENT {
+        node.data(2);
+        node.settle();
+    }
+    node.rest();
+    let all = segments(&world);
+    let mut check = |needless: u64, floor: u64, oldest: u64| {
+        node.cursors.needless.store(needless);
+        node.cursors.trim_floor.store(floor);
+        node.rest();
+        assert_eq!(segments(&world), all[oldest as usize..], "{needless} {floor}");
+        assert_eq!(node.cursors.oldest.load(), oldest * SEGMENT);
+    };
+    // Both this node and the others must be able to do without; parts of a segment are not removed.
+    check(0, u64::MAX, 0);
+    check(u64::MAX, 0, 0);
+    check(2 * SEGMENT - 1, u64::MAX, 1);
+    check(u64::MAX, 2 * SEGMENT, 2);
+    // What is retained stays.
+    check(u64::MAX, u64::MAX, 4);
+    let removed: Vec<_> =
+        world.lock().history.iter().filter(|what| what.starts_with("remove")).cloned().collect();
+    assert_eq!(removed, ["remove 0", "remove 1", "remove 2", "remove 3"]);
+}
+
+#[test]
+fn a_segment_that_cannot_be_removed_stops_nobody() {
+    let world = World::default();
+    let mut node = Node::start(&world, &facts(1));
+    while node.maker.end.position.0 < 4 * SEGMENT {
+        node.data(2);
+        node.settle();
+    }
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counter = tries.clone();
+    world.fail(move |op| {
+        matches!(op, DiskOp::Remove { .. }).then(|| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            DiskError::Io("read-only".into())
+        })
+    });
+    node.cursors.needless.store(u64::MAX);
+    node.cursors.trim_floor.store(u64::MAX);
+    node.rest();
+    node.data(2);
+    node.rest();
+    assert_eq!((tries.load(Ordering::Relaxed), segments(&world)[0]), (1, 0));
+    node.close();
+}
+
 #[test]
 fn a_new_log_that_is_closed_at_once_is_written_first() {
     let (world, facts) = (World::default(), facts(1));

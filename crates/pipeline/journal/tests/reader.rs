@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use ordain_agent::disk::{DiskError, DiskOp};
+use ordain_agent::disk::{Disk, DiskError, DiskOp};
 use ordain_agent::shared::Holder;
 use ordain_journal::{LogReader, Peek, ReadError};
 use ordain_types::{BatchIndex, Position};
@@ -167,4 +167,34 @@ fn damage_and_failures_are_told_with_their_place() {
     assert!(matches!(reader.peek(ALL), Ok(Peek::Pending)));
     let error = reader.peek(ALL).unwrap_err();
     assert!(error.to_string().contains("unreadable sector"), "{error}");
+}
+
+#[test]
+fn a_batch_whose_segment_was_removed_is_told_as_such() {
+    let (node, mut reader) = node(false);
+    let oldest = Position(2 * SEGMENT);
+    for gone in 0..2 {
+        node.world.lock().files.remove(&ordain_agent::disk::FileId::Segment(gone));
+    }
+    // The file is gone and the cursor moved in between the reader's looks at it.
+    assert!(matches!(reader.peek(ALL), Ok(Peek::Pending)));
+    node.cursors.oldest.store(oldest.0);
+    let told = ReadError::Trimmed { index: BatchIndex(1), oldest };
+    assert_eq!(reader.peek(ALL).unwrap_err(), told);
+    assert_eq!(reader.peek(ALL).unwrap_err(), told);
+    let start = *node.maker.ends.iter().find(|end| end.position == oldest).unwrap();
+    reader.seek(start.position, start.index.next());
+    let bytes = read(&mut reader, ALL);
+    assert_eq!(bytes.len() as u64, node.maker.end.position.0 - oldest.0);
+}
+
+#[test]
+fn the_disk_is_lent_between_two_reads() {
+    let (node, mut reader) = node(false);
+    assert!(matches!(reader.peek(ALL), Ok(Peek::Pending)));
+    let disk = reader.disk().expect("the read in flight has ended");
+    disk.submit(DiskOp::List { tag: 9, files: Vec::new() });
+    assert_eq!(disk.poll().unwrap().op.tag(), 9);
+    reader.seek(Position(0), BatchIndex(1));
+    assert_eq!(read(&mut reader, ALL).len() as u64, node.maker.end.position.0);
 }

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use ordain_agent::disk::{DiskError, DiskOp, FileId};
 use ordain_agent::shared::Holder;
-use ordain_journal::{Fault, RecoveryError, read_state};
+use ordain_journal::{Anchor, Fault, RecoveryError, TermStart, read_state};
 use ordain_types::batch::{BATCH_HEADER, BatchError};
 use ordain_types::facts::AckPolicy;
 use ordain_types::{BatchHeader, BatchIndex, ClusterFacts, ClusterId};
@@ -513,4 +513,74 @@ fn a_first_start_may_be_cut_off_anywhere() {
             return;
         }
     }
+}
+
+/// Anchors at the start of each segment behind the first.
+fn anchors(maker: &Maker) -> Vec<Anchor> {
+    let behind = maker.ends.iter().filter(|end| end.position.0 > 0 && end.position.0.is_multiple_of(SEGMENT));
+    let terms = || vec![TermStart { term: maker.term, first: BatchIndex(1) }];
+    behind.filter(|end| **end != maker.end).map(|end| Anchor { end: *end, terms: terms() }).collect()
+}
+
+#[test]
+fn behind_a_snapshot_recovery_finds_what_it_finds_from_the_first_batch_on() {
+    for voters in [1, 3] {
+        let facts = facts(voters);
+        let (world, maker, marked) = journal(&facts);
+        let full_world = world.copy();
+        let full = recover(&full_world, &facts, 2).unwrap();
+        let anchors = anchors(&maker);
+        assert!(anchors.len() >= 2);
+        let beyond = |anchor: &Anchor| anchor.end.index.0 as usize > marked;
+        assert!(anchors.iter().any(beyond) && !anchors.iter().all(beyond), "the watermark is in between");
+        for anchor in &anchors {
+            let segment = anchor.end.position.0 / SEGMENT;
+            // All segments, or none in front of the snapshot, or anything between.
+            for oldest in 0..=segment {
+                let world = world.copy();
+                (0..oldest).for_each(|gone| drop(world.lock().files.remove(&FileId::Segment(gone))));
+                let found = recover_behind(&world, &facts, 2, anchor).unwrap();
+                assert_eq!((found.end, &found.state, found.room), (full.end, &full.state, full.room));
+                assert_eq!(
+                    (found.terms, found.batches, found.records),
+                    (full.terms.clone(), full.batches, full.records)
+                );
+                assert_eq!((found.was_clean, found.tail_cut), (full.was_clean, full.tail_cut));
+                assert_eq!((found.oldest, found.first_segment), (oldest, oldest));
+                let places = |ends: &[ordain_journal::LogEnd]| {
+                    ends.iter().map(|end| (end.position, end.index, end.chain)).collect::<Vec<_>>()
+                };
+                assert_eq!(places(&found.segments), places(&full.segments[oldest as usize..]));
+                assert_eq!(world.log(), full_world.log()[(oldest * SEGMENT) as usize..]);
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_is_found_behind_a_snapshot_and_not_looked_for_in_front_of_it() {
+    let facts = facts(1);
+    let (world, maker, _) = journal(&facts);
+    let anchors = anchors(&maker);
+    let anchor = anchors.first().unwrap();
+    let at = anchor.end.position.0 as usize;
+    // Every byte of the first batch behind the snapshot counts: index, seq, term, time and chain.
+    for byte in at..at + 128 {
+        let copy = world.copy();
+        copy.poke(byte, |byte| *byte ^= 1);
+        let found = recover_behind(&copy, &facts, 2, anchor);
+        assert!(found.is_err(), "byte {byte}: {found:?}");
+    }
+    let copy = world.copy();
+    copy.poke(0, |byte| *byte ^= 1);
+    let found = recover_behind(&copy, &facts, 2, anchor).unwrap();
+    assert_eq!((found.end, found.oldest, found.first_segment), (maker.end, 0, 1));
+    // Another log's snapshot: its chain value does not lead to this segment.
+    let mut foreign = anchor.clone();
+    foreign.end.chain.0[0] ^= 1;
+    assert!(recover_behind(&world.copy(), &facts, 2, &foreign).is_err());
+    let copy = world.copy();
+    copy.lock().files.remove(&FileId::Segment(1));
+    let missing = recover_behind(&copy, &facts, 2, anchor).unwrap_err();
+    assert_eq!(missing, RecoveryError::MissingSegment { number: 1 });
 }

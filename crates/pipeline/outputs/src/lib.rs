@@ -128,6 +128,15 @@ impl OutputLog {
         ServerHeader::ref_from_bytes(&self.bytes[place..place + SERVER_HEADER]).expect("32 bytes")
     }
 
+    /// `stream` had `count` outputs before this log began: none of them is kept.
+    ///
+    /// # Panics
+    /// If the log knows the stream.
+    pub fn begin(&mut self, stream: u64, count: u64) {
+        let known = self.streams.insert(stream, Index { next: count + 1, ..Index::default() });
+        assert!(known.is_none(), "stream {stream:#x} begins once");
+    }
+
     /// The output of `stream` with this number.
     #[must_use]
     pub fn read(&self, stream: u64, number: OutputSeq) -> Read<'_> {
@@ -218,6 +227,18 @@ mod tests {
         log.clear();
         assert_eq!(log.append(&frame(6, 1, 8)), 6);
         assert_eq!(log.read(6, OutputSeq(1)), Read::Output(&frame(6, 1, 8)));
+    }
+
+    #[test]
+    fn a_stream_may_begin_with_a_gap() {
+        let mut log = OutputLog::new(CAPACITY_MIN);
+        log.begin(5, 7);
+        assert_eq!(log.next(5), OutputSeq(8));
+        assert_eq!(log.read(5, OutputSeq(7)), Read::TooOld(OutputSeq(8)));
+        assert_eq!(log.read(5, OutputSeq(8)), Read::NotYet);
+        log.append(&frame(5, 8, 8));
+        assert_eq!(log.read(5, OutputSeq(8)), Read::Output(&frame(5, 8, 8)));
+        assert_eq!(log.read(5, OutputSeq(1)), Read::TooOld(OutputSeq(8)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
 use ordain_agent::shared::Shared;
 use ordain_agent::wire::VoteRequest;
 use ordain_agent::witness::{Witness, WitnessError};
-use ordain_journal::{Journal, Lanes, LogEnd, Metrics, OsBoot, Recovered, Recovery, RecoveryError};
+use ordain_journal::{Anchor, Journal, Lanes, LogEnd, Metrics, OsBoot, Recovered, Recovery, RecoveryError};
 use ordain_ring::log::{LogRing, Producer};
 use ordain_ring::spsc::{self, Sender};
 use ordain_types::batch::{self, BATCH_HEADER, BatchKind, SEGMENT_START_LEN, Seal, SegmentStart};
@@ -190,7 +190,9 @@ impl State {
             DiskOp::Write { file, offset, bytes, .. } => {
                 self.history.push(format!("write {}", name(file)));
                 let entry = self.files.get_mut(file).ok_or(DiskError::NotFound)?;
-                assert!(*offset as usize + bytes.len() <= entry.durable.len(), "files do not grow");
+                let grows = *file == FileId::SnapshotDraft;
+                let fits = *offset as usize + bytes.len() <= entry.durable.len();
+                assert!(grows || fits, "files do not grow");
                 entry.unsynced.push((*offset as usize, bytes.to_vec()));
                 Ok(bytes.len())
             }
@@ -198,7 +200,9 @@ impl State {
                 self.history.push(format!("sync {}", name(file)));
                 let entry = self.files.get_mut(file).ok_or(DiskError::NotFound)?;
                 for (at, piece) in std::mem::take(&mut entry.unsynced) {
-                    entry.durable[at..at + piece.len()].copy_from_slice(&piece);
+                    let end = at + piece.len();
+                    entry.durable.resize(entry.durable.len().max(end), 0);
+                    entry.durable[at..end].copy_from_slice(&piece);
                 }
                 Ok(0)
             }
@@ -226,6 +230,12 @@ impl State {
             DiskOp::Remove { file, .. } => {
                 self.history.push(format!("remove {}", name(file)));
                 self.files.remove(file);
+                Ok(0)
+            }
+            DiskOp::Rename { from, to, .. } => {
+                self.history.push(format!("rename {} {}", name(from), name(to)));
+                let content = self.files.remove(from).ok_or(DiskError::NotFound)?;
+                self.files.insert(*to, content);
                 Ok(0)
             }
             DiskOp::List { files, .. } => {
@@ -265,7 +275,22 @@ impl Disk for Lane {
 
 /// Recovers; `None` if the disk came to a standstill.
 pub fn try_recover(world: &World, facts: &ClusterFacts, os: u8) -> Option<Result<Recovered, RecoveryError>> {
-    let mut recovery = Recovery::new(facts, OsBoot([os; 16]), world.lane(2)).with_witnessed(world.recall());
+    run(world, Recovery::new(facts, OsBoot([os; 16]), world.lane(2)).with_witnessed(world.recall()))
+}
+
+/// Recovers behind a snapshot.
+pub fn recover_behind(
+    world: &World,
+    facts: &ClusterFacts,
+    os: u8,
+    anchor: &Anchor,
+) -> Result<Recovered, RecoveryError> {
+    let recovery = Recovery::new(facts, OsBoot([os; 16]), world.lane(2)).behind(anchor.clone());
+    let recovery = recovery.with_witnessed(world.recall());
+    run(world, recovery).expect("the disk stands still")
+}
+
+fn run(world: &World, mut recovery: Recovery<Lane>) -> Option<Result<Recovered, RecoveryError>> {
     for _ in 0..10_000 {
         if let Poll::Ready(result) = recovery.step() {
             return Some(result);
@@ -394,7 +419,11 @@ impl Node {
     }
 
     pub fn try_start(world: &World, facts: &ClusterFacts, os: u8) -> Result<Self, RecoveryError> {
-        let recovered = recover(world, facts, os)?;
+        Ok(Self::of(world, facts, recover(world, facts, os)?, 0))
+    }
+
+    /// A node that keeps `retain` bytes of log behind snapshots.
+    pub fn of(world: &World, facts: &ClusterFacts, recovered: Recovered, retain: u64) -> Self {
         let (producer, ring) = LogRing::new(16 * SEGMENT as usize, recovered.end.position);
         let (votes, receiver) = spsc::channel(4096);
         let cursors = Shared::default();
@@ -408,12 +437,13 @@ impl Node {
             receiver,
             cursors.clone(),
             Metrics::register(&metrics),
-        );
+        )
+        .retaining(retain);
         let journal = journal.with_witness(Some(Box::new(world.clone()))).unwrap();
         let maker = Maker::new(facts, recovered.end);
         let world = world.clone();
         let now = Now { mono: Nanos(1), wall: Nanos(1) };
-        Ok(Self { world, maker, producer, ring, journal, votes, vote: 0, cursors, recovered, metrics, now })
+        Self { world, maker, producer, ring, journal, votes, vote: 0, cursors, recovered, metrics, now }
     }
 
     pub fn publish(&mut self, batches: &[Vec<u8>]) {
