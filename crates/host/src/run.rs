@@ -71,7 +71,9 @@ where
     let peers = peers(&host, &node)?;
     let random = || keys::random().map_err(|error| Fatal::new("the node cannot start", error.to_string()));
     let seed = u64::from_le_bytes(random()?[..8].try_into().expect("eight of 32 bytes"));
+    let members = host.members.iter().flat_map(|members| &members.all);
     let gateway = GatewayConfig {
+        members: members.map(|member| (member.id, member.client.clone())).collect(),
         connections_max: config.net.connections_max,
         input_delay: if host.gateway_journals { config.input_delay } else { Nanos::ZERO },
         ..GatewayConfig::new(node, random()?)

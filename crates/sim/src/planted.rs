@@ -75,16 +75,6 @@ fn crashes(plan: &mut Plan) {
     plan.trouble.1 = 5 * Nanos::MILLI;
 }
 
-/// Power lost again and again, also while a node recovers from the loss before.
-fn recoveries(plan: &mut Plan) {
-    crashes(plan);
-    plan.faults = 100;
-    plan.odds = Odds { power: 1, ..Odds::default() };
-    plan.calm = (Nanos::MILLI, 10 * Nanos::MILLI);
-    plan.trouble = (100 * Nanos::MICRO, Nanos::MILLI);
-    plan.disks.iter_mut().for_each(|speed| speed.sync = (Nanos::MILLI, 5 * Nanos::MILLI));
-}
-
 /// Short, with nothing but graceful stops, one after the other.
 fn stops(plan: &mut Plan) {
     crashes(plan);
@@ -159,7 +149,7 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 21] = [
+pub const ALL: [Planted; 20] = [
     stage(Mistake::ReplyBeforeCommit, 3, short, 20, &[COPIES]),
     stage(Mistake::StaleStint, 3, partitions, 100, &[COPIES, LOST, OUTPUTS, CHANGED, PROGRESS]),
     stage(Mistake::CutKeepsApplied, 3, elections, 100, &[LIVE, LOST, STOPS, PANICS]),
@@ -169,7 +159,6 @@ pub const ALL: [Planted; 21] = [
     stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS, CONFUSED]),
     stage(Mistake::DurableWhenWritten, 1, short, 20, &[COPIES]),
     stage(Mistake::WatermarkAhead, 1, crashes, 100, &[STOPS]),
-    stage(Mistake::SlotsAtOnce, 1, recoveries, 200, &[STOPS]),
     stage(Mistake::VoteNotAwaited, 3, elections, 50, &[PROMISES]),
     stage(Mistake::FloorFromDisk, 3, memory, 100, &[FLOOR, PREFIX, CUT, LOST]),
     disk(Lie::SyncsNothing, 1, &[COPIES]),

@@ -22,8 +22,6 @@ pub enum Mistake {
     DurableWhenWritten,
     /// Journal: the stored watermark runs ahead of the syncs.
     WatermarkAhead,
-    /// Journal: both slots of the node state are overwritten at once.
-    SlotsAtOnce,
     /// Journal: a vote is reported stored before it is.
     VoteNotAwaited,
     /// Recovery: the promise floor takes its term from the last batch on disk instead of `ack_term` (rule R2).

@@ -745,9 +745,6 @@ impl<D: Disk> Recovery<D> {
         self.state.cut = None;
         self.phase = Phase::Store;
         self.submit_state(false);
-        if planted::is(Mistake::SlotsAtOnce) {
-            self.mirror();
-        }
     }
 
     /// The other slot is overwritten only once this one is known to be on disk.
