@@ -244,7 +244,7 @@ fn journals_that_are_not_whole() {
     assert_eq!((&start, dump.wait_with_output().unwrap().stderr.as_slice()), (b"batch ", &b""[..]));
 
     let file = fs::OpenOptions::new().write(true).open(&first).unwrap();
-    file.write_all_at(&[0xff; 64], 300_000).unwrap();
+    file.write_all_at(&[0xff; 64], 60_000).unwrap();
     let (code, error) = failure(dir, &node_on(&data));
     assert_eq!(code, 1);
     assert!(
@@ -260,7 +260,8 @@ fn journals_that_are_not_whole() {
 
     fs::remove_file(&first).unwrap();
     let missing = "error: the node cannot start from its journal. segment 0 is missing, though the log reaches \
-                   it. Restore it from a backup or a peer; do not create it empty\n";
+                   it, and no snapshot that can be used stands in for it. Restore it from a backup or a peer; do \
+                   not create it empty\n";
     assert_eq!(failure(dir, &node_on(&data)), (1, missing.to_owned()));
 
     fs::copy(path(dir, "foreign/segment-0000000000000000.log"), &first).unwrap();
