@@ -32,8 +32,8 @@ pub struct Node {
     data: PathBuf,
 }
 
-/// What every node of these tests is started with.
-pub const NODE: [&str; 9] = [
+/// What every node of these tests is started with; without snapshots, so that a start looks at the whole journal.
+pub const NODE: [&str; 11] = [
     "node",
     "--listen",
     "127.0.0.1:0",
@@ -41,6 +41,8 @@ pub const NODE: [&str; 9] = [
     "127.0.0.1:0",
     "--segment-size",
     "1MiB",
+    "--snapshots",
+    "off",
     "--log-level",
     "error",
 ];
