@@ -332,6 +332,7 @@ impl Conn {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each other node, eight at most")]
 enum Dial {
     /// Not before this time.
     Pause(Instant),
