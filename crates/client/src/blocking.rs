@@ -228,7 +228,7 @@ impl Client {
             let known = keys.len();
             let more = answer.chunks_exact(size_of::<KeyEntry>());
             keys.extend(more.map(|entry| KeyEntry::read_from_bytes(entry).expect("of its length")));
-            if !keys[known..].first().is_some_and(|next| next.number.get() >= first) {
+            if keys[known..].first().is_none_or(|next| next.number.get() < first) {
                 return Ok(keys);
             }
         }

@@ -188,7 +188,7 @@ fn threads_are_planned_as_asked() {
 #[test]
 fn a_pinned_thread_runs_on_its_core_and_a_core_that_does_not_exist_costs_nothing() {
     let allowed = sched_getaffinity(None).unwrap();
-    let Some(core) = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).last() else {
+    let Some(core) = (0..CpuSet::MAX_CPU).rfind(|core| allowed.is_set(*core)) else {
         unreachable!("a process has a core")
     };
     if allowed.count() == 1 {
