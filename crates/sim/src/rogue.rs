@@ -56,6 +56,8 @@ pub struct Rogue<W: Workload> {
     session: u64,
     /// Sessions that it asked for and never heard of: they may exist, and are its own.
     unheard: u64,
+    /// Sessions that it tried to resume while one of its own might have had that number.
+    tried: BTreeSet<u64>,
     /// The number that is meant, and when it was first used: the highest seq known then.
     next: u64,
     after: Option<u64>,
@@ -90,6 +92,7 @@ impl<W: Workload> Rogue<W> {
             left_numbers: BTreeSet::new(),
             session: 0,
             unheard: 0,
+            tried: BTreeSet::new(),
             next: 1,
             after: None,
             awaited: false,
@@ -434,8 +437,13 @@ impl<W: Workload> Rogue<W> {
     /// A session that may be another's.
     fn reach(&mut self, net: &mut Network, kind: u8) {
         let session = self.rng.spread(1, 1_000);
-        if session != self.session {
-            let payload = if kind == RecordKind::Request as u8 {
+        let is_request = kind == RecordKind::Request as u8;
+        if !is_request && self.unheard > 0 {
+            self.tried.insert(session);
+        }
+        // A request in a session that may be its own after all could rightly be executed.
+        if session != self.session && !(is_request && self.tried.contains(&session)) {
+            let payload = if is_request {
                 self.author.command(&mut self.rng)
             } else {
                 Payload { schema: 0, bytes: Vec::new() }
