@@ -3,8 +3,9 @@
 use ordain_agent::Fatal;
 use ordain_agent::disk::{Disk, DiskOp, FileId};
 use ordain_agent::shared::Shared;
-use ordain_journal::{LogEnd, LogReader, Peek, ReadError};
+use ordain_journal::{LogReader, Peek, ReadError};
 use ordain_sequence::stage::Archive;
+use ordain_types::LogEnd;
 use ordain_types::batch::BATCH_HEADER;
 use ordain_types::{BatchHeader, BatchIndex, NodeId, Position};
 

@@ -21,9 +21,10 @@ use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
 use ordain_apply::{Apply, Parts, Progress, Restore, Restored, Shadow, ShadowParts};
 use ordain_consensus::{Config as ConsensusConfig, Core, LogEnd as ConsensusEnd, TermSpan, Terms, VoteState};
 use ordain_gateway::{Gateway, GatewayConfig, GatewayParts};
-use ordain_journal::{Journal, Lanes, LogEnd, LogReader, OsBoot, Peek, Recovered, Recovery};
+use ordain_journal::{Journal, Lanes, LogReader, OsBoot, Peek, Recovered, Recovery};
 use ordain_ring::{log::LogRing, spsc};
-use ordain_sequence::{Log, LogConfig, Tail, Writer};
+use ordain_sequence::{Log, LogConfig, Writer};
+use ordain_types::LogEnd;
 use ordain_types::frame::KeyBody;
 use ordain_types::record::{RecordKind, record_len};
 use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, Term};
@@ -306,7 +307,7 @@ where
         let shared = self.shared.clone();
         shared.written.store(end.index.0);
         let (producer, ring) = LogRing::new(self.config.ring_size, start.position);
-        let writer = Writer::new(producer, facts, recovered.state.lineage, tail(&start), None);
+        let writer = Writer::new(producer, facts, recovered.state.lineage, start, None);
         let reader = LogReader::segments_only(
             facts.segment_size,
             start.position,
@@ -497,17 +498,6 @@ fn genesis_record(kind: RecordKind, schema: u8, payload: &[u8]) -> Vec<u8> {
     record.extend_from_slice(payload);
     record.resize(record_len(payload.len()), 0);
     record
-}
-
-fn tail(end: &LogEnd) -> Tail {
-    Tail {
-        position: end.position,
-        index: end.index,
-        term: end.term,
-        next_seq: end.next_seq,
-        time: end.time,
-        chain: end.chain,
-    }
 }
 
 fn terms(recovered: &Recovered) -> Terms {

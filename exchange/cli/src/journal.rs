@@ -3,7 +3,8 @@
 use crate::error::{CliError, OrNext, Result};
 use clap::{Args, Subcommand};
 use ordain_journal::audit::{self, Report, SegmentSource, Verdict};
-use ordain_journal::{LogEnd, Mark, NodeState, read_state};
+use ordain_journal::{Mark, NodeState, read_state};
+use ordain_types::LogEnd;
 use ordain_types::Receipt;
 use ordain_types::batch::BatchView;
 use std::fs::File;

@@ -15,6 +15,7 @@ pub mod batch;
 pub mod codes;
 pub mod facts;
 pub mod frame;
+mod log_end;
 pub mod members;
 pub mod receipt;
 pub mod record;
@@ -22,6 +23,7 @@ pub mod units;
 
 pub use batch::{BatchHeader, BatchKind, BatchView};
 pub use facts::ClusterFacts;
+pub use log_end::LogEnd;
 pub use receipt::Receipt;
 pub use record::{RecordHeader, RecordKind, RecordView};
 pub use units::*;

@@ -9,7 +9,8 @@ use crate::state::State;
 use core::fmt;
 use ordain_agent::planted::{self, Mistake};
 use ordain_api::{AppFactory, Application, RequestDecoder, ResponseEncoder, RestoreError, Step};
-use ordain_journal::{Anchor, LogEnd, TermStart};
+use ordain_journal::{Anchor, TermStart};
+use ordain_types::LogEnd;
 use ordain_types::codes::Code;
 use ordain_types::frame::KeyBody;
 use ordain_types::{

@@ -1,8 +1,9 @@
 //! Checking a journal at rest, for tools: every checksum, the chain, and receipts against it.
 
 use crate::state::Mark;
-use crate::verify::{Fault, LogEnd, Verifier};
+use crate::verify::{Fault, Verifier};
 use core::fmt;
+use ordain_types::LogEnd;
 use ordain_types::batch::{BatchError, BatchView, SEGMENT_START_LEN};
 use ordain_types::{BatchIndex, Chain, ClusterId, Receipt};
 

@@ -23,4 +23,4 @@ pub use recovery::{Anchor, Damage, Recovered, Recovery, RecoveryError};
 pub use state::{
     Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, SlotFault, StateFault, read_state,
 };
-pub use verify::{Fault, LogEnd, TermStart, Verifier};
+pub use verify::{Fault, TermStart, Verifier};

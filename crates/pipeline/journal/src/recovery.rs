@@ -11,11 +11,12 @@
 //! life, the kernel may hold those pages as clean though the disk never got them.
 
 use crate::state::{Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, Slots, StateFault, read_slots};
-use crate::verify::{Fault, LogEnd, TermStart, Verifier, whole_batches};
+use crate::verify::{Fault, TermStart, Verifier, whole_batches};
 use core::fmt;
 use core::task::Poll;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::planted::{self, Mistake};
+use ordain_types::LogEnd;
 use ordain_types::batch::{BATCH_ALIGN, BatchError, BatchHeader, BatchKind, BatchView, SEGMENT_START_LEN};
 use ordain_types::{BatchIndex, Boot, ClusterFacts, ClusterId, Position};
 use std::collections::VecDeque;

@@ -1,49 +1,7 @@
 //! Whether a batch may follow the log's end: the one check behind recovery, audit and reading back.
 
-use ordain_types::batch::{self, BATCH_ALIGN, BatchError, BatchHeader, BatchKind, BatchView, SegmentStart};
-use ordain_types::{BatchIndex, Chain, ClusterFacts, ClusterId, Nanos, Position, Seq, Term};
-
-/// The end of a log: what the next batch must follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogEnd {
-    /// Where the next batch starts.
-    pub position: Position,
-    /// Number of the last batch, 0 in an empty log.
-    pub index: BatchIndex,
-    /// Its term.
-    pub term: Term,
-    /// Number of the next record.
-    pub next_seq: Seq,
-    /// Its chain value.
-    pub chain: Chain,
-    /// Its time.
-    pub time: Nanos,
-}
-
-impl LogEnd {
-    /// The end of a log without batches.
-    pub const EMPTY: Self = Self {
-        position: Position(0),
-        index: BatchIndex(0),
-        term: Term(0),
-        next_seq: Seq(1),
-        chain: Chain([0; 32]),
-        time: Nanos(0),
-    };
-
-    /// The end after `batch`, which follows it.
-    fn after(&self, batch: &BatchView<'_>) -> Self {
-        let header = batch.header;
-        Self {
-            position: header.end(),
-            index: header.index(),
-            term: header.term(),
-            next_seq: header.next_seq(),
-            chain: batch::chain(self.chain, batch.bytes()),
-            time: header.time(),
-        }
-    }
-}
+use ordain_types::batch::{BATCH_ALIGN, BatchError, BatchHeader, BatchKind, BatchView, SegmentStart};
+use ordain_types::{BatchIndex, ClusterFacts, ClusterId, LogEnd, Term};
 
 /// Where a term begins in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ mod common;
 use common::*;
 use ordain_agent::disk::FileId;
 use ordain_journal::audit::{self, AuditError, SegmentSource, Verdict};
-use ordain_journal::{Fault, LogEnd, Mark};
+use ordain_journal::{Fault, Mark};
+use ordain_types::LogEnd;
 use ordain_types::batch::BatchError;
 use ordain_types::{BatchIndex, Chain, Receipt, Seq};
 use std::fmt::Write;
@@ -156,11 +157,8 @@ fn a_trimmed_journal_says_where_it_begins() {
     let (world, maker) = journal();
     let start = *maker.ends.iter().find(|end| end.position.0 == SEGMENT).unwrap();
     world.lock().files.remove(&FileId::Segment(0));
-    let receipt = |end: &ordain_journal::LogEnd, chain| Receipt {
-        seq: Seq(end.next_seq.0 - 1),
-        index: end.index,
-        chain,
-    };
+    let receipt =
+        |end: &ordain_types::LogEnd, chain| Receipt { seq: Seq(end.next_seq.0 - 1), index: end.index, chain };
     let (older, later) = (&maker.ends[2], maker.ends.last().unwrap());
     let receipts = [
         receipt(older, older.chain),
@@ -169,7 +167,7 @@ fn a_trimmed_journal_says_where_it_begins() {
         receipt(later, later.chain),
     ];
     let report = audit::verify(&world, None, &receipts, &mut |_, _| {}).unwrap();
-    let place = |end: ordain_journal::LogEnd| (end.position, end.index, end.next_seq, end.chain);
+    let place = |end: ordain_types::LogEnd| (end.position, end.index, end.next_seq, end.chain);
     assert_eq!((place(report.start), report.end), (place(start), maker.end));
     // The first segment still names the chain value of what was in front of it.
     let differs = Verdict::Differs(start.chain);

@@ -30,8 +30,8 @@ fn journal(facts: &ClusterFacts) -> (World, Maker, usize) {
 }
 
 /// The last of the ends up to which `log` is `original`.
-fn whole(ends: &[ordain_journal::LogEnd], log: &[u8], original: &[u8]) -> ordain_journal::LogEnd {
-    let is_whole = |end: &&ordain_journal::LogEnd| {
+fn whole(ends: &[ordain_types::LogEnd], log: &[u8], original: &[u8]) -> ordain_types::LogEnd {
+    let is_whole = |end: &&ordain_types::LogEnd| {
         let at = end.position.0 as usize;
         log[..at] == original[..at]
     };
@@ -505,7 +505,7 @@ fn a_first_start_may_be_cut_off_anywhere() {
         for loss in [0, 0x5555_5555_u32, 0xFFFF_FFFF] {
             let world = world.after_power_loss(|sector| loss >> (sector % 32) & 1 == 1);
             let second = recover(&world, &facts, 2).unwrap();
-            assert_eq!(second.end, ordain_journal::LogEnd::EMPTY);
+            assert_eq!(second.end, ordain_types::LogEnd::EMPTY);
             let file = world.lock().files[&FileId::NodeState].durable.clone();
             assert_eq!(read_state(&file).unwrap(), second.state);
         }
@@ -547,7 +547,7 @@ fn behind_a_snapshot_recovery_finds_what_it_finds_from_the_first_batch_on() {
                 );
                 assert_eq!((found.was_clean, found.tail_cut), (full.was_clean, full.tail_cut));
                 assert_eq!((found.oldest, found.first_segment), (oldest, oldest));
-                let places = |ends: &[ordain_journal::LogEnd]| {
+                let places = |ends: &[ordain_types::LogEnd]| {
                     ends.iter().map(|end| (end.position, end.index, end.chain)).collect::<Vec<_>>()
                 };
                 assert_eq!(places(&found.segments), places(&full.segments[oldest as usize..]));

@@ -24,7 +24,7 @@ fn large() -> ClusterFacts {
 /// A log of nearly two segments, in batches of `records` records of 100 bytes.
 fn log(records: usize) -> (Vec<u8>, Maker) {
     let payload = [1; 100];
-    let mut maker = Maker::new(&large(), ordain_journal::LogEnd::EMPTY);
+    let mut maker = Maker::new(&large(), ordain_types::LogEnd::EMPTY);
     let mut bytes = Vec::with_capacity(2 * LARGE as usize);
     while bytes.len() < (2 * LARGE as usize) - (4 << 20) {
         bytes.extend(maker.data(&vec![&payload[..]; records]).concat());

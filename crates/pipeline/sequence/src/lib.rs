@@ -10,4 +10,4 @@ pub mod stage;
 pub mod writer;
 
 pub use stage::{Log, LogConfig};
-pub use writer::{Put, Stamp, Tail, Writer};
+pub use writer::{Put, Stamp, Writer};

@@ -1,7 +1,7 @@
 //! The agent. One duty cycle: what the disk and the peers report, what consensus makes of it, what clients
 //! ask for, what peers are owed.
 
-use crate::writer::{ENDS, Put, Stamp, Tail, Writer};
+use crate::writer::{ENDS, Put, Stamp, Writer};
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::peer::{PeerEvent, Peers};
 use ordain_agent::planted::{self, Mistake};
@@ -11,6 +11,7 @@ use ordain_agent::{Agent, Fatal};
 use ordain_consensus::message::FRAME_MAX;
 use ordain_consensus::{Body, Core, Effect, Message, Role, Verdict, VoteState};
 use ordain_ring::spsc;
+use ordain_types::LogEnd;
 use ordain_types::batch::{BatchKind, BatchView};
 use ordain_types::frame::{ReceiptAskBody, body};
 use ordain_types::record::{RECORD_HEADER, RecordKind};
@@ -162,7 +163,7 @@ pub struct Log<P> {
     persisting: Option<(u64, VoteState)>,
     persists: u64,
     /// A cut that the stages have not answered yet.
-    cutting: Option<Tail>,
+    cutting: Option<LogEnd>,
     /// Local progress that consensus was told of: written, durable, watermark.
     progress: [u64; 3],
     /// What this cycle did that others may be waiting for.

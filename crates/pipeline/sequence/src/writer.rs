@@ -5,51 +5,22 @@ use ordain_ring::log::Producer;
 use ordain_types::batch::{
     self, BATCH_ALIGN, BATCH_HEADER, BatchKind, BatchView, SEGMENT_START_LEN, Seal, SegmentStart,
 };
-use ordain_types::{BatchIndex, Chain, ClusterFacts, Lineage, Nanos, Position, Seq, Term, align_up};
+use ordain_types::{BatchIndex, ClusterFacts, Lineage, LogEnd, Nanos, Position, Seq, Term, align_up};
 use zerocopy::IntoBytes;
-
-/// The end of a log: what the next batch must follow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tail {
-    /// Where the next batch starts.
-    pub position: Position,
-    /// Number of the last batch, 0 in an empty log.
-    pub index: BatchIndex,
-    /// Its term.
-    pub term: Term,
-    /// Number of the next record.
-    pub next_seq: Seq,
-    /// Its time.
-    pub time: Nanos,
-    /// Its chain value.
-    pub chain: Chain,
-}
-
-impl Tail {
-    /// The end of a log without batches.
-    pub const EMPTY: Self = Self {
-        position: Position(0),
-        index: BatchIndex(0),
-        term: Term(0),
-        next_seq: Seq(1),
-        time: Nanos(0),
-        chain: Chain([0; 32]),
-    };
-}
 
 /// The ends of recent batches, by index, so that a suffix can be matched, served or cut without reading.
 #[derive(Debug)]
 pub struct Ends {
-    slots: Box<[Tail]>,
+    slots: Box<[LogEnd]>,
     first: u64,
     last: u64,
 }
 
 impl Ends {
-    fn new(capacity: usize, tail: Tail) -> Self {
+    fn new(capacity: usize, tail: LogEnd) -> Self {
         assert!(capacity.is_power_of_two());
         let mut ends =
-            Self { slots: vec![Tail::EMPTY; capacity].into(), first: tail.index.0, last: tail.index.0 };
+            Self { slots: vec![LogEnd::EMPTY; capacity].into(), first: tail.index.0, last: tail.index.0 };
         let slot = ends.slot(tail.index);
         ends.slots[slot] = tail;
         ends
@@ -59,7 +30,7 @@ impl Ends {
         (index.0 as usize) & (self.slots.len() - 1)
     }
 
-    fn push(&mut self, tail: Tail) {
+    fn push(&mut self, tail: LogEnd) {
         assert_eq!(tail.index.0, self.last + 1);
         self.last = tail.index.0;
         self.first = self.first.max((self.last + 1).saturating_sub(self.slots.len() as u64));
@@ -69,13 +40,13 @@ impl Ends {
 
     /// The end of batch `index`, if it is recent enough and in the log.
     #[must_use]
-    pub fn get(&self, index: BatchIndex) -> Option<&Tail> {
+    pub fn get(&self, index: BatchIndex) -> Option<&LogEnd> {
         (self.first..=self.last).contains(&index.0).then(|| &self.slots[self.slot(index)])
     }
 
     /// The oldest end known that lies behind record `seq`; `None` if no batch that is sealed holds it.
     #[must_use]
-    pub fn behind(&self, seq: Seq) -> Option<&Tail> {
+    pub fn behind(&self, seq: Seq) -> Option<&LogEnd> {
         let (mut low, mut high) = (self.first, self.last + 1);
         while low < high {
             let middle = low.midpoint(high);
@@ -88,7 +59,7 @@ impl Ends {
         self.get(BatchIndex(low))
     }
 
-    fn cut(&mut self, keep: Tail) {
+    fn cut(&mut self, keep: LogEnd) {
         assert!(keep.index.0 <= self.last);
         self.last = keep.index.0;
         self.first = self.first.min(self.last);
@@ -122,7 +93,7 @@ pub enum Put {
 /// See the module.
 pub struct Writer {
     ring: Producer,
-    tail: Tail,
+    tail: LogEnd,
     ends: Ends,
     open: Option<Open>,
     segment_size: u64,
@@ -162,7 +133,7 @@ impl Writer {
         ring: Producer,
         facts: &ClusterFacts,
         lineage: Lineage,
-        tail: Tail,
+        tail: LogEnd,
         ends: Option<usize>,
     ) -> Self {
         assert_eq!(ring.published(), tail.position, "the ring must start at the log's end");
@@ -208,7 +179,7 @@ impl Writer {
 
     /// The end of the log. A batch that is being filled does not count.
     #[must_use]
-    pub const fn tail(&self) -> &Tail {
+    pub const fn tail(&self) -> &LogEnd {
         &self.tail
     }
 
@@ -327,7 +298,7 @@ impl Writer {
     /// Writes the header of the `len` claimed bytes, publishes them, and only then computes their chain
     /// value: journal and apply are at work meanwhile.
     fn publish(&mut self, kind: BatchKind, len: usize, count: u16) {
-        let Tail { position, index, next_seq, time, chain, .. } = self.tail;
+        let LogEnd { position, index, next_seq, time, chain, .. } = self.tail;
         let bytes = self.ring.try_claim(len).expect("claimed before");
         let unsynced = index.0.saturating_sub(self.stamp.durable.0);
         batch::seal(
@@ -389,14 +360,7 @@ impl Writer {
     fn advance(&mut self, position: Position, len: usize) {
         let bytes = self.ring.published_bytes(position, len);
         let view = BatchView::trusted(bytes).expect("this node just wrote it");
-        self.tail = Tail {
-            position: view.header.end(),
-            index: view.header.index(),
-            term: view.header.term(),
-            next_seq: view.header.next_seq(),
-            time: view.header.time(),
-            chain: batch::chain(self.tail.chain, bytes),
-        };
+        self.tail = self.tail.after(&view);
         self.ends.push(self.tail);
     }
 
@@ -434,7 +398,7 @@ impl Writer {
     }
 
     /// Cuts everything behind `keep` off; `false` while a consumer has not let go of it.
-    pub fn cut(&mut self, keep: Tail) -> bool {
+    pub fn cut(&mut self, keep: LogEnd) -> bool {
         assert!(self.open.is_none() && keep.index <= self.tail.index);
         let done = self.ring.rewind(keep.position);
         if done {

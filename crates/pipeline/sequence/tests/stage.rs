@@ -10,7 +10,8 @@ use ordain_consensus::{Config, Core, Recovered, Terms, VoteState};
 use ordain_ring::log::{Consumer, LogRing};
 use ordain_ring::spsc::{Receiver, Sender, channel};
 use ordain_sequence::stage::Archive;
-use ordain_sequence::{Log, LogConfig, Tail, Writer};
+use ordain_sequence::{Log, LogConfig, Writer};
+use ordain_types::LogEnd;
 use ordain_types::batch::{self, BatchView};
 use ordain_types::frame::ClientFrame;
 use ordain_types::record::RecordKind;
@@ -67,7 +68,7 @@ impl Rig {
         };
         let (producer, ring) = LogRing::new(128 * 1024, Position(0));
         let consumer = ring.join_tail().unwrap();
-        let mut writer = Writer::new(producer, &facts, Lineage(0), Tail::EMPTY, Some(1 << 10));
+        let mut writer = Writer::new(producer, &facts, Lineage(0), LogEnd::EMPTY, Some(1 << 10));
         writer.open_log(facts.created, &[]);
         let mut terms = Terms::new();
         terms.push(BatchIndex(1), Term(0));

@@ -1,7 +1,8 @@
 //! A leader's writer and a follower's: what one seals, the other takes, and both end up with the same log.
 
 use ordain_ring::log::{Consumer, LogRing};
-use ordain_sequence::{Put, Stamp, Tail, Writer};
+use ordain_sequence::{Put, Stamp, Writer};
+use ordain_types::LogEnd;
 use ordain_types::batch::{BATCH_HEADER, BatchKind, BatchView};
 use ordain_types::record::{RecordKind, record_len};
 use ordain_types::{BatchIndex, ClusterFacts, ClusterId, Lineage, Nanos, Position, RecordHeader, Seq, Term};
@@ -21,7 +22,7 @@ fn facts() -> ClusterFacts {
 fn node() -> (Writer, Consumer) {
     let (producer, ring) = LogRing::new(2 * SEGMENT as usize, Position(0));
     let consumer = ring.join_tail().unwrap();
-    let mut writer = Writer::new(producer, &facts(), Lineage(0), Tail::EMPTY, Some(1 << 10));
+    let mut writer = Writer::new(producer, &facts(), Lineage(0), LogEnd::EMPTY, Some(1 << 10));
     writer.open_log(Nanos(1_000), &[record(b"seed", RecordKind::Genesis)]);
     (writer, consumer)
 }
@@ -178,9 +179,9 @@ fn the_end_behind_a_record_is_found_also_when_its_own_is_forgotten() {
     let (mut writer, mut consumer) = node();
     lead(&mut writer, u64::MAX);
     let mut ends = vec![*writer.tail()];
-    let check = |writer: &Writer, ends: &[Tail]| {
+    let check = |writer: &Writer, ends: &[LogEnd]| {
         for seq in 1..writer.tail().next_seq.0 + 2 {
-            let known = |end: &&Tail| end.next_seq.0 > seq && writer.ends().get(end.index).is_some();
+            let known = |end: &&LogEnd| end.next_seq.0 > seq && writer.ends().get(end.index).is_some();
             assert_eq!(writer.ends().behind(Seq(seq)), ends.iter().find(known), "record {seq}");
         }
     };

@@ -1,0 +1,287 @@
+//! Real sockets on loopback.
+
+use super::conn::{HEADER, MAGIC, ShakeHeader, parse};
+use super::*;
+use ordain_keys::KeyPair;
+use ordain_keys::PEER_PROTOCOL;
+use ordain_types::ClusterId;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use zerocopy::IntoBytes;
+
+/// What happened at a node, frames as their first word and length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Up(u32),
+    Down(u32),
+    Frame(u32, u32, usize),
+}
+
+struct Node {
+    peers: TcpPeers,
+    bell: Arc<Doorbell>,
+    registry: Registry,
+    seen: Vec<Seen>,
+}
+
+fn pair(id: u32) -> KeyPair {
+    KeyPair::from_seed(&[id as u8 + 1; 32])
+}
+
+fn me(id: u32) -> PeerSelf {
+    PeerSelf { pair: pair(id), cluster: ClusterId([7; 16]), id: NodeId(id), fingerprint: [8; 32] }
+}
+
+fn other(id: u32, address: &str) -> OtherNode {
+    OtherNode { id: NodeId(id), address: address.to_owned(), key: pair(id).public() }
+}
+
+impl Node {
+    fn new(me: PeerSelf, others: Vec<OtherNode>) -> Self {
+        Self::at(me, others, "127.0.0.1:0".parse().unwrap())
+    }
+
+    fn at(me: PeerSelf, others: Vec<OtherNode>, listen: SocketAddr) -> Self {
+        let (bell, registry) = (Doorbell::new().unwrap(), Registry::default());
+        let peers = TcpPeers::new(me, others, listen, &bell, &registry).unwrap();
+        Self { peers, bell, registry, seen: Vec::new() }
+    }
+
+    fn address(&self) -> String {
+        self.peers.address().unwrap().to_string()
+    }
+
+    fn poll(&mut self) -> bool {
+        let seen = match self.peers.poll() {
+            None => return false,
+            Some(PeerEvent::Up(node)) => Seen::Up(node.0),
+            Some(PeerEvent::Down(node)) => Seen::Down(node.0),
+            Some(PeerEvent::Frame(node, bytes)) => {
+                let first = u32::from_le_bytes(bytes[..4].try_into().unwrap());
+                assert!(bytes[4..].iter().all(|byte| *byte == first as u8), "frame {first} is damaged");
+                Seen::Frame(node.0, first, bytes.len())
+            }
+        };
+        self.seen.push(seen);
+        true
+    }
+
+    fn send(&mut self, to: u32, first: u32, length: usize) -> bool {
+        let body = vec![first as u8; length - 4];
+        self.peers.send(NodeId(to), &first.to_le_bytes(), &body)
+    }
+
+    fn refusals(&self) -> u64 {
+        self.registry.value("ordain_peer_refusals_total").unwrap()
+    }
+}
+
+/// Lets the nodes work until `done`. The last node is woken by its doorbell alone.
+#[track_caller]
+fn until(nodes: &mut [&mut Node], mut done: impl FnMut(&mut [&mut Node]) -> bool) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !done(nodes) {
+        assert!(Instant::now() < patience, "it never happened: {:?}", nodes[0].seen);
+        let mut busy = false;
+        for node in nodes.iter_mut() {
+            while node.poll() {
+                busy = true;
+            }
+        }
+        if !busy {
+            nodes.last().unwrap().bell.wait(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Node 0 and node 1, connected.
+fn two() -> (Node, Node) {
+    let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1")]);
+    let mut high = Node::new(me(1), vec![other(0, &low.address())]);
+    until(&mut [&mut low, &mut high], |nodes| nodes.iter().all(|node| !node.seen.is_empty()));
+    assert_eq!((&low.seen[..], &high.seen[..]), (&[Seen::Up(1)][..], &[Seen::Up(0)][..]));
+    (low, high)
+}
+
+#[test]
+fn frames_arrive_whole_and_in_order_in_both_directions() {
+    let (mut low, mut high) = two();
+    let lengths = [4, 5, 4096, PEER_FRAME_MAX, 80, 300_000, PEER_FRAME_MAX, PEER_FRAME_MAX, 4];
+    let mut sent = [0; 2];
+    let count = 4 * lengths.len();
+    until(&mut [&mut low, &mut high], |nodes| {
+        for (at, node) in nodes.iter_mut().enumerate() {
+            // As many as are taken: what is refused is offered again later.
+            while sent[at] < count
+                && node.send(1 - at as u32, sent[at] as u32, lengths[sent[at] % lengths.len()])
+            {
+                sent[at] += 1;
+            }
+        }
+        nodes.iter().all(|node| node.seen.len() == 1 + count)
+    });
+    for (from, node) in [(1, &low), (0, &high)] {
+        let expected = (0..count).map(|at| Seen::Frame(from, at as u32, lengths[at % lengths.len()]));
+        assert!(node.seen[1..].iter().copied().eq(expected));
+    }
+}
+
+#[test]
+fn what_a_node_does_not_read_is_bounded() {
+    let (mut low, mut high) = two();
+    let mut taken = 0;
+    // Neither kernel buffers without bound.
+    while low.send(1, taken, PEER_FRAME_MAX) {
+        taken += 1;
+        assert!(taken < 1000, "nothing bounds what waits");
+    }
+    assert!(low.peers.room(NodeId(1)) < PREFIX + PEER_FRAME_MAX);
+    until(&mut [&mut low, &mut high], |nodes| nodes[1].seen.len() == 1 + taken as usize);
+    assert_eq!(low.peers.room(NodeId(1)), SEND_MAX - PREFIX);
+    assert_eq!(low.peers.room(NodeId(9)), 0);
+}
+
+#[test]
+fn a_death_is_known_at_once_and_the_dead_may_come_back() {
+    let (mut low, high) = two();
+    drop(high);
+    until(&mut [&mut low], |nodes| nodes[0].seen.last() == Some(&Seen::Down(1)));
+    assert!(!low.send(1, 0, 4));
+    let mut high = Node::new(me(1), vec![other(0, &low.address())]);
+    until(&mut [&mut low, &mut high], |nodes| nodes[0].seen.last() == Some(&Seen::Up(1)));
+
+    let listen = low.peers.address().unwrap();
+    drop(low);
+    until(&mut [&mut high], |nodes| nodes[0].seen.last() == Some(&Seen::Down(0)));
+    let mut low = Node::at(me(0), vec![other(1, "127.0.0.1:1")], listen);
+    until(&mut [&mut low, &mut high], |nodes| nodes[1].seen.last() == Some(&Seen::Up(0)));
+}
+
+#[test]
+fn who_does_not_belong_is_refused_and_nobody_else_is_concerned() {
+    let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1"), other(2, "127.0.0.1:1")]);
+    let address = low.address();
+    let mut high = Node::new(me(1), vec![other(0, &address)]);
+    until(&mut [&mut low, &mut high], |nodes| nodes.iter().all(|node| !node.seen.is_empty()));
+    let cases: [(PeerSelf, OtherNode); 5] = [
+        (PeerSelf { cluster: ClusterId([1; 16]), ..me(2) }, other(0, &address)),
+        (PeerSelf { fingerprint: [1; 32], ..me(2) }, other(0, &address)),
+        (PeerSelf { pair: pair(5), ..me(2) }, other(0, &address)),
+        // No member.
+        (me(3), other(0, &address)),
+        // Node 0 answers where another node is expected.
+        (me(2), OtherNode { key: pair(9).public(), ..other(0, &address) }),
+    ];
+    for (number, (stranger, expected)) in cases.into_iter().enumerate() {
+        let mut stranger = Node::new(stranger, vec![expected]);
+        until(&mut [&mut low, &mut high, &mut stranger], |nodes| {
+            nodes[0].refusals() > number as u64 && nodes[2].refusals() > 0
+        });
+        assert_eq!(stranger.seen, []);
+    }
+    assert_eq!((low.seen.len(), high.seen.len()), (1, 1));
+    assert!(high.send(0, 5, 100));
+    until(&mut [&mut low, &mut high], |nodes| nodes[0].seen.last() == Some(&Seen::Frame(1, 5, 100)));
+}
+
+#[test]
+fn of_two_with_one_number_the_first_stays_until_it_dies() {
+    let (mut low, mut high) = two();
+    let mut double = Node::new(me(1), vec![other(0, &low.address())]);
+    until(&mut [&mut low, &mut high, &mut double], |nodes| nodes[2].refusals() > 2);
+    assert_eq!((low.seen.len(), high.seen.len(), double.seen.len()), (1, 1, 0));
+    drop(high);
+    until(&mut [&mut low, &mut double], |nodes| nodes[1].seen == [Seen::Up(0)]);
+    assert_eq!(low.seen, [Seen::Up(1), Seen::Down(1), Seen::Up(1)]);
+}
+
+#[test]
+fn noise_and_idle_strangers_do_no_harm() {
+    let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1")]);
+    let address = low.address();
+    let noise: Vec<TcpStream> = (0..4 * STRANGERS)
+        .map(|number| {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            let bytes: &[u8] = match number % 4 {
+                0 => b"GET / HTTP/1.1\r\n\r\n",
+                1 => &[0xff; 4096],
+                2 => b"OrdP",
+                _ => b"",
+            };
+            stream.write_all(bytes).unwrap();
+            stream
+        })
+        .collect();
+    let mut old = TcpStream::connect(&address).unwrap();
+    let other_version = ShakeHeader { magic: MAGIC, version: 99.into(), kind: kind::HELLO, code: 0 };
+    old.write_all(other_version.as_bytes()).unwrap();
+    let mut high = Node::new(me(1), vec![other(0, &address)]);
+    until(&mut [&mut low, &mut high], |nodes| nodes.iter().all(|node| node.seen.len() == 1));
+    until(&mut [&mut low, &mut high], |nodes| nodes[0].refusals() > 0);
+    let mut answer = [0; HEADER];
+    old.read_exact(&mut answer).unwrap();
+    assert!(matches!(parse(&answer), Ok(Some((Shake::Refused(1), HEADER)))));
+    drop(noise);
+    assert!(low.peers.strangers.len() <= STRANGERS);
+}
+
+/// A handshake made by hand, for what no good node does behind it.
+fn by_hand(low: &mut Node, id: u32) -> TcpStream {
+    let mut stream = TcpStream::connect(low.address()).unwrap();
+    let hello = me(id).hello(NodeId(0), [1; 32]);
+    let header = |kind| ShakeHeader { magic: MAGIC, version: PEER_PROTOCOL.into(), kind, code: 0 };
+    stream.write_all(header(kind::HELLO).as_bytes()).unwrap();
+    stream.write_all(hello.as_bytes()).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let mut bytes = [0; HEADER + size_of::<PeerChallenge>()];
+    let mut filled = 0;
+    until(&mut [low], |_| {
+        filled += stream.read(&mut bytes[filled..]).unwrap_or(0);
+        filled == bytes.len()
+    });
+    let Ok(Some((Shake::Challenge(challenge), _))) = parse(&bytes) else { panic!("no challenge") };
+    let proof = me(id).prove(&hello, &challenge, pair(0).public()).unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream.write_all(header(kind::PROOF).as_bytes()).unwrap();
+    stream.write_all(proof.as_bytes()).unwrap();
+    until(&mut [low], |nodes| nodes[0].seen == [Seen::Up(id)]);
+    stream
+}
+
+#[test]
+fn what_begins_no_frame_ends_the_connection() {
+    for length in [0, PEER_FRAME_MAX as u32 + 1, u32::MAX] {
+        let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1")]);
+        let mut stream = by_hand(&mut low, 1);
+        stream.write_all(&length.to_le_bytes()).unwrap();
+        until(&mut [&mut low], |nodes| nodes[0].seen == [Seen::Up(1), Seen::Down(1)]);
+    }
+}
+
+#[test]
+fn a_frame_that_comes_in_pieces_is_whole_before_it_is_seen() {
+    let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1")]);
+    let mut stream = by_hand(&mut low, 1);
+    let mut frame = 8_u32.to_le_bytes().to_vec();
+    frame.extend([3, 0, 0, 0, 3, 3, 3, 3]);
+    for byte in &frame[..frame.len() - 1] {
+        stream.write_all(&[*byte]).unwrap();
+        while low.poll() {}
+        assert_eq!(low.seen.len(), 1);
+    }
+    stream.write_all(&frame[frame.len() - 1..]).unwrap();
+    until(&mut [&mut low], |nodes| nodes[0].seen.last() == Some(&Seen::Frame(1, 3, 8)));
+    // Half a frame before the end is no frame.
+    stream.write_all(&frame[..7]).unwrap();
+    drop(stream);
+    until(&mut [&mut low], |nodes| nodes[0].seen.last() == Some(&Seen::Down(1)));
+    assert_eq!(low.seen.len(), 3);
+}
+
+#[test]
+fn a_name_is_looked_up() {
+    let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1")]);
+    let address = low.address().replace("127.0.0.1", "localhost");
+    let mut high = Node::new(me(1), vec![other(0, &address)]);
+    until(&mut [&mut low, &mut high], |nodes| nodes.iter().all(|node| !node.seen.is_empty()));
+}
