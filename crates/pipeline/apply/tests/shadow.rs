@@ -483,6 +483,20 @@ fn only_what_is_committed_and_below_the_watermark_is_applied() {
     }
 }
 
+/// Whoever runs it would spin if it asked to be called at a time that is past.
+#[test]
+fn what_has_nothing_to_do_asks_for_a_later_time() {
+    let batches = log(5);
+    let mut bench = Bench::new(&world(&batches), &batches, 1);
+    bench.shared.committed.store(10);
+    bench.settle();
+    let next = bench.shadow.next_deadline().expect("there is more to come");
+    assert!(next > bench.now.mono);
+    bench.shared.committed.store(batches.len() as u64);
+    bench.settle();
+    assert_eq!(bench.shadow.next_deadline(), None, "everything is applied and stored");
+}
+
 #[test]
 fn the_copy_without_answers_is_the_copy_with_them() {
     let batches = log(5);
