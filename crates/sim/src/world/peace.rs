@@ -1,0 +1,82 @@
+//! The end of a run: nothing fails any more, everybody comes to rest, and everything is compared.
+
+use super::World;
+use super::watch::note_counts;
+use crate::audit::{Snapshots, audit};
+use crate::disk::Faults;
+use crate::workload::Workload;
+
+impl<W: Workload> World<W> {
+    /// From now on nothing fails, and everybody finishes what they began.
+    pub(super) fn make_peace(&mut self) {
+        self.trace.event("peace", &[]);
+        self.heal_at = None;
+        self.scheme = None;
+        self.peers.lock().heal();
+        self.net.lock().heal();
+        for node in &mut self.nodes {
+            node.paused_until = 0;
+            node.full_until = None;
+            node.store.lock().faults = Faults::default();
+            if let Some((file, at, bit)) = node.damage.take()
+                && node.life.is_none()
+            {
+                node.store.lock().flip(file, at, bit);
+            }
+        }
+        for client in &mut self.clients {
+            client.finish();
+        }
+    }
+
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.clients.iter().all(|client| client.is_done()) && {
+            let ends = self.nodes.iter().map(|node| {
+                let life =
+                    node.life.as_ref().filter(|life| life.is_running() && node.stopping_until.is_none())?;
+                let c = &life.shared;
+                let [written, durable, committed, applied] =
+                    [&c.written, &c.durable, &c.committed, &c.applied].map(|cursor| cursor.load());
+                (written == durable && written == committed && written == applied && written > 0)
+                    .then_some(written)
+            });
+            let ends: Option<Vec<u64>> = ends.collect();
+            ends.is_some_and(|ends| ends.iter().all(|end| *end == ends[0]))
+        }
+    }
+
+    /// The final checks; of nodes that could not come to rest, only what they committed and answered.
+    pub(super) fn check_end(&mut self, settled: bool) {
+        for node in 0..self.nodes.len() {
+            self.observe(node);
+            let state = &self.nodes[node];
+            if let Some(life) = &state.life {
+                note_counts(&self.trace, &life.registry);
+            }
+            if !settled {
+                continue;
+            }
+            let applied = state.life.as_ref().map_or(0, |life| life.shared.applied.load());
+            let store = state.store.lock();
+            self.logs.commit(node, &store, applied);
+            self.logs.compare_segments(node, &store);
+        }
+        let mut stored = Snapshots::new();
+        for state in self.nodes.iter().filter(|_| !self.plan.corrupt_snapshots) {
+            for (position, bytes) in state.store.lock().snapshots() {
+                stored.entry(position).or_default().push(bytes.to_vec());
+            }
+        }
+        let Self { plan, logs, history, rng, trace, .. } = self;
+        let hashes = audit::<W>(&plan.facts, logs, &stored, settled, history, rng, trace);
+        for (node, state) in self.nodes.iter().enumerate() {
+            let Some(life) = state.life.as_ref().filter(|_| settled) else { continue };
+            let applied = life.shared.applied.load() as usize;
+            let live = life.registry.value("ordain_apply_output_hash");
+            if live != hashes.get(applied.wrapping_sub(1)).copied() {
+                let what = format!("node {node} has output hash {live:?} at batch {applied}");
+                self.trace.fail("live = replayed = restored", what);
+            }
+        }
+    }
+}

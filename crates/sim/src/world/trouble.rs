@@ -1,0 +1,313 @@
+//! What goes wrong, and when.
+
+use super::watch::note_counts;
+use super::{MILLI, Node, World};
+use crate::disk::Crash;
+use crate::life::{Life, Site};
+use crate::scheme::{Act, Scheme, View};
+use crate::workload::Workload;
+use ordain_agent::shared::Holder;
+
+/// Another fault comes after this long though nothing was finished since the last.
+const STALL: u64 = 500 * MILLI;
+
+impl<W: Workload> World<W> {
+    pub(super) fn let_time_act(&mut self, trouble: bool) {
+        let now = self.now;
+        for node in &self.nodes {
+            node.store.lock().advance(now);
+        }
+        self.net.lock().advance(now);
+        self.peers.lock().advance(now);
+        if self.heal_at.is_some_and(|at| at <= now) {
+            self.heal_at = None;
+            self.peers.lock().heal();
+        }
+        for node in 0..self.nodes.len() {
+            let state = &mut self.nodes[node];
+            if state.restart_at.is_some_and(|at| at <= now) {
+                state.restart_at = None;
+                self.start(node);
+            }
+            let state = &mut self.nodes[node];
+            if state.full_until.is_some_and(|until| until <= now) {
+                state.full_until = None;
+                state.store.lock().faults.full = false;
+            }
+            if let Some(until) = state.stopping_until {
+                let closed = state.life.as_ref().is_none_or(Life::is_closed);
+                if closed {
+                    self.trace.mark("graceful stop");
+                }
+                if closed || until <= now {
+                    self.bring_down(node, Crash::Kill);
+                }
+            }
+        }
+        if trouble {
+            self.go_on_scheming();
+        }
+        if trouble && self.next_fault <= now {
+            self.next_fault = now + self.rng.spread(self.plan.calm.0, self.plan.calm.1);
+            // Faults keep pace with the work, so that a run is neither all trouble nor all calm.
+            if self.history.finished * self.plan.faults >= self.faults * self.plan.operations
+                || now > self.last_fault + STALL
+            {
+                self.last_fault = now;
+                self.strike();
+            }
+        } else if !trouble {
+            self.next_fault = u64::MAX;
+        }
+    }
+
+    pub(super) fn start(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        self.trace.event("start", &[node as u64, state.os_boot]);
+        state.fresh = true;
+        state.idle = 0;
+        state.stint = 0;
+        state.seen = (0, 0);
+        let site = Site {
+            node,
+            plan: &self.plan,
+            trace: &self.trace,
+            store: &state.store,
+            net: &self.net,
+            peers: &self.peers,
+            os_boot: state.os_boot,
+            seed: self.rng.bits(),
+        };
+        state.life = Some(Life::new::<W>(&site));
+    }
+
+    pub(super) fn bring_down(&mut self, node: usize, how: Crash) {
+        let state = &mut self.nodes[node];
+        let Some(life) = state.life.take() else { return };
+        let power = matches!(how, Crash::Power(_));
+        let watermark = life.shared.watermark.load();
+        self.trace.event("down", &[node as u64, u64::from(power)]);
+        let silent = power && self.rng.one_in(2);
+        {
+            let mut store = state.store.lock();
+            self.logs.note_durable(node, &store);
+            if life.shared.cut.asked(Holder::Journal).is_some()
+                && let Some(keep) = state.cutting
+            {
+                self.logs.cut(node, keep);
+            }
+            store.crash(how);
+        }
+        if power {
+            self.logs.lost_power(node);
+            state.os_boot += 1;
+        }
+        state.cutting = None;
+        state.stopping_until = None;
+        state.paused_until = 0;
+        self.net.lock().node_down(node, silent);
+        self.peers.lock().node_down(node, silent);
+        let (low, high) = self.plan.trouble;
+        state.restart_at = Some(self.now + self.rng.spread(low, high));
+        if self.plan.corrupt_snapshots && self.rng.one_in(2) {
+            state.store.lock().corrupt_snapshot();
+        }
+        note_counts(&self.trace, &life.registry);
+        if self.plan.corrupt && state.damage.is_none() && self.rng.one_in(2) {
+            let mut store = state.store.lock();
+            // What was synced after the stored watermark cannot always be told from a torn tail (ADR 3).
+            let end = self.logs.end_of(node, watermark);
+            state.damage = store.corrupt(self.plan.facts.segment_size, end);
+            if let Some((_, at, _)) = state.damage {
+                self.trace.event("corrupt", &[node as u64, at]);
+            }
+        }
+    }
+
+    /// Of those that think they lead, the one with the highest term.
+    pub(super) fn leader(&self) -> Option<usize> {
+        let leads = |node: &Node| node.life.as_ref().is_some_and(|life| life.shared.leads());
+        let leaders = (0..self.nodes.len()).filter(|node| leads(&self.nodes[*node]));
+        leaders.max_by_key(|node| self.metric(*node, "ordain_term"))
+    }
+
+    /// One fault.
+    pub(super) fn strike(&mut self) {
+        let odds = self.plan.odds;
+        let table = [
+            (odds.kill, Fault::Kill),
+            (odds.power, Fault::Power),
+            (odds.blackout, Fault::Blackout),
+            (odds.stop, Fault::Stop),
+            (odds.pause, Fault::Pause),
+            (odds.disk, Fault::Disk),
+            (odds.full, Fault::Full),
+            (odds.reset, Fault::Reset),
+            (odds.partition, Fault::Partition),
+            (odds.link, Fault::Link),
+            (odds.clock, Fault::Clock),
+            (odds.leader, Fault::Leader),
+            (odds.stall, Fault::Stall),
+            (odds.scheme, Fault::Scheme),
+        ];
+        let mut at = self.rng.below(table.iter().map(|(odds, _)| odds).sum());
+        let fault = table
+            .iter()
+            .find_map(|(odds, fault)| {
+                let hit = at < *odds;
+                at = at.wrapping_sub(*odds);
+                hit.then_some(*fault)
+            })
+            .expect("the odds add up");
+        let node = self.rng.below(self.nodes.len() as u64) as usize;
+        self.faults += 1;
+        self.trace.event(fault.name(), &[node as u64]);
+        self.trace.mark(fault.name());
+        self.inflict(fault, node);
+    }
+
+    pub(super) fn inflict(&mut self, fault: Fault, node: usize) {
+        let (low, high) = self.plan.trouble;
+        let until = self.now + self.rng.spread(low, high);
+        let keep = self.rng.pick(&[0, 50, 50, 90, 100]);
+        let fault = if fault == Fault::Power && !self.may_lose_power(node) { Fault::Kill } else { fault };
+        match fault {
+            Fault::Kill => self.bring_down(node, Crash::Kill),
+            Fault::Power => self.bring_down(node, Crash::Power(keep)),
+            Fault::Blackout => {
+                (0..self.nodes.len()).for_each(|node| self.bring_down(node, Crash::Power(keep)))
+            }
+            Fault::Stop => {
+                if let Some(life) = &self.nodes[node].life {
+                    life.shared.stop();
+                    self.nodes[node].stopping_until = Some(self.now + 200 * MILLI);
+                }
+            }
+            Fault::Pause => self.nodes[node].paused_until = until,
+            Fault::Disk => {
+                let mut store = self.nodes[node].store.lock();
+                match self.rng.below(3) {
+                    0 => store.faults.syncs = 1,
+                    1 => store.faults.writes = 1,
+                    _ => store.faults.creates = 1,
+                }
+            }
+            Fault::Full => {
+                self.nodes[node].store.lock().faults.full = true;
+                self.nodes[node].full_until = Some(until);
+            }
+            Fault::Stall => self.nodes[node].store.lock().faults.stalled_until = until,
+            Fault::Scheme => {
+                if let Some(leader) = self.leader().filter(|_| self.scheme.is_none()) {
+                    self.scheme = Some(Scheme::draw(&mut self.rng, self.now, leader, self.nodes.len()));
+                }
+            }
+            Fault::Reset => self.net.lock().reset_one(),
+            Fault::Partition => {
+                let one_way = self.rng.one_in(3);
+                let outward = self.rng.one_in(2);
+                let mut peers = self.peers.lock();
+                for other in (0..self.nodes.len()).filter(|other| *other != node) {
+                    if !one_way || outward {
+                        peers.block(node, other);
+                    }
+                    if !one_way || !outward {
+                        peers.block(other, node);
+                    }
+                }
+                self.heal_at = Some(until.max(self.heal_at.unwrap_or(0)));
+            }
+            Fault::Link => {
+                let other =
+                    (node + self.rng.range(1, self.nodes.len() as u64 - 1) as usize) % self.nodes.len();
+                self.peers.lock().cut(node, other);
+            }
+            Fault::Clock => {
+                let step = self.rng.range(0, 400 * MILLI) as i64 - 200 * MILLI as i64;
+                self.nodes[node].clock.offset += step;
+            }
+            Fault::Leader => {
+                let Some(leader) = self.leader() else { return };
+                let fault = self.rng.pick(&[Fault::Kill, Fault::Power, Fault::Partition, Fault::Pause]);
+                let fault =
+                    if fault == Fault::Power && self.plan.odds.power == 0 { Fault::Kill } else { fault };
+                self.inflict(fault, leader);
+            }
+        }
+    }
+
+    /// With no copy on disk, a node that lost power may not vote before it has caught up; when too many do
+    /// at once, nobody is elected.
+    fn may_lose_power(&self, node: usize) -> bool {
+        let others_whole = || {
+            (0..self.nodes.len()).filter(|other| *other != node).all(|other| {
+                let runs = self.nodes[other].life.as_ref().is_some_and(Life::is_running);
+                runs && !self.owes_floor(other)
+            })
+        };
+        self.plan.reckless || self.plan.facts.policy.durable > 0 || others_whole()
+    }
+
+    /// The next steps of the scheme under way.
+    fn go_on_scheming(&mut self) {
+        let Some(mut scheme) = self.scheme.take() else { return };
+        let lives = || self.nodes.iter().map(|node| node.life.as_ref());
+        let running: Vec<_> = lives().map(|life| life.is_some_and(Life::is_running)).collect();
+        let leads: Vec<_> = lives().map(|life| life.is_some_and(|life| life.shared.leads())).collect();
+        let view = View { now: self.now, running: &running, leads: &leads };
+        let Some(acts) = scheme.next(view, &mut self.rng) else { return self.peers.lock().heal() };
+        self.scheme = Some(scheme);
+        for act in acts {
+            self.trace.say(|| format!("scheme: {act:?}"));
+            match act {
+                Act::Isolate(node, noticed) => self.peers.lock().isolate(node, noticed),
+                Act::Heal => self.peers.lock().heal(),
+                Act::Power(node) => {
+                    self.inflict(Fault::Power, node);
+                    let soon = self.now + self.rng.spread(100_000, 5 * MILLI);
+                    self.nodes[node].restart_at = self.nodes[node].restart_at.map(|at| at.min(soon));
+                }
+                Act::Stall(node, until) => self.nodes[node].store.lock().faults.stalled_until = until,
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Kill,
+    Power,
+    Blackout,
+    Stop,
+    Pause,
+    Disk,
+    Full,
+    Reset,
+    Partition,
+    Link,
+    Clock,
+    Leader,
+    Stall,
+    Scheme,
+}
+
+impl Fault {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "fault: kill",
+            Self::Power => "fault: power loss",
+            Self::Blackout => "fault: power loss everywhere",
+            Self::Stop => "fault: stop",
+            Self::Pause => "fault: pause",
+            Self::Disk => "fault: disk error",
+            Self::Full => "fault: disk full",
+            Self::Reset => "fault: connection reset",
+            Self::Partition => "fault: partition",
+            Self::Link => "fault: link cut",
+            Self::Clock => "fault: clock step",
+            Self::Leader => "fault: at the leader",
+            Self::Stall => "fault: disk stalls",
+            Self::Scheme => "fault: scheme",
+        }
+    }
+}

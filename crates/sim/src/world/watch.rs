@@ -1,0 +1,189 @@
+//! What a run looks at while it goes on: cursors, frames and replies as they change.
+
+use super::World;
+use crate::disk::Crash;
+use crate::history::refusal;
+use crate::shadow::Asked;
+use crate::trace::Trace;
+use crate::workload::Workload;
+use ordain_agent::disk::FileId;
+use ordain_agent::metrics::Registry;
+use ordain_agent::shared::Holder;
+use ordain_consensus::{Body, Message};
+use ordain_node::journal::{Floor, read_state};
+use ordain_types::codes::Code;
+use ordain_types::frame::{FrameError, ServerFrame, ServerView};
+use ordain_types::{BatchIndex, NodeId};
+
+impl<W: Workload> World<W> {
+    pub(super) fn observe(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        let Some(life) = &mut state.life else { return };
+        let cursors = &life.shared;
+        if !life.is_running() {
+            return;
+        }
+        if let Some(keep) = state.cutting {
+            if cursors.cut.asked(Holder::Journal).is_some() {
+                return;
+            }
+            state.cutting = None;
+            self.logs.cut(node, keep);
+        }
+        state.snapshot = state.snapshot.max(cursors.snapshot.load());
+        let seen = (cursors.written.load(), cursors.committed.load());
+        if core::mem::take(&mut state.fresh) {
+            self.logs.recovered(node, seen.0);
+            if let Some((file, at, _)) = state.damage.take() {
+                let what = format!("node {node} started although {file:?} is damaged at offset {at}");
+                self.trace.fail("damage at rest is reported", what);
+            }
+            self.trace.event("recovered", &[node as u64, seen.0]);
+            // After a clean stop the log still holds what was acknowledged.
+            if !life.was_clean && life.floor.unwrap_or_default() < state.promised {
+                let what = format!("node {node} acknowledged {:?} and owes {:?}", state.promised, life.floor);
+                self.trace.fail("a promise floor covers what was acknowledged", what);
+            }
+        }
+        let commits = seen.1 > state.seen.1;
+        if seen != state.seen {
+            state.seen = seen;
+            let store = state.store.lock();
+            self.logs.follow(node, &store, seen.0);
+            self.logs.commit(node, &store, seen.1);
+        }
+        if life.floor.is_some()
+            && life.registry.value("ordain_rejoins_total").is_some_and(|rejoins| rejoins > 0)
+        {
+            life.floor = None;
+            self.logs.rejoined(node);
+        }
+        let stint = cursors.stint.load();
+        if commits && stint % 2 == 1 && stint == state.stint {
+            self.logs.leader_commits(node, seen.1, state.term);
+        }
+        if stint != state.stint {
+            state.stint = stint;
+            if stint % 2 == 1 {
+                let term = life.registry.value("ordain_term").expect("the log stage registers its term");
+                self.trace.event("leads", &[node as u64, term]);
+                state.term = term;
+                self.logs.leads(node, term);
+            }
+        }
+        self.hear_sent();
+        self.exchange_floor();
+        self.hear_promises();
+    }
+
+    /// Stands for what nodes would tell each other: what every one of them holds a snapshot of may go.
+    fn exchange_floor(&self) {
+        let floor = self.nodes.iter().map(|node| node.snapshot).min().unwrap_or(0);
+        for life in self.nodes.iter().filter_map(|node| node.life.as_ref()) {
+            let known = &life.shared.trim_floor;
+            if life.is_running() && known.load() < floor {
+                known.store(floor);
+            }
+        }
+    }
+
+    /// Looks at every frame that left for another node: what it promises must be on disk.
+    fn hear_promises(&mut self) {
+        let sent = core::mem::take(&mut self.peers.lock().sent);
+        for (from, to, frame) in sent {
+            let Ok((message, _)) = Message::decode(&frame) else {
+                return self.trace.fail("nodes send whole frames", format!("node {from} sent {frame:?}"));
+            };
+            let store = self.nodes[from].store.lock();
+            let state = store.durable(FileId::NodeState).and_then(|file| read_state(file).ok());
+            let voted = |node: usize| {
+                state.as_ref().map(|state| (state.term, state.voted_for))
+                    == Some((message.term, Some(NodeId(node as u32))))
+            };
+            let holds = match message.body {
+                Body::Vote { .. } => voted(from),
+                Body::VoteReply { grant: Some(_) } => voted(to),
+                Body::Ack { .. } => state.as_ref().is_some_and(|state| state.ack_term == message.term),
+                _ => state.as_ref().is_some_and(|state| state.boot == message.boot),
+            };
+            drop(store);
+            if let Body::Ack { received, durable, .. } = message.body {
+                let reach = BatchIndex(durable.0 + self.plan.facts.unsynced_max);
+                let promised = Floor { term: message.term, index: received.min(reach) };
+                self.nodes[from].promised = promised.max(self.nodes[from].promised);
+            }
+            if !holds {
+                let what = format!("node {from} sent {message:?} to node {to}; its disk says {state:?}");
+                return self.trace.fail("promises are on disk when they leave", what);
+            }
+        }
+    }
+
+    /// Looks at every reply that left a node.
+    fn hear_sent(&mut self) {
+        let sent = core::mem::take(&mut self.net.lock().sent);
+        for (_, conn, bytes) in sent {
+            let partial = self.partial.entry(conn).or_default();
+            partial.extend_from_slice(&bytes);
+            let mut at = 0;
+            loop {
+                let (view, used) = match ServerView::split(&partial[at..]) {
+                    Ok(found) => found,
+                    Err(FrameError::Incomplete) => break,
+                    Err(FrameError::Malformed(what)) => {
+                        return self.trace.fail("nodes send whole frames", what);
+                    }
+                };
+                at += used;
+                let header = view.header;
+                let code = Code::from_wire(header.code).unwrap_or(Code::Unsupported);
+                if code != Code::Executed {
+                    self.trace.mark(refusal(code));
+                } else if header.kind == ServerFrame::Reply as u8 {
+                    let asked =
+                        Asked { session: header.session(), number: header.number(), seq: header.seq() };
+                    let policy = self.plan.facts.policy;
+                    let stores: Vec<_> = self.nodes.iter().map(|node| node.store.clone()).collect();
+                    self.logs.reply_leaves(&stores, asked, (policy.received, policy.durable));
+                    self.history.reply_leaves(asked, view.payload, &self.trace);
+                }
+            }
+            partial.drain(..at);
+        }
+    }
+
+    /// A stage says that its node must stop.
+    pub(super) fn node_stopped(&mut self, node: usize, stage: &str, fatal: &str) {
+        self.trace.say(|| format!("node {node} stops, {stage}: {fatal}"));
+        let state = &mut self.nodes[node];
+        let excused = state.store.lock().failed;
+        if let Some((file, at, bit)) = state.damage.take() {
+            // The damage was reported: the operator restores the file.
+            self.trace.mark("damage reported");
+            state.store.lock().flip(file, at, bit);
+            return self.bring_down(node, Crash::Kill);
+        }
+        if !excused {
+            return self
+                .trace
+                .fail("no node stops without a cause", format!("node {node}, {stage}: {fatal}"));
+        }
+        // After a failed sync only a restart of the machine shows what its disk holds.
+        self.bring_down(node, Crash::Power(100));
+    }
+}
+
+/// Takes the marks that a life's own counters show.
+pub(super) fn note_counts(trace: &Trace, registry: &Registry) {
+    const MARKS: [(&str, &str); 6] = [
+        ("ordain_elections_won_total", "election won"),
+        ("ordain_elections_won_weak_total", "election won by weak votes"),
+        ("ordain_rejoins_total", "dirty node rejoined"),
+        ("ordain_log_cuts_total", "uncommitted suffix cut"),
+        ("ordain_log_ticks_total", "tick sealed"),
+        ("ordain_requests_repeated_total", "duplicate recognised"),
+    ];
+    for (metric, mark) in MARKS {
+        trace.mark_times(mark, registry.value(metric).unwrap_or(0));
+    }
+}
