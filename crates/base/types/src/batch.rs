@@ -40,7 +40,7 @@ pub enum BatchKind {
     Genesis = 4,
     /// A leader's first batch in its term; empty. Committing it commits all before it (Raft 5.4.2).
     TermStart = 5,
-    /// Reserved for membership, policy, upgrade and snapshot marks, one to a batch.
+    /// One entry about the cluster itself ([`control`](crate::control)).
     Control = 6,
 }
 

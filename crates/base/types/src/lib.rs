@@ -5,14 +5,17 @@
 //! * [`batch`]: the unit of agreement, of journaling and of replication.
 //! * [`frame`]: what a node sends to a client, and the control frames both sides exchange.
 //! * [`members`]: the nodes of a cluster.
+//! * [`control`], [`configuration`]: what the log says of the cluster itself.
 //! * [`receipt`]: what a client keeps to see later whether history was changed.
 //! * [`codes`]: why a request was refused, and what became of it.
 //!
-//! Nothing here does I/O, reads a clock or allocates.
+//! Nothing here does I/O or reads a clock; what is on the path of a request allocates nothing.
 #![forbid(unsafe_code)]
 
 pub mod batch;
 pub mod codes;
+pub mod configuration;
+pub mod control;
 pub mod facts;
 pub mod frame;
 mod log_end;
@@ -22,6 +25,7 @@ pub mod record;
 pub mod units;
 
 pub use batch::{BatchHeader, BatchKind, BatchView};
+pub use configuration::Configuration;
 pub use facts::ClusterFacts;
 pub use log_end::LogEnd;
 pub use receipt::Receipt;

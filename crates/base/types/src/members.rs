@@ -26,10 +26,7 @@ pub fn check(members: &[Member]) -> Result<(), String> {
             return Err(format!("member {} stands where member {number} should", member.id));
         }
         for address in [&member.peer, &member.client] {
-            let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-            if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
-                return Err(format!("`{address}` of member {number} is no HOST:PORT"));
-            }
+            check_address(address, member.id)?;
             if addresses.contains(&address) {
                 return Err(format!("the address {address} stands twice"));
             }
@@ -38,6 +35,15 @@ pub fn check(members: &[Member]) -> Result<(), String> {
         if members[..number as usize].iter().any(|other| other.key == member.key) {
             return Err(format!("member {number} has the key of another"));
         }
+    }
+    Ok(())
+}
+
+/// Whether the address of a member is `HOST:PORT`.
+pub(crate) fn check_address(address: &str, of: NodeId) -> Result<(), String> {
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
+        return Err(format!("`{address}` of member {of} is no HOST:PORT"));
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The core.
 
 use crate::message::{Append, BATCHES_MAX, Body, Grant, Message};
-use crate::{Config, Effect, LogEnd, Recovered, Terms, Verdict, VoteState};
+use crate::{Config, Effect, LogEnd, Proposed, Recovered, Refused, Terms, Verdict, VoteState};
+use ordain_types::configuration::Change;
 use ordain_types::{BatchIndex, Boot, Nanos, NodeId, Term};
 use std::collections::VecDeque;
 
@@ -409,6 +410,22 @@ impl Core {
         let round = self.round_wanted;
         self.settle();
         Some(round)
+    }
+
+    /// An operator asks for a change of the configuration.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed then.
+    pub fn propose(&mut self, _change: &Change) -> Result<Proposed, Refused> {
+        Err(if self.role == Role::Leader { Refused::NotReady } else { Refused::NotLeader })
+    }
+
+    /// An operator asks that another voter lead: a certain one, or whoever has most of the log. Says who.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed then.
+    pub fn transfer(&mut self, _to: Option<NodeId>) -> Result<NodeId, Refused> {
+        Err(if self.role == Role::Leader { Refused::NotReady } else { Refused::NotLeader })
     }
 
     /// Stops leading, as before a shutdown. The shell then closes its connections, whereupon the others

@@ -25,6 +25,7 @@ mod core;
 pub mod message;
 #[cfg(any(test, feature = "planted"))]
 mod planted;
+mod refused;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use crate::core::{Core, Counts, Role};
 pub use crate::message::{Body, DecodeError, Grant, Message};
 #[cfg(any(test, feature = "planted"))]
 pub use crate::planted::Mutation;
+pub use crate::refused::{Proposed, Refused};
 pub use crate::terms::{TermSpan, Terms};
 
 use ordain_types::facts::AckPolicy;
