@@ -1,7 +1,8 @@
 //! A data directory on a real file system: its lock, its files, and lanes that do the blocking calls on
 //! threads of their own.
 //!
-//! Files: `segment-%016x.log`, `snapshot-%016x`, `node-state`, `facts`, `address`. Names that begin with `.new-` are files under
+//! Files: `segment-%016x.log`, `snapshot-%016x`, `incoming-%016x`, `succession`, `node-state`,
+//! `facts`, `address`. Names that begin with `.new-` are files under
 //! construction that a crash left behind; they are removed when the directory is opened.
 
 use crate::doorbell::Doorbell;
@@ -175,6 +176,8 @@ pub fn file_name(file: FileId) -> String {
         FileId::Facts => "facts".to_owned(),
         FileId::Snapshot(position) => format!("snapshot-{position:016x}"),
         FileId::SnapshotDraft => format!("{UNFINISHED}snapshot"),
+        FileId::Incoming(position) => format!("incoming-{position:016x}"),
+        FileId::Succession => "succession".to_owned(),
     }
 }
 
@@ -184,11 +187,15 @@ pub fn file_id(name: &str) -> Option<FileId> {
     let file = match name {
         "node-state" => FileId::NodeState,
         "facts" => FileId::Facts,
+        "succession" => FileId::Succession,
         _ => {
             let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
-            match name.strip_prefix("snapshot-") {
-                Some(digits) => FileId::Snapshot(number(digits)?),
-                None => FileId::Segment(number(name.strip_prefix("segment-")?.strip_suffix(".log")?)?),
+            let (kind, rest) = name.split_once('-')?;
+            match kind {
+                "snapshot" => FileId::Snapshot(number(rest)?),
+                "incoming" => FileId::Incoming(number(rest)?),
+                "segment" => FileId::Segment(number(rest.strip_suffix(".log")?)?),
+                _ => return None,
             }
         }
     };

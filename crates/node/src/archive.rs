@@ -4,7 +4,7 @@ use ordain_agent::Fatal;
 use ordain_agent::disk::{Disk, DiskOp, FileId};
 use ordain_agent::shared::Shared;
 use ordain_journal::{LogReader, Peek, ReadError};
-use ordain_sequence::stage::Archive;
+use ordain_sequence::stage::{Archive, Old};
 use ordain_types::LogEnd;
 use ordain_types::batch::BATCH_HEADER;
 use ordain_types::{BatchHeader, BatchIndex, NodeId, Position};
@@ -112,23 +112,17 @@ impl<D: Disk> Segments<D> {
 }
 
 impl<D: Disk> Archive for Segments<D> {
-    fn read(
-        &mut self,
-        peer: NodeId,
-        first: BatchIndex,
-        bytes_max: usize,
-    ) -> Result<Option<(&[u8], BatchIndex)>, Fatal> {
-        let Some(reaches) = self.reaches(first) else { return Ok(None) };
+    fn read(&mut self, peer: NodeId, first: BatchIndex, bytes_max: usize) -> Result<Old<'_>, Fatal> {
+        let Some(reaches) = self.reaches(first) else { return Ok(Old::NotYet) };
         if !reaches {
             if self.unreachable.replace(peer) != Some(peer) {
-                tracing::warn!(
+                tracing::info!(
                     peer = peer.0,
                     batch = first.0,
-                    "a peer needs batches from before this node's oldest segment: copy a stopped node's data \
-                     directory to it, all but the node state and keys, or let it join again empty elsewhere"
+                    "a peer needs batches from before this node's oldest segment"
                 );
             }
-            return Ok(None);
+            return Ok(Old::Gone);
         }
         let next = self.reader.next_index();
         let on_its_way = next == first || self.sought == first && next < first;
@@ -151,7 +145,7 @@ impl<D: Disk> Archive for Segments<D> {
                 Err(ReadError::Trimmed { .. }) => {
                     // On its way from a segment that has gone meanwhile: the next time it begins behind it.
                     self.serving = None;
-                    return Ok(None);
+                    return Ok(Old::NotYet);
                 }
                 Err(error) => {
                     return Err(Fatal::new(
@@ -170,7 +164,7 @@ impl<D: Disk> Archive for Segments<D> {
             }
             self.reader.advance();
         }
-        Ok(self.range.map(|(_, last)| (&self.found[..], last)))
+        Ok(self.range.map_or(Old::NotYet, |(_, last)| Old::Batches(&self.found, last)))
     }
 
     fn cut(&mut self, keep: BatchIndex) {

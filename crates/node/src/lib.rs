@@ -15,6 +15,7 @@ use ordain_agent::metrics::Registry;
 use ordain_agent::net::Net;
 use ordain_agent::peer::Peers;
 use ordain_agent::shared::Shared;
+use ordain_agent::side::Side;
 use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
@@ -24,6 +25,7 @@ use ordain_gateway::{Gateway, GatewayConfig, GatewayParts};
 use ordain_journal::{Journal, Lanes, LogReader, OsBoot, Peek, Recovered, Recovery};
 use ordain_ring::{log::LogRing, spsc};
 use ordain_sequence::{Log, LogConfig, Writer};
+use ordain_transfer::{Exchange, ExchangeParts};
 use ordain_types::LogEnd;
 use ordain_types::frame::KeyBody;
 use ordain_types::record::{RecordKind, record_len};
@@ -39,6 +41,9 @@ pub use ordain_journal as journal;
 pub const AGENTS: [&str; 5] = ["gateway", "log", "journal", "apply", SHADOW];
 /// The last of them, which exists only where snapshots are stored ([`NodeConfig::snapshots`]).
 pub const SHADOW: &str = "shadow";
+
+/// Bytes of the ring from the shadow to who tells other nodes what it stored: a few messages.
+const STORED_RING: usize = 1024;
 
 /// Batches that a step of the start takes into the ring.
 const REFILL: usize = 1024;
@@ -328,9 +333,19 @@ where
         let (delivery_sender, delivery_receiver) = spsc::channel(config.delivery_ring);
         let started_from = self.restored.as_ref().map(|restored| restored.anchor.end.position);
         let begin = self.restored.as_ref().map_or(LogEnd::EMPTY, |restored| restored.anchor.end);
-        if config.voters.len() == 1 {
+        let others: Vec<NodeId> = config.voters.iter().copied().filter(|voter| *voter != config.id).collect();
+        let (stored_sender, stored) = spsc::channel(STORED_RING);
+        let mut sides: Vec<Box<dyn Side>> = Vec::new();
+        if others.is_empty() {
             // Nobody else can need what this node does not.
             shared.trim_floor.store(u64::MAX);
+        } else {
+            sides.push(Box::new(Exchange::new(ExchangeParts {
+                others: others.clone(),
+                stored: config.snapshots.map(|_| stored),
+                shared: shared.clone(),
+                registry: &self.registry,
+            })));
         }
         let shadow = rest.shadow.zip(config.snapshots).map(|(lanes, snapshots)| {
             Shadow::new(ShadowParts {
@@ -348,6 +363,7 @@ where
                 disk: lanes.snapshots,
                 shared: shared.clone(),
                 every: snapshots.every,
+                stored: (!others.is_empty()).then_some(stored_sender),
                 registry: &self.registry,
             })
         });
@@ -397,7 +413,7 @@ where
                 progress: [found, found, recovered.state.watermark.index],
                 writer,
                 core,
-                others: config.voters.iter().copied().filter(|voter| *voter != config.id).collect(),
+                others,
                 peers: rest.peers,
                 requests: request_receiver,
                 questions: question_sender,
@@ -410,6 +426,7 @@ where
                     shared.clone(),
                     reader.into_disk(),
                 )),
+                sides,
             },
             &self.registry,
         );

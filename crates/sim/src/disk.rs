@@ -236,7 +236,9 @@ fn file_number(file: FileId) -> u64 {
         FileId::NodeState => u64::MAX,
         FileId::Facts => u64::MAX - 1,
         FileId::SnapshotDraft => u64::MAX - 2,
+        FileId::Succession => u64::MAX - 3,
         FileId::Snapshot(position) => position | 1 << 63,
+        FileId::Incoming(position) => position | 1 << 62,
     }
 }
 
@@ -416,6 +418,12 @@ impl Store {
             FileId::Snapshot(position) => Some((*position, &file.written[..])),
             _ => None,
         })
+    }
+
+    /// Position of the newest snapshot that is durable under its name; 0 if there is none.
+    #[must_use]
+    pub fn newest_snapshot(&self) -> u64 {
+        self.snapshots().map(|(position, _)| position).last().unwrap_or(0)
     }
 
     /// The oldest segment.

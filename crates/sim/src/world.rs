@@ -69,8 +69,8 @@ struct Node {
     /// Term in which it leads, or led last.
     term: u64,
     seen: (u64, u64),
-    /// Highest log position of which it was seen to hold a snapshot.
-    snapshot: u64,
+    /// Where its oldest segment began when last looked at.
+    oldest: u64,
     /// A bit that was flipped and is to be flipped back if the node notices.
     damage: Option<(FileId, u64, u8)>,
 }
@@ -143,7 +143,7 @@ impl<W: Workload> World<W> {
                 promised: Floor::default(),
                 term: 0,
                 seen: (0, 0),
-                snapshot: 0,
+                oldest: 0,
                 damage: None,
             })
             .collect();

@@ -17,6 +17,11 @@ pub enum FileId {
     Snapshot(u64),
     /// The snapshot under construction. Writes behind its end make it longer.
     SnapshotDraft,
+    /// A snapshot of this log position that another node sends, as far as it has come. Writes behind its end make it
+    /// longer.
+    Incoming(u64),
+    /// Says that an incoming snapshot takes the log's place. Writes behind its end make it longer.
+    Succession,
 }
 
 /// Bytes that an operation writes.

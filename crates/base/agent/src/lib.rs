@@ -11,6 +11,7 @@ pub mod net;
 pub mod peer;
 pub mod planted;
 pub mod shared;
+pub mod side;
 pub mod wire;
 pub mod witness;
 
@@ -67,13 +68,21 @@ pub struct Fatal {
     pub cause: String,
     /// What the operator can do about it.
     pub action: String,
+    /// The node need only begin anew, from what its disk holds: nobody has to do anything.
+    pub begins_anew: bool,
 }
 
 impl Fatal {
     /// A fatal condition with its cause and the operator's next action.
     #[must_use]
     pub fn new(cause: impl Into<String>, action: impl Into<String>) -> Self {
-        Self { cause: cause.into(), action: action.into() }
+        Self { cause: cause.into(), action: action.into(), begins_anew: false }
+    }
+
+    /// Why a node begins anew in the same process.
+    #[must_use]
+    pub fn anew(cause: impl Into<String>) -> Self {
+        Self { begins_anew: true, ..Self::new(cause, "The node begins anew by itself") }
     }
 }
 

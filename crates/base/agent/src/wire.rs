@@ -107,6 +107,20 @@ pub mod delivery {
     pub const STREAM: u64 = 8;
 }
 
+/// What the shadow tells of a snapshot that it stored or began with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Stored {
+    /// Its log position.
+    pub position: U64,
+    /// The last batch that it stands for.
+    pub index: U64,
+    /// Bytes of its file.
+    pub bytes: U64,
+    /// The hash of its last chunk.
+    pub hash: [u8; 32],
+}
+
 const _: () = assert!(size_of::<Submission>() == SUBMISSION);
 const _: () = assert!(size_of::<Question>() == QUESTION);
 const _: () = assert!(size_of::<Delivery>() == DELIVERY);

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod check;
 mod deliver;
 mod keys;
 mod replica;
@@ -22,6 +23,7 @@ mod state;
 pub mod testkit;
 
 pub use agent::{Apply, Parts};
+pub use check::{Check, PART_MAX};
 pub use deliver::{Collect, Discard, Emit, MESSAGE_MAX};
 pub use keys::KEYS_MAX;
 pub use replica::{Counts, Querier, Replica};

@@ -19,6 +19,10 @@ pub struct Restored<A, D, E> {
     pub replica: Replica<A, D, E>,
     /// Its place.
     pub anchor: Anchor,
+    /// The hash of the snapshot's last chunk.
+    pub hash: [u8; 32],
+    /// Bytes of the snapshot.
+    pub bytes: u64,
 }
 
 /// What a step came to.
@@ -234,14 +238,15 @@ where
         if !held.is_empty() {
             return Err(Unusable::Contents(SnapshotError::Damaged));
         }
-        let anchor = loader.anchor();
+        let (anchor, hash) = (loader.anchor(), loader.hash());
+        let bytes = offset + bytes as u64;
         let replica = loader.finish().map_err(Unusable::Contents)?;
         let segment = position / self.facts.segment_size;
         if anchor.end.position.0 != position || !position.is_multiple_of(self.facts.segment_size) {
             return Err(Unusable::Contents(SnapshotError::Invalid("position")));
         }
         self.submit_read(disk, FileId::Segment(segment), 0, SEGMENT_START_LEN);
-        Ok(Phase::Checking { position, restored: Box::new(Restored { replica, anchor }) })
+        Ok(Phase::Checking { position, restored: Box::new(Restored { replica, anchor, hash, bytes }) })
     }
 
     fn take_read(&mut self, done: DiskDone) -> Result<usize, Unusable> {

@@ -9,11 +9,14 @@ use core::cmp::min;
 use ordain_agent::disk::{Disk, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::shared::Shared;
+use ordain_agent::wire::Stored;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, Step};
 use ordain_journal::{LogReader, Peek, TermStart};
+use ordain_ring::spsc;
 use ordain_types::batch::BatchHeader;
 use ordain_types::{BatchIndex, BatchKind, ClusterFacts, Nanos, Now, Position, Stint};
+use zerocopy::IntoBytes;
 
 /// Steps of events in one slice: some tens of microseconds, which is what a request may wait for it where the
 /// shadow shares a thread.
@@ -45,6 +48,8 @@ pub struct ShadowParts<'a, F, D, E, K> {
     pub shared: Shared,
     /// A snapshot is due where a segment begins whose number is a multiple of this.
     pub every: u64,
+    /// To whoever tells other nodes what this one holds. Room for two messages at least.
+    pub stored: Option<spsc::Sender>,
     /// Where the stage registers its metrics.
     pub registry: &'a Registry,
 }
@@ -63,6 +68,9 @@ pub struct Shadow<F: AppFactory, D, E, K> {
     job: Job<F::App, D, E>,
     /// Snapshots that this life restored or wrote, oldest first.
     kept: Vec<(Position, BatchIndex)>,
+    /// Where it is told what was stored, and what could not be told yet.
+    stored: Option<spsc::Sender>,
+    untold: Option<Stored>,
     /// The position at which a snapshot was last begun: one that failed is not tried again.
     begun: Position,
     /// Cuts known, the `written` cursor as last seen, and when it was seen to move.
@@ -129,7 +137,8 @@ where
     #[must_use]
     pub fn new(parts: ShadowParts<'_, F, D, E, K>) -> Self {
         assert!(parts.every > 0, "a snapshot every so many segments");
-        let ShadowParts { facts, factory, decoder, encoder, log, disk, shared, every, registry } = parts;
+        let ShadowParts { facts, factory, decoder, encoder, log, disk, shared, every, stored, registry } =
+            parts;
         let restore = Restore::new(facts, decoder.clone(), encoder.clone());
         let metrics = Metrics {
             snapshots: registry.counter("ordain_snapshots_total", "Snapshots stored."),
@@ -153,6 +162,8 @@ where
             terms: Vec::new(),
             job: Job::Restore(Box::new(restore)),
             kept: Vec::new(),
+            stored,
+            untold: None,
             begun: Position::ZERO,
             nowhere: Discard::default(),
             buffer: Vec::new(),
@@ -192,6 +203,12 @@ where
                 self.terms = restored.anchor.terms;
                 self.log.seek(end.position, end.index.next());
                 self.kept.push((end.position, end.index));
+                self.untold = Some(Stored {
+                    position: end.position.0.into(),
+                    index: end.index.0.into(),
+                    bytes: restored.bytes.into(),
+                    hash: restored.hash,
+                });
                 self.begun = end.position;
                 self.shared.snapshot.store(end.position.0);
                 self.metrics.position.set(end.position.0);
@@ -340,6 +357,12 @@ where
                 self.metrics.snapshots.add(1);
                 let hash = blake3::Hash::from_bytes(draft.writer.hash());
                 let batch = self.replica.applied().0;
+                self.untold = Some(Stored {
+                    position: position.0.into(),
+                    index: batch.into(),
+                    bytes: draft.offset.into(),
+                    hash: draft.writer.hash(),
+                });
                 tracing::info!(position = position.0, batch, bytes = draft.offset, %hash, "snapshot stored");
                 if self.kept.len() == KEPT {
                     draft.phase = Phase::List;
@@ -358,6 +381,18 @@ where
             }
         }
         work + 1
+    }
+
+    /// Tells what was stored last. Nobody waits for it: what cannot be told now is told later, or is out of date then.
+    fn tell(&mut self) {
+        let Some(sender) = &mut self.stored else { return };
+        if let Some(stored) = self.untold
+            && let Some(space) = sender.try_claim(size_of::<Stored>())
+        {
+            space.copy_from_slice(stored.as_bytes());
+            sender.commit();
+            self.untold = None;
+        }
     }
 
     /// What no start needs any more. Apply itself counts as one that may need it.
@@ -401,6 +436,7 @@ where
         self.looked_at = now.mono;
         let gives_way = self.gives_way(now);
         self.release();
+        self.tell();
         match self.job {
             Job::Restore(_) => self.restore(),
             Job::Write(_) => Ok(self.write(gives_way)),
@@ -410,7 +446,8 @@ where
     }
 
     fn next_deadline(&self) -> Option<Nanos> {
-        let waits = self.replica.applied().0 < self.written || matches!(self.job, Job::Write(_));
+        let untold = self.untold.is_some() && self.stored.is_some();
+        let waits = self.replica.applied().0 < self.written || matches!(self.job, Job::Write(_)) || untold;
         // Nobody rings for what it waits for: a log at rest, a commitment, a watermark. Disks do.
         waits.then(|| self.looked_at.plus(BUSY))
     }

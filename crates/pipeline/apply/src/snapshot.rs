@@ -26,20 +26,20 @@ pub const SNAPSHOT_VERSION: u16 = 1;
 pub const CHUNK_MAX: usize = 1024 * 1024;
 /// A chunk of the runtime is full when it holds this much.
 const CHUNK_FULL: usize = 64 * 1024;
-const CHUNK_HEADER: usize = 8;
-const HASH: usize = 32;
+pub(crate) const CHUNK_HEADER: usize = 8;
+pub(crate) const HASH: usize = 32;
 /// Bytes of the header before the application's name.
-const HEADER: usize = 120;
-const NAME_MAX: usize = 255;
+pub(crate) const HEADER: usize = 120;
+pub(crate) const NAME_MAX: usize = 255;
 
-const TERMS: u8 = 1;
+pub(crate) const TERMS: u8 = 1;
 const KEYS: u8 = 2;
 const SESSIONS: u8 = 3;
 const STREAMS: u8 = 4;
-const APPLICATION: u8 = 5;
-const END: u8 = 6;
+pub(crate) const APPLICATION: u8 = 5;
+pub(crate) const END: u8 = 6;
 
-const TERM_ITEM: usize = 16;
+pub(crate) const TERM_ITEM: usize = 16;
 const KEY_ITEM: usize = 36;
 const STREAM_ITEM: usize = 16;
 const SESSION_ITEM: u8 = 1;
@@ -346,6 +346,12 @@ where
             time: state.time,
         };
         Anchor { end, terms: place.terms.clone() }
+    }
+
+    /// The hash of the last part taken; once every part was taken, of the whole snapshot.
+    #[must_use]
+    pub const fn hash(&self) -> [u8; HASH] {
+        self.hash
     }
 
     /// The copy, once every part was taken.

@@ -3,12 +3,14 @@
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
+use ordain_agent::wire::Stored;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{Buf, Step};
 use ordain_apply::testkit::{CLIENT, Log, execute, facts};
 use ordain_apply::{Discard, Progress, Replica, Restore, Restored, Shadow, ShadowParts};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Counters, Request, SCHEMA};
 use ordain_journal::LogReader;
+use ordain_ring::spsc::{Receiver, channel};
 use ordain_types::frame::OpenBody;
 use ordain_types::{
     BatchIndex, BatchKind, BatchView, ClusterFacts, Nanos, Now, Position, RecordHeader, RecordKind,
@@ -16,7 +18,7 @@ use ordain_types::{
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 const SEGMENT: u64 = 4096;
 const SEGMENTS: u64 = 9;
@@ -206,7 +208,19 @@ struct Bench {
     shadow: Shadow<CounterFactory, CounterDecoder, CounterEncoder, Lane>,
     shared: Shared,
     registry: Registry,
+    stored: Receiver,
     now: Now,
+}
+
+/// What the shadow told of its snapshots: positions and hashes.
+fn told(stored: &mut Receiver) -> Vec<(u64, u64, [u8; 32])> {
+    let mut told = Vec::new();
+    while let Some(bytes) = stored.peek() {
+        let message = Stored::ref_from_bytes(bytes).unwrap();
+        told.push((message.position.get(), message.bytes.get(), message.hash));
+        stored.release();
+    }
+    told
 }
 
 impl Bench {
@@ -218,6 +232,7 @@ impl Bench {
         }
         shared.room.store((SEGMENTS + 1) * SEGMENT);
         let log = LogReader::segments_only(SEGMENT, Position(0), BatchIndex(1), shared.clone(), world.lane());
+        let (sender, stored) = channel(1024);
         let shadow = Shadow::new(ShadowParts {
             facts: &small(),
             factory: CounterFactory,
@@ -227,9 +242,10 @@ impl Bench {
             disk: world.lane(),
             shared: shared.clone(),
             every,
+            stored: Some(sender),
             registry: &registry,
         });
-        Self { shadow, shared, registry, now: Now { mono: Nanos(1), wall: Nanos(1) } }
+        Self { shadow, shared, registry, stored, now: Now { mono: Nanos(1), wall: Nanos(1) } }
     }
 
     fn work(&mut self) -> Result<usize, Fatal> {
@@ -287,6 +303,25 @@ fn a_snapshot_lies_in_front_of_each_segment_that_is_due_and_two_are_kept() {
         assert_eq!((bench.shared.needless.load(), bench.shared.snapshot.load()), (kept[0], kept[1]));
         assert!(!world.files().contains_key(&FileId::SnapshotDraft));
     }
+}
+
+#[test]
+fn what_is_stored_is_told_with_the_hash_of_its_bytes() {
+    let batches = log(5);
+    let world = world(&batches);
+    let mut bench = Bench::new(&world, &batches, 4);
+    bench.settle();
+    let snapshots = world.snapshots();
+    let expected = |position: &u64| {
+        let bytes = &snapshots[position];
+        (*position, bytes.len() as u64, bytes[bytes.len() - 32..].try_into().unwrap())
+    };
+    let both: Vec<_> = snapshots.keys().map(expected).collect();
+    assert_eq!(told(&mut bench.stored), both);
+    // A later life tells of the one that it began with.
+    let mut later = Bench::new(&world, &batches, 4);
+    later.settle();
+    assert_eq!(told(&mut later.stored), both[1..]);
 }
 
 #[test]

@@ -684,8 +684,8 @@ fn restore(bytes: &[u8]) -> Copy {
     while !rest.is_empty() {
         rest = &rest[loader.take(&CounterFactory, rest).unwrap()..];
     }
-    let anchor = loader.anchor();
-    Restored { replica: loader.finish().unwrap(), anchor }
+    let (anchor, hash) = (loader.anchor(), loader.hash());
+    Restored { replica: loader.finish().unwrap(), anchor, hash, bytes: bytes.len() as u64 }
 }
 
 /// What the gateway would know had it heard the log from the beginning comes before anything else.

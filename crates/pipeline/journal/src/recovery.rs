@@ -525,7 +525,11 @@ impl<D: Disk> Recovery<D> {
                     }
                     self.segments += 1;
                 }
-                FileId::Facts | FileId::Snapshot(_) | FileId::SnapshotDraft => {}
+                FileId::Facts
+                | FileId::Snapshot(_)
+                | FileId::SnapshotDraft
+                | FileId::Incoming(_)
+                | FileId::Succession => {}
             }
         }
         if has_state {
@@ -935,5 +939,7 @@ pub(crate) fn name(file: FileId) -> String {
         FileId::Facts => "the facts file".to_owned(),
         FileId::Snapshot(position) => format!("the snapshot at position {position}"),
         FileId::SnapshotDraft => "the snapshot under construction".to_owned(),
+        FileId::Incoming(position) => format!("the incoming snapshot at position {position}"),
+        FileId::Succession => "the succession file".to_owned(),
     }
 }

@@ -1,11 +1,13 @@
 //! The agent. One duty cycle: what the disk and the peers report, what consensus makes of it, what clients
 //! ask for, what peers are owed.
 
+use crate::sides::Sides;
 use crate::writer::{ENDS, Put, Stamp, Writer};
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::peer::{PeerEvent, Peers};
 use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::Shared;
+use ordain_agent::side::{Side, is_side};
 use ordain_agent::wire::{Found, QUESTION, Question, SUBMISSION, Submission, VoteRequest, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_consensus::message::FRAME_MAX;
@@ -59,21 +61,28 @@ pub struct LogConfig<P> {
     pub shared: Shared,
     /// Where old batches are found for those who lag.
     pub archive: Box<dyn Archive>,
+    /// Conversations beside consensus.
+    pub sides: Vec<Box<dyn Side>>,
+}
+
+/// What an [`Archive`] has for a peer.
+#[derive(Debug)]
+pub enum Old<'a> {
+    /// Whole consecutive batches, and the index of the last.
+    Batches(&'a [u8], BatchIndex),
+    /// They are not at hand yet: ask again in a later cycle.
+    NotYet,
+    /// Their segments were removed.
+    Gone,
 }
 
 /// Batches that the ring no longer has, for peers that lag behind it.
 pub trait Archive: Send {
-    /// Whole consecutive batches from `first` on, at most `bytes_max` bytes, with the index of the last;
-    /// `None` if they are not at hand yet: ask again in a later cycle. One peer's reading at a time.
+    /// Batches from `first` on, at most `bytes_max` bytes. One peer's reading at a time.
     ///
     /// # Errors
     /// [`Fatal`] if the journal is damaged.
-    fn read(
-        &mut self,
-        peer: NodeId,
-        first: BatchIndex,
-        bytes_max: usize,
-    ) -> Result<Option<(&[u8], BatchIndex)>, Fatal>;
+    fn read(&mut self, peer: NodeId, first: BatchIndex, bytes_max: usize) -> Result<Old<'_>, Fatal>;
 
     /// Everything behind batch `keep` was cut off the log.
     fn cut(&mut self, keep: BatchIndex);
@@ -153,6 +162,7 @@ pub struct Log<P> {
     votes: spsc::Sender,
     shared: Shared,
     archive: Box<dyn Archive>,
+    sides: Sides,
     /// Term in which this node leads.
     leads: Option<Term>,
     /// The term's first batch is not sealed yet.
@@ -228,6 +238,7 @@ impl<P: Peers> Log<P> {
             votes: config.votes,
             shared: config.shared,
             archive: config.archive,
+            sides: Sides::new(config.sides),
             leads: None,
             owes_term_start: false,
             told,
@@ -278,13 +289,19 @@ impl<P: Peers> Log<P> {
                 Some(PeerEvent::Up(node)) => {
                     self.note_up(node, true);
                     self.core.peer_up(node, now.mono);
+                    self.sides.up(node, now);
                     self.effects()?;
                     continue;
                 }
                 Some(PeerEvent::Down(node)) => {
                     self.note_up(node, false);
                     self.core.peer_down(node, now.mono);
+                    self.sides.down(node, now);
                     self.effects()?;
+                    continue;
+                }
+                Some(PeerEvent::Frame(from, bytes)) if is_side(bytes) => {
+                    self.sides.hear(from, bytes, now);
                     continue;
                 }
                 Some(PeerEvent::Frame(from, bytes)) => match Message::decode(bytes) {
@@ -563,7 +580,7 @@ impl<P: Peers> Log<P> {
     }
 
     /// Sends peers what they lack: from the ring, or from the archive if they lag behind it.
-    fn stream(&mut self) -> Result<usize, Fatal> {
+    fn stream(&mut self, now: Now) -> Result<usize, Fatal> {
         let mut sent = 0;
         for other in &mut self.others {
             let peer = other.id;
@@ -577,8 +594,12 @@ impl<P: Peers> Log<P> {
                     Ok(Some(found)) => found,
                     Ok(None) => break,
                     Err(_not_in_ring) => match self.archive.read(peer, first, room)? {
-                        Some(found) => found,
-                        None => break,
+                        Old::Batches(bytes, through) => (bytes, through),
+                        Old::NotYet => break,
+                        Old::Gone => {
+                            self.sides.lacks(peer, first, now);
+                            break;
+                        }
                     },
                 };
                 let message = self.core.stream(peer, through, body.len() as u32);
@@ -659,7 +680,7 @@ impl<P: Peers> Agent for Log<P> {
             if !self.is_closed() {
                 work += self.take_requests(now, limit)?;
             }
-            work += self.stream()?;
+            work += self.stream(now)?;
             // In this order: behind the gateway's last word there is no request that this does not see.
             if self.shared.requests_closed.load() == 1 && self.requests.peek().is_none() {
                 self.shared.log_closed.store(1);
@@ -672,6 +693,7 @@ impl<P: Peers> Agent for Log<P> {
             self.core.resign();
             self.effects()?;
         }
+        work += self.sides.work(now, &mut self.peers)?;
         if work + self.worked > 0 {
             self.show();
         }
@@ -679,7 +701,8 @@ impl<P: Peers> Agent for Log<P> {
     }
 
     fn next_deadline(&self) -> Option<Nanos> {
-        Some(self.core.next_deadline())
+        let core = self.core.next_deadline();
+        Some(self.sides.next_deadline().map_or(core, |side| side.min(core)))
     }
 }
 

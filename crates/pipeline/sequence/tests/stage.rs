@@ -9,7 +9,7 @@ use ordain_agent::wire::{Found, QUESTION, Question, SUBMISSION, Submission, Vote
 use ordain_consensus::{Config, Core, Recovered, Terms, VoteState};
 use ordain_ring::log::{Consumer, LogRing};
 use ordain_ring::spsc::{Receiver, Sender, channel};
-use ordain_sequence::stage::Archive;
+use ordain_sequence::stage::{Archive, Old};
 use ordain_sequence::{Log, LogConfig, Writer};
 use ordain_types::LogEnd;
 use ordain_types::batch::{self, BatchView};
@@ -29,8 +29,8 @@ impl Archive for NoArchive {
         _peer: NodeId,
         _first: BatchIndex,
         _bytes_max: usize,
-    ) -> Result<Option<(&[u8], BatchIndex)>, ordain_agent::Fatal> {
-        Ok(None)
+    ) -> Result<Old<'_>, ordain_agent::Fatal> {
+        Ok(Old::NotYet)
     }
 
     fn cut(&mut self, _keep: BatchIndex) {}
@@ -108,6 +108,7 @@ impl Rig {
             votes: vote_sender,
             shared: shared.clone(),
             archive: Box::new(NoArchive),
+            sides: Vec::new(),
         };
         let log = Log::new(config, &Registry::default());
         let mut rig = Self {

@@ -1,6 +1,6 @@
 //! What a run looks at while it goes on: cursors, frames and replies as they change.
 
-use super::World;
+use super::{Node, World};
 use crate::disk::Crash;
 use crate::history::refusal;
 use crate::shadow::Asked;
@@ -9,6 +9,7 @@ use crate::workload::Workload;
 use ordain_agent::disk::FileId;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Holder;
+use ordain_agent::side::is_side;
 use ordain_consensus::{Body, Message};
 use ordain_node::journal::{Floor, read_state};
 use ordain_types::codes::Code;
@@ -30,7 +31,6 @@ impl<W: Workload> World<W> {
             state.cutting = None;
             self.logs.cut(node, keep);
         }
-        state.snapshot = state.snapshot.max(cursors.snapshot.load());
         let seen = (cursors.written.load(), cursors.committed.load());
         if core::mem::take(&mut state.fresh) {
             self.logs.recovered(node, seen.0);
@@ -72,18 +72,23 @@ impl<W: Workload> World<W> {
             }
         }
         self.hear_sent();
-        self.exchange_floor();
+        self.check_trimmed(node);
         self.hear_promises();
     }
 
-    /// Stands for what nodes would tell each other: what every one of them holds a snapshot of may go.
-    fn exchange_floor(&self) {
-        let floor = self.nodes.iter().map(|node| node.snapshot).min().unwrap_or(0);
-        for life in self.nodes.iter().filter_map(|node| node.life.as_ref()) {
-            let known = &life.shared.trim_floor;
-            if life.is_running() && known.load() < floor {
-                known.store(floor);
-            }
+    /// Of what a node has trimmed, two nodes hold a snapshot: the disk of either may fail.
+    fn check_trimmed(&mut self, node: usize) {
+        let Some(life) = &self.nodes[node].life else { return };
+        let oldest = life.shared.oldest.load();
+        if self.nodes.len() == 1 || oldest <= core::mem::replace(&mut self.nodes[node].oldest, oldest) {
+            return;
+        }
+        self.trace.mark("cluster trimmed");
+        let holds = |node: &Node| node.store.lock().newest_snapshot() >= oldest;
+        let holders = self.nodes.iter().filter(|node| holds(node)).count();
+        if holders < 2 {
+            let what = format!("node {node} begins at {oldest}, for which {holders} nodes have a snapshot");
+            self.trace.fail("two nodes hold what is trimmed", what);
         }
     }
 
@@ -91,6 +96,9 @@ impl<W: Workload> World<W> {
     fn hear_promises(&mut self) {
         let sent = core::mem::take(&mut self.peers.lock().sent);
         for (from, to, frame) in sent {
+            if is_side(&frame) {
+                continue;
+            }
             let Ok((message, _)) = Message::decode(&frame) else {
                 return self.trace.fail("nodes send whole frames", format!("node {from} sent {frame:?}"));
             };

@@ -1,0 +1,374 @@
+//! Tells the others what this node holds, and works out from what they tell how much of the log nobody needs.
+
+use crate::message::{Announce, Held, kind};
+use core::ops::RangeInclusive;
+use ordain_agent::Fatal;
+use ordain_agent::metrics::{Gauge, Registry};
+use ordain_agent::shared::Shared;
+use ordain_agent::side::{Outbox, Side};
+use ordain_agent::wire::Stored;
+use ordain_ring::spsc;
+use ordain_types::{BatchIndex, Nanos, NodeId, Now, Position};
+use zerocopy::FromBytes;
+
+/// What has not changed is announced again after this long: numbers that move all the time, and what was lost.
+const ANNOUNCE_EVERY: u64 = Nanos::SECOND;
+/// Nodes that must hold a snapshot before what it stands for may go: all, since none can be sent one.
+const HOLDERS: usize = usize::MAX;
+
+/// What an [`Exchange`] is made of.
+pub struct ExchangeParts<'a> {
+    /// The other nodes.
+    pub others: Vec<NodeId>,
+    /// Snapshots as the shadow stores them; `None` if this node stores none.
+    pub stored: Option<spsc::Receiver>,
+    /// The node's cursors.
+    pub shared: Shared,
+    /// Where it registers its metrics.
+    pub registry: &'a Registry,
+}
+
+/// See the module.
+pub struct Exchange {
+    peers: Vec<Peer>,
+    stored: Option<spsc::Receiver>,
+    shared: Shared,
+    /// This node's snapshots, the newest first.
+    own: [Option<Held>; 2],
+    holders: usize,
+    floor: Gauge,
+}
+
+#[derive(Debug)]
+struct Peer {
+    id: NodeId,
+    up: bool,
+    /// What it announced on the connection that stands, or on the last one.
+    announced: Announce,
+    /// When it is told next.
+    due: Nanos,
+    /// What it was told.
+    told: Option<Announce>,
+    snapshot: Gauge,
+    oldest: Gauge,
+}
+
+impl Exchange {
+    /// An exchange that has heard of nobody.
+    #[must_use]
+    pub fn new(parts: ExchangeParts<'_>) -> Self {
+        let ExchangeParts { others, stored, shared, registry } = parts;
+        let peer = |id: NodeId| {
+            let number = id.0.to_string();
+            let gauge = |name, help| registry.labelled(name, ("peer", &number), help);
+            Peer {
+                id,
+                up: false,
+                announced: Announce::default(),
+                due: Nanos::ZERO,
+                told: None,
+                snapshot: gauge(
+                    "ordain_peer_snapshot_position",
+                    "Log position of the newest snapshot that the node announced.",
+                ),
+                oldest: gauge(
+                    "ordain_peer_oldest_position",
+                    "Log position where the node's oldest segment begins, as it announced.",
+                ),
+            }
+        };
+        Self {
+            peers: others.into_iter().map(peer).collect(),
+            stored,
+            shared,
+            own: [None; 2],
+            holders: HOLDERS,
+            floor: registry.gauge(
+                "ordain_trim_floor_position",
+                "Log position before which other nodes need nothing of this one.",
+            ),
+        }
+    }
+
+    /// What the shadow stored.
+    fn hear_shadow(&mut self) -> usize {
+        let Some(stored) = &mut self.stored else { return 0 };
+        let mut heard = 0;
+        while let Some(bytes) = stored.peek() {
+            let told = Stored::ref_from_bytes(bytes).expect("the shadow sends these only");
+            let held = Held {
+                position: Position(told.position.get()),
+                index: BatchIndex(told.index.get()),
+                bytes: told.bytes.get(),
+                hash: told.hash,
+            };
+            self.own = [Some(held), self.own[0]];
+            stored.release();
+            heard += 1;
+        }
+        heard
+    }
+
+    fn announcement(&self) -> Announce {
+        Announce {
+            oldest: Position(self.shared.oldest.load()),
+            applied: BatchIndex(self.shared.applied.load()),
+            snapshots: self.own,
+        }
+    }
+
+    /// Tells those who are due, at once if it is news what this node holds.
+    fn announce(&mut self, now: Now, out: &mut dyn Outbox) -> usize {
+        let announce = self.announcement();
+        let mut sent = 0;
+        for peer in self.peers.iter_mut().filter(|peer| peer.up) {
+            let news = peer
+                .told
+                .is_none_or(|told| (told.oldest, told.snapshots) != (announce.oldest, announce.snapshots));
+            if (news || now.mono >= peer.due) && out.send(peer.id, kind::ANNOUNCE, &announce.encode(), &[]) {
+                peer.told = Some(announce);
+                peer.due = now.mono.plus(ANNOUNCE_EVERY);
+                sent += 1;
+            }
+        }
+        sent
+    }
+
+    /// Moves the trim floor to the newest position at or behind which as many nodes hold a snapshot as must. Of the
+    /// others only those count that are connected: what a node said that is gone since may be gone with it.
+    fn move_floor(&mut self) {
+        let connected = self.peers.iter().filter(|peer| peer.up);
+        let newest = connected.filter_map(|peer| peer.announced.snapshots[0]).chain(self.own[0]);
+        let mut positions: Vec<u64> = newest.map(|held| held.position.0).collect();
+        positions.sort_unstable_by(|one, other| other.cmp(one));
+        let need = self.holders.min(self.peers.len() + 1);
+        if let Some(floor) = positions.get(need - 1)
+            && *floor > self.shared.trim_floor.load()
+        {
+            self.shared.trim_floor.store(*floor);
+            self.floor.set(*floor);
+        }
+    }
+
+    fn peer(&mut self, id: NodeId) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.id == id)
+    }
+}
+
+impl Side for Exchange {
+    fn kinds(&self) -> RangeInclusive<u8> {
+        16..=23
+    }
+
+    fn up(&mut self, peer: NodeId, now: Now) {
+        if let Some(peer) = self.peer(peer) {
+            (peer.up, peer.told, peer.due) = (true, None, now.mono);
+            peer.announced = Announce::default();
+        }
+    }
+
+    fn down(&mut self, peer: NodeId, _now: Now) {
+        if let Some(peer) = self.peer(peer) {
+            peer.up = false;
+        }
+    }
+
+    fn hear(&mut self, from: NodeId, kind: u8, body: &[u8], _now: Now) {
+        let Some(peer) = self.peer(from) else { return };
+        if kind == kind::ANNOUNCE
+            && let Some(announce) = Announce::decode(body)
+        {
+            peer.announced = announce;
+            peer.oldest.set(announce.oldest.0);
+            peer.snapshot.set(announce.snapshots[0].map_or(0, |held| held.position.0));
+            self.move_floor();
+        }
+    }
+
+    fn work(&mut self, now: Now, out: &mut dyn Outbox) -> Result<usize, Fatal> {
+        let heard = self.hear_shadow();
+        if heard > 0 {
+            self.move_floor();
+        }
+        Ok(heard + self.announce(now, out))
+    }
+
+    fn next_deadline(&self) -> Option<Nanos> {
+        self.peers.iter().filter(|peer| peer.up).map(|peer| peer.due).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::IntoBytes;
+
+    /// Takes what fits into `room` bytes.
+    #[derive(Default)]
+    struct Wire {
+        room: usize,
+        sent: Vec<(NodeId, u8, Vec<u8>)>,
+    }
+
+    impl Outbox for Wire {
+        fn room(&self, _to: NodeId) -> usize {
+            self.room
+        }
+
+        fn send(&mut self, to: NodeId, kind: u8, first: &[u8], second: &[u8]) -> bool {
+            let fits = first.len() + second.len() <= self.room;
+            if fits {
+                self.sent.push((to, kind, [first, second].concat()));
+            }
+            fits
+        }
+    }
+
+    struct Bench {
+        exchange: Exchange,
+        shared: Shared,
+        shadow: spsc::Sender,
+        wire: Wire,
+        now: u64,
+    }
+
+    fn at(mono: u64) -> Now {
+        Now { mono: Nanos(mono), wall: Nanos(mono) }
+    }
+
+    fn held(position: u64) -> Held {
+        Held { position: Position(position), index: BatchIndex(position / 100), bytes: 9, hash: [3; 32] }
+    }
+
+    impl Bench {
+        fn new(others: &[u32]) -> Self {
+            let (shadow, stored) = spsc::channel(1024);
+            let shared = Shared::default();
+            let exchange = Exchange::new(ExchangeParts {
+                others: others.iter().copied().map(NodeId).collect(),
+                stored: Some(stored),
+                shared: shared.clone(),
+                registry: &Registry::default(),
+            });
+            Self { exchange, shared, shadow, wire: Wire { room: 1024, sent: Vec::new() }, now: 0 }
+        }
+
+        fn store(&mut self, position: u64) {
+            let Held { position, index, bytes, hash } = held(position);
+            let told =
+                Stored { position: position.0.into(), index: index.0.into(), bytes: bytes.into(), hash };
+            self.shadow.try_claim(size_of::<Stored>()).unwrap().copy_from_slice(told.as_bytes());
+            self.shadow.commit();
+        }
+
+        /// Works after `nanos` more; to whom what was sent.
+        fn work(&mut self, nanos: u64) -> Vec<(u32, Announce)> {
+            self.now += nanos;
+            self.exchange.work(at(self.now), &mut self.wire).unwrap();
+            let sent = core::mem::take(&mut self.wire.sent);
+            let read = |(to, kind, body): (NodeId, u8, Vec<u8>)| {
+                assert_eq!(kind, kind::ANNOUNCE);
+                (to.0, Announce::decode(&body).unwrap())
+            };
+            sent.into_iter().map(read).collect()
+        }
+
+        fn hear(&mut self, from: u32, newest: u64) {
+            let announce = Announce { snapshots: [Some(held(newest)), None], ..Announce::default() };
+            self.exchange.hear(NodeId(from), kind::ANNOUNCE, &announce.encode(), at(self.now));
+        }
+
+        fn floor(&self) -> u64 {
+            self.shared.trim_floor.load()
+        }
+    }
+
+    #[test]
+    fn news_are_told_at_once_and_the_rest_every_second() {
+        let mut bench = Bench::new(&[1, 2]);
+        assert_eq!(bench.work(1), []);
+        bench.exchange.up(NodeId(2), at(1));
+        let nothing = Announce::default();
+        assert_eq!(bench.work(1), [(2, nothing)]);
+        assert_eq!(bench.work(1), []);
+        // Numbers that move all the time are no news.
+        bench.shared.applied.store(7);
+        assert_eq!(bench.work(1), []);
+        bench.store(400);
+        bench.store(800);
+        let both = Announce {
+            applied: BatchIndex(7),
+            snapshots: [Some(held(800)), Some(held(400))],
+            oldest: Position(0),
+        };
+        assert_eq!(bench.work(1), [(2, both)]);
+        assert_eq!(bench.work(ANNOUNCE_EVERY - 1), []);
+        assert_eq!(bench.exchange.next_deadline(), Some(Nanos(bench.now + 1)));
+        assert_eq!(bench.work(1), [(2, both)]);
+        // What finds no room is told as soon as there is some.
+        bench.shared.oldest.store(400);
+        bench.wire.room = 100;
+        assert_eq!(bench.work(1), []);
+        bench.wire.room = 1024;
+        assert_eq!(bench.work(1), [(2, Announce { oldest: Position(400), ..both })]);
+        // Whoever connects anew has heard nothing.
+        bench.exchange.down(NodeId(2), at(bench.now));
+        assert_eq!((bench.work(ANNOUNCE_EVERY), bench.exchange.next_deadline()), (vec![], None));
+        bench.exchange.up(NodeId(2), at(bench.now));
+        assert_eq!(bench.work(0).len(), 1);
+    }
+
+    #[test]
+    fn what_two_nodes_hold_a_snapshot_of_may_go() {
+        let mut bench = Bench::new(&[1, 2]);
+        bench.exchange.holders = 2;
+        bench.store(800);
+        bench.work(1);
+        assert_eq!(bench.floor(), 0, "nobody else is known to hold one");
+        bench.exchange.up(NodeId(1), at(1));
+        bench.hear(1, 400);
+        assert_eq!(bench.floor(), 400);
+        // Node 2 is down and holds up nothing.
+        bench.hear(1, 800);
+        assert_eq!(bench.floor(), 800);
+        // Of two that are ahead, the second counts.
+        bench.exchange.up(NodeId(2), at(1));
+        bench.hear(1, 1600);
+        bench.hear(2, 1200);
+        assert_eq!(bench.floor(), 1200);
+    }
+
+    #[test]
+    fn who_is_gone_holds_nothing() {
+        let mut bench = Bench::new(&[1, 2]);
+        bench.exchange.holders = 2;
+        bench.exchange.up(NodeId(1), at(1));
+        bench.hear(1, 800);
+        bench.exchange.down(NodeId(1), at(1));
+        bench.store(800);
+        bench.work(1);
+        assert_eq!(bench.floor(), 0);
+        // It may come back with an empty disk.
+        bench.exchange.up(NodeId(1), at(1));
+        bench.work(1);
+        assert_eq!(bench.floor(), 0);
+        bench.hear(1, 400);
+        assert_eq!(bench.floor(), 400);
+        bench.exchange.down(NodeId(1), at(1));
+        bench.work(1);
+        assert_eq!(bench.floor(), 400, "what was trimmed stays trimmed");
+    }
+
+    #[test]
+    fn nonsense_is_ignored() {
+        let mut bench = Bench::new(&[1]);
+        bench.exchange.up(NodeId(1), at(1));
+        bench.exchange.hear(NodeId(1), kind::ANNOUNCE, &[0xFF; 128], at(1));
+        bench.exchange.hear(NodeId(1), kind::ANNOUNCE, &[0; 127], at(1));
+        bench.exchange.hear(NodeId(1), 23, &[0; 128], at(1));
+        bench.hear(9, 400);
+        bench.store(400);
+        bench.work(1);
+        assert_eq!(bench.floor(), 0);
+    }
+}
