@@ -1,6 +1,7 @@
 //! Everything about this repository that is not plain cargo: `cargo xtask help`.
 #![forbid(unsafe_code)]
 
+mod chaos;
 mod model;
 mod mutants;
 mod sim;
@@ -14,6 +15,9 @@ cargo xtask COMMAND
   tidy    check the rules that the compiler does not: which folder may depend on
           which, where clocks, threads and files may be used, links in documents
   sim     simulate whole clusters from seeds: `cargo xtask sim --help`
+  chaos --minutes N [--seed S] [--nodes 3|5]
+          disturb a cluster of real processes, its network and its disks, while
+          clients and an auditor check it: `cargo xtask chaos --help`
   model small|large|huge|mistakes|not-covered [WORD]...
           visit every state of the model of the rule of relaxed acknowledgements,
           within bounds; `mistakes` shows how each mistake breaks it
@@ -27,6 +31,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("sim") => sim::run(&args[1..]),
+        Some("chaos") => chaos::run(&args[1..]),
         Some("tidy") => tidy::run(),
         Some("model") => model::run(&args[1..]),
         Some("mutants") => mutants::run(&args[1..]),

@@ -17,7 +17,7 @@ use ordain_exchange_server::{ExchangeDecoder, ExchangeEncoder, ExchangeFactory};
 use ordain_journal::audit::SegmentSource;
 use ordain_types::codes::Code;
 use ordain_types::frame::{SERVER_HEADER, ServerHeader};
-use ordain_types::{ClusterFacts, Stint};
+use ordain_types::{BatchIndex, ClusterFacts, Stint};
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -67,6 +67,8 @@ pub struct Findings {
     pub differing: u64,
     /// From before the snapshot with which a trimmed journal begins: nothing can be said of them.
     pub older: u64,
+    /// From behind the batch up to which was compared.
+    pub later: u64,
     pub records: u64,
 }
 
@@ -202,6 +204,12 @@ fn restore(
 
 /// Replays a journal and compares.
 pub fn compare(acks: &Acks, dir: &Path) -> Result<(Findings, Vec<String>)> {
+    compare_until(acks, dir, None)
+}
+
+/// As [`compare`], but replays nothing behind the batch `until`, and says of acknowledgements behind it nothing.
+/// The node may be running, if it has said that this batch is committed: what is, does not change any more.
+pub fn compare_until(acks: &Acks, dir: &Path, until: Option<BatchIndex>) -> Result<(Findings, Vec<String>)> {
     let files = Files::open(dir)?;
     let facts = ordain_host::facts::read(dir)
         .or_next("the cluster facts cannot be read", "Give the whole data directory of a node.")?;
@@ -216,8 +224,10 @@ pub fn compare(acks: &Acks, dir: &Path) -> Result<(Findings, Vec<String>)> {
     };
     let mut out = Compare { acks, findings, examples: Vec::new(), claim: Box::new([0; MESSAGE_MAX]) };
     let mut failure = None;
-    let report = read(&files, files.state().map(|state| state.watermark), &[], &mut |batch| {
-        if failure.is_some() || batch.header.index() <= begin {
+    let watermark = files.state().map(|state| state.watermark).filter(|_| until.is_none());
+    let report = read(&files, watermark, &[], &mut |batch| {
+        let index = batch.header.index();
+        if failure.is_some() || index <= begin || until.is_some_and(|until| index > until) {
             return;
         }
         // Any reign will do: it makes the copy write the replies that a leader would.
@@ -230,15 +240,20 @@ pub fn compare(acks: &Acks, dir: &Path) -> Result<(Findings, Vec<String>)> {
     if let Some(failure) = failure {
         return Err(CliError::new(failure.cause, failure.action));
     }
-    if let Some(end) = report.stop.filter(|_| !report.is_good()) {
+    if let Some(end) = report.stop.filter(|_| until.is_none() && !report.is_good()) {
         out.examples.push(format!(
             "the journal ends with damage at segment {} offset {}: {}",
             end.segment, end.offset, end.fault
         ));
     }
     let mut findings = out.findings;
-    findings.records = report.end.next_seq.0 - older;
-    findings.missing = findings.acknowledged - findings.older - findings.found - findings.differing;
+    let end = replica.next_seq().0;
+    findings.records = end - older;
+    if until.is_some() {
+        findings.later = acks.values().filter(|ack| ack.seq >= end).count() as u64;
+    }
+    let judged = findings.acknowledged - findings.older - findings.later;
+    findings.missing = judged.saturating_sub(findings.found + findings.differing);
     Ok((findings, out.examples))
 }
 

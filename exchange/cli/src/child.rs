@@ -8,15 +8,17 @@ use ordain_host::keys::{self, FOLDER, OPERATOR};
 use ordain_host::members::Members;
 use ordain_keys::PublicKey;
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a start may take: recovery of a demonstration's journal takes a second or two.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(1);
+const SEE_LOG: &str = "Its log on standard error says why.";
 
 /// An address of this machine whose port the system chooses.
 pub const ANY_PORT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
@@ -48,26 +50,7 @@ impl OwnNode {
     /// As [`OwnNode::start`], with further arguments for the node.
     pub fn start_with(data: &Path, listen: SocketAddr, arguments: &[String]) -> Result<Self> {
         let listen = ["--listen".to_owned(), listen.to_string()];
-        Self::spawn(data, &[&listen, arguments].concat())?.ready()
-    }
-
-    /// Starts a node and does not wait for it.
-    fn spawn(data: &Path, arguments: &[String]) -> Result<Starting> {
-        let program = std::env::current_exe()
-            .or_next("this program's own file is not known", "Start it by its whole path.")?;
-        // What a killed node left behind is not this one's.
-        let _ = std::fs::remove_file(data.join(address::FILE));
-        let child = Command::new(program)
-            .arg("node")
-            .arg("--data")
-            .arg(data)
-            .args(["--metrics", "127.0.0.1:0", "--log-level", "warn"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .or_next("the node cannot be started", "Raise the limit of processes (ulimit -u).")?;
-        Ok(Starting { child: Some(child), data: data.to_owned() })
+        Launch::of(data, &[&listen, arguments].concat()).spawn()?.ready()
     }
 
     /// Where it listens.
@@ -96,6 +79,22 @@ impl OwnNode {
         metrics.and_then(|metrics| metrics.get(name)).unwrap_or(0.0)
     }
 
+    /// Where it says its numbers.
+    pub const fn ops(&self) -> Option<SocketAddr> {
+        self.ops
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).or_next("the node cannot be sent a signal", "Report this.")
+    }
+
+    /// How it ended, if it did by itself.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().or_next("the node cannot be watched", "Report this.")
+    }
+
     /// Kills it with SIGKILL, as a crash of the process would.
     pub fn kill(mut self) {
         end(&mut self.child);
@@ -104,8 +103,7 @@ impl OwnNode {
     /// Asks it to stop, and waits until it has.
     pub fn stop(mut self) -> Result<()> {
         let next = "Its log on standard error says why. The journal is kept; the next start recovers.";
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).or_next("the node cannot be told to stop", next)?;
+        self.signal(Signal::TERM)?;
         let status = self.child.wait().or_next("the node's end cannot be awaited", next)?;
         if status.success() {
             Ok(())
@@ -121,19 +119,94 @@ impl Drop for OwnNode {
     }
 }
 
+/// How a node is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch<'a> {
+    /// Its data directory.
+    pub data: &'a Path,
+    /// What stands behind `ordain node` besides that.
+    pub arguments: &'a [String],
+    /// File that its log is added to; `None`: standard error.
+    pub log: Option<&'a Path>,
+    /// The network namespace that it lives in; `None`: this process's.
+    pub namespace: Option<&'a str>,
+}
+
+impl<'a> Launch<'a> {
+    /// A node on `data` beside this process.
+    pub const fn of(data: &'a Path, arguments: &'a [String]) -> Self {
+        Self { data, arguments, log: None, namespace: None }
+    }
+
+    /// Starts the node and does not wait for it.
+    pub fn spawn(&self) -> Result<Starting> {
+        let program = std::env::current_exe()
+            .or_next("this program's own file is not known", "Start it by its whole path.")?;
+        // What a killed node left behind is not this one's.
+        let _ = std::fs::remove_file(self.data.join(address::FILE));
+        let mut command = match self.namespace {
+            None => Command::new(program),
+            Some(namespace) => {
+                // It becomes the program, under the same number.
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(program);
+                command
+            }
+        };
+        command.arg("node").arg("--data").arg(self.data);
+        if !self.arguments.iter().any(|argument| argument == "--metrics") {
+            command.args(["--metrics", "127.0.0.1:0"]);
+        }
+        command.args(["--log-level", "warn"]).args(self.arguments);
+        if let Some(log) = self.log {
+            let file = File::options().create(true).append(true).open(log);
+            command.stderr(file.or_next("a node's log cannot be opened", "Check the directory.")?);
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .or_next("the node cannot be started", "Raise the limit of processes (ulimit -u).")?;
+        Ok(Starting { child: Some(child), data: self.data.to_owned() })
+    }
+}
+
 /// A node that was started and may not be ready. Dropped, it is killed.
-struct Starting {
+pub struct Starting {
     child: Option<Child>,
     data: PathBuf,
 }
 
 impl Starting {
     /// Waits until clients can connect.
-    fn ready(mut self) -> Result<OwnNode> {
-        let child = self.child.as_mut().expect("taken below only");
-        let (address, ops) = wait_until_ready(child, &self.data)?;
-        let child = self.child.take().expect("it was there a moment ago");
-        Ok(OwnNode { child, data: std::mem::take(&mut self.data), address, ops })
+    pub fn ready(mut self) -> Result<OwnNode> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(node) = self.look()? {
+                return Ok(node);
+            }
+            std::thread::sleep(LOOK);
+        }
+        Err(CliError::new(format!("the node was not ready within {} s", START_TIMEOUT.as_secs()), SEE_LOG))
+    }
+
+    /// The node, once clients can connect. It is an error if it ended instead.
+    pub fn look(&mut self) -> Result<Option<OwnNode>> {
+        let Some(child) = &mut self.child else { return Ok(None) };
+        let addresses = address::read(&self.data).or_next("the node's address cannot be read", SEE_LOG)?;
+        if let Some(addresses) = addresses
+            && let Some(tcp) = addresses.tcp.first()
+        {
+            let child = self.child.take().expect("it was there a moment ago");
+            let data = std::mem::take(&mut self.data);
+            return Ok(Some(OwnNode { child, data, address: *tcp, ops: addresses.ops }));
+        }
+        match child.try_wait().or_next("the node cannot be watched", SEE_LOG)? {
+            None => Ok(None),
+            Some(status) => {
+                Err(CliError::new(format!("the node ended while it started ({status})"), SEE_LOG))
+            }
+        }
     }
 }
 
@@ -161,8 +234,9 @@ impl OwnCluster {
         let address = |base: usize, node: usize| format!("{host}:{}", base + 10 * node);
         let addresses: Vec<_> = (0..count).map(|node| (address(7500, node), address(7400, node))).collect();
         let (_, members) = cluster::create(dir, &addresses, facts)?;
-        let starting: Vec<_> =
-            (0..count).map(|node| OwnNode::spawn(&data_of(dir, node), arguments)).collect::<Result<_>>()?;
+        let starting: Vec<_> = (0..count)
+            .map(|node| Launch::of(&data_of(dir, node), arguments).spawn())
+            .collect::<Result<_>>()?;
         let nodes = starting.into_iter().map(|node| node.ready().map(Some)).collect::<Result<_>>()?;
         Ok(Self { dir: dir.to_owned(), members, arguments: arguments.to_vec(), nodes })
     }
@@ -230,7 +304,7 @@ impl OwnCluster {
 
     /// Starts a dead node again.
     pub fn restart(&mut self, node: usize) -> Result<()> {
-        self.nodes[node] = Some(OwnNode::spawn(&self.data(node), &self.arguments)?.ready()?);
+        self.nodes[node] = Some(Launch::of(&self.data(node), &self.arguments).spawn()?.ready()?);
         Ok(())
     }
 
@@ -262,7 +336,7 @@ fn is_settled(metrics: &Metrics, followers: usize) -> bool {
 
 /// A loopback address that no other process of this machine uses: Linux has as many as there are processes, so
 /// that fixed ports are free on it.
-fn own_host() -> Ipv4Addr {
+pub fn own_host() -> Ipv4Addr {
     let [_, a, b, c] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, a | 0x40, b, c)
 }
@@ -305,25 +379,6 @@ fn end(child: &mut Child) {
     // Both fail only if the process is gone already.
     let _ = child.kill();
     let _ = child.wait();
-}
-
-fn wait_until_ready(child: &mut Child, data: &Path) -> Result<(SocketAddr, Option<SocketAddr>)> {
-    let next = "Its log on standard error says why.";
-    let deadline = Instant::now() + START_TIMEOUT;
-    while Instant::now() < deadline {
-        let addresses = address::read(data).or_next("the node's address cannot be read", next)?;
-        if let Some(addresses) = addresses
-            && let Some(tcp) = addresses.tcp.first()
-        {
-            return Ok((*tcp, addresses.ops));
-        }
-        let ended = child.try_wait().or_next("the node cannot be watched", next)?;
-        if let Some(status) = ended {
-            return Err(CliError::new(format!("the node ended while it started ({status})"), next));
-        }
-        std::thread::sleep(LOOK);
-    }
-    Err(CliError::new(format!("the node was not ready within {} s", START_TIMEOUT.as_secs()), next))
 }
 
 /// Checks an address on the command line.

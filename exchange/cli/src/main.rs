@@ -3,6 +3,7 @@
 
 mod audit;
 mod bench;
+mod chaos;
 mod child;
 mod cluster;
 mod demo;
@@ -77,6 +78,9 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Check that every acknowledgement a client wrote down is in the journal, with that reply
     Audit(audit::AuditArgs),
+    /// Disturb a cluster of its own, as `cargo xtask chaos` does
+    #[command(hide = true)]
+    Chaos(chaos::ChaosArgs),
     /// Measure the engine, whole round trips, or the floors of this machine
     Bench(bench::BenchArgs),
     /// Read the journal of a node that is stopped
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
         Command::Keys(command) => keys::run(&command),
         Command::Replay(args) => replay::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Journal(command) => journal::run(&command),
     };
