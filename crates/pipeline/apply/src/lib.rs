@@ -11,6 +11,7 @@
 mod agent;
 mod check;
 mod deliver;
+mod digest;
 mod keys;
 mod replica;
 mod replies;

@@ -1,9 +1,10 @@
 //! One copy of the replicated state and the one way it changes.
 
 use crate::deliver::Emit;
+use crate::digest::mix;
 use crate::replies::Fingerprint;
 use crate::sessions::Verdict;
-use crate::state::{Asker, Keep, State, mix};
+use crate::state::{Asker, Keep, State};
 use ordain_agent::Fatal;
 use ordain_api::{
     AppFactory, Application, Buf, Context, Malformed, RequestDecoder, ResponseEncoder, Sink, Step, WARM_MAX,

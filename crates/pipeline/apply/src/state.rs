@@ -1,6 +1,7 @@
 //! What the runtime replicates beside the application, and the records that the runtime executes itself.
 
 use crate::deliver::{Emit, MESSAGE_MAX, frame_of, message_len, payload_of, write_frame};
+use crate::digest::{digest, mix};
 use crate::keys::{Key, Keys};
 use crate::replies::{Fingerprint, Replies};
 use crate::sessions::{Session, Sessions, Verdict};
@@ -129,7 +130,7 @@ impl State {
         };
         let space = if sends { out.claim(MESSAGE_MAX) } else { &mut self.scratch[..] };
         let len = write_frame(space, &delivery, header, self.facts.reply_max as usize, |buf, _| fill(buf));
-        self.hash = fold(self.hash, ServerFrame::Reply, frame_of(space, len));
+        self.hash = fold(self.hash, frame_of(space, len));
         if let Some((slot, request)) = keep {
             self.sessions.at_mut(slot).replies.push(seq, request, code, payload_of(space, len));
         }
@@ -187,7 +188,7 @@ impl State {
             Delivery { kind: delivery::OUTPUT.into(), index: self.index().0.into(), ..Delivery::default() };
         let space = out.claim(MESSAGE_MAX);
         let len = write_frame(space, &delivery, header, REPLY_MAX, |buf, _| fill(buf));
-        self.hash = fold(self.hash, ServerFrame::Output, frame_of(space, len));
+        self.hash = fold(self.hash, frame_of(space, len));
         out.commit(message_len(len));
     }
 
@@ -225,7 +226,7 @@ impl State {
             seq: seq.0.into(),
             ..ServerHeader::default()
         };
-        self.hash = fold(self.hash, ServerFrame::Opened, header.as_bytes());
+        self.hash = fold(self.hash, header.as_bytes());
         if self.stint != Stint::ZERO {
             let delivery = Delivery {
                 kind: delivery::OPENED.into(),
@@ -323,12 +324,7 @@ impl State {
     }
 }
 
-/// Adds a word to the output hash: every earlier word reaches every bit of the result in a few rounds.
-pub(crate) const fn mix(hash: u64, word: u64) -> u64 {
-    (hash.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-/// Adds a frame, which holds its own seq, stream and number.
-fn fold(hash: u64, kind: ServerFrame, frame: &[u8]) -> u64 {
-    mix(hash, u64::from(kind as u8) << 32 | u64::from(crc32c::crc32c(frame)))
+/// Adds a frame, which holds its own kind, seq, stream and number.
+fn fold(hash: u64, frame: &[u8]) -> u64 {
+    mix(hash, digest(frame))
 }
