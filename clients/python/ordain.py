@@ -364,7 +364,7 @@ class Client:
                     for stream, number in self._streams.items():
                         self._subscribe(stream, number)
                     return
-                except (OSError, Disconnected, NotLeader, Starting, Stopping) as error:
+                except (OSError, Disconnected, NotLeader, Starting, Stopping, NoCopies) as error:
                     failed = error
                     self.disconnect()
                     if getattr(error, "code", None) in (Unauthenticated.code, Unsupported.code):

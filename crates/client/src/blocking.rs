@@ -5,8 +5,13 @@ use crate::{Event, QueryError, QueryId, SubmitError, Ticket};
 use core::fmt;
 use ordain_keys::PublicKey;
 use ordain_types::codes::Code;
+use ordain_types::configuration::Seat;
 use ordain_types::frame::KeyEntry;
-use ordain_types::{KeyId, Nanos, OutputSeq, Receipt, Seq, SessionId, Stream};
+use ordain_types::roster::{FactsBody, RosterHead, read_page};
+use ordain_types::steer::Steer;
+use ordain_types::{
+    BatchIndex, ClusterFacts, KeyId, Nanos, NodeId, OutputSeq, Receipt, Seq, SessionId, Stream,
+};
 use std::collections::VecDeque;
 use std::time::Duration;
 use zerocopy::FromBytes;
@@ -55,6 +60,10 @@ pub enum ClientError {
     Timeout(String),
     /// The query or the wish for a receipt was refused.
     Query(Code),
+    /// The change of the cluster was refused; the node's words for why.
+    Refused(Code, String),
+    /// The connection ended before the node said what became of the change: ask for the members to see.
+    Unanswered(String),
     /// The subscription was refused or has ended. If the code is TooOld, `next` is the oldest output that
     /// can be had; if TooSlow, the one that comes next for this client.
     Subscription {
@@ -79,6 +88,11 @@ impl fmt::Display for ClientError {
                 write!(f, "no answer in time: the request may be executed yet; last: {why}")
             }
             Self::Query(code) => write!(f, "the query was refused: {code}"),
+            Self::Refused(code, why) if why.is_empty() => code.fmt(f),
+            Self::Refused(_, why) => f.write_str(why),
+            Self::Unanswered(why) => {
+                write!(f, "the connection ended before the answer ({why}): the change may have happened")
+            }
             Self::Subscription { stream, code, next } => {
                 write!(f, "no more outputs of {stream:?} ({code}): subscribe again, from {next} if not 0")
             }
@@ -104,6 +118,7 @@ struct Seen {
     query: Option<QueryId>,
     answer: Option<Result<(Seq, Vec<u8>), QueryError>>,
     receipt: Option<Result<Receipt, QueryError>>,
+    steered: Option<Result<BatchIndex, (QueryError, String)>>,
     subscribed: Option<Stream>,
     outputs: VecDeque<Output>,
     /// Subscriptions that ended: [`ClientError::Subscription`].
@@ -130,6 +145,9 @@ impl Seen {
                 self.answer = Some(result.map(|(seq, payload)| (seq, payload.to_vec())));
             }
             Event::Receipt(query, result) if Some(query) == self.query => self.receipt = Some(result),
+            Event::Steered(query, result) if Some(query) == self.query => {
+                self.steered = Some(result.map_err(|(error, why)| (error, why.to_owned())));
+            }
             Event::Subscribed { stream, .. } => self.subscribed = Some(stream),
             Event::SubscriptionRefused { stream, code, oldest } => {
                 self.ended.push_back((stream, code, oldest))
@@ -232,6 +250,65 @@ impl Client {
                 return Ok(keys);
             }
         }
+    }
+
+    /// What the node connected to knows of its cluster.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn members(&mut self) -> Result<(RosterHead, Vec<Seat>), ClientError> {
+        let mut all: Vec<Seat> = Vec::new();
+        let mut version = None;
+        loop {
+            let first = all.last().map_or(0, |last| last.member.id.0.saturating_add(1));
+            let (_, page) = self.ask(|core| core.members(NodeId(first)))?;
+            let Some((head, members)) = read_page(&page) else {
+                return Err(ClientError::Query(Code::Unsupported));
+            };
+            if version.is_some_and(|version| version != head.version) {
+                // Another connection, or a change in between: from the beginning.
+                (version, all) = (None, Vec::new());
+                continue;
+            }
+            version = Some(head.version);
+            let is_over = members.is_empty();
+            all.extend(members);
+            if is_over || all.len() >= head.members.get() as usize {
+                return Ok((head, all));
+            }
+        }
+    }
+
+    /// The facts that the cluster was made with, and the key that its first record trusts; for operators.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn facts(&mut self) -> Result<(ClusterFacts, PublicKey), ClientError> {
+        let (_, body) = self.ask(|core| core.facts())?;
+        let body = FactsBody::read_from_bytes(&body).ok();
+        let known = body.and_then(|body| Some((body.facts()?, PublicKey(body.operator))));
+        known.ok_or(ClientError::Query(Code::Unsupported))
+    }
+
+    /// Changes the cluster; for operators. The batch that holds the change, 0 if it needs none.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Unanswered`] if it may have happened or not.
+    pub fn steer(&mut self, steer: &Steer) -> Result<BatchIndex, ClientError> {
+        let until = self.until(self.timeout);
+        self.seen.steered = None;
+        self.seen.query = Some(self.insist(until, |core| core.steer(steer))?);
+        match self.wait(until, |seen| seen.steered.take())? {
+            Ok(index) => Ok(index),
+            Err((QueryError::Refused(code), why)) => Err(ClientError::Refused(code, why)),
+            Err((QueryError::Disconnected, _)) => Err(ClientError::Unanswered(self.driver.why().to_owned())),
+        }
+    }
+
+    /// The address of the node connected to, or tried next.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.driver.address()
     }
 
     fn ask(

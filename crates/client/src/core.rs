@@ -7,12 +7,13 @@ use core::fmt;
 use ordain_keys::{ClientHandshake, Identified, KeyPair, PublicKey};
 use ordain_types::codes::Code;
 use ordain_types::frame::{
-    ChallengeBody, ClientFrame, FrameError, KeyBody, KeysBody, OpenBody, ReceiptAskBody, ReceiptBody,
-    ServerFrame, ServerView, SubscribeBody, WelcomeBody, body,
+    ChallengeBody, ClientFrame, FrameError, KeyBody, KeysBody, MembersBody, OpenBody, ReceiptAskBody,
+    ReceiptBody, ServerFrame, ServerView, SubscribeBody, WelcomeBody, body,
 };
 use ordain_types::record::{PAYLOAD_MAX, record_len};
+use ordain_types::steer::Steer;
 use ordain_types::{
-    BatchIndex, Chain, ClusterId, KeyId, Lineage, Nanos, Number, OutputSeq, Receipt, RecordHeader,
+    BatchIndex, Chain, ClusterId, KeyId, Lineage, Nanos, NodeId, Number, OutputSeq, Receipt, RecordHeader,
     RecordKind, Seq, SessionId, Stream,
 };
 use std::collections::VecDeque;
@@ -138,6 +139,11 @@ struct Subscription {
 enum Question {
     Query,
     Keys,
+    Members,
+    Facts,
+    Steer,
+    /// Members, asked for by this client itself.
+    Discover,
     /// A receipt that covers this record.
     Receipt(Seq),
 }
@@ -362,6 +368,51 @@ impl ClientCore {
         self.ask(Question::Keys, header, body.as_bytes())
     }
 
+    /// Asks the node for the members from number `first` on, and who leads, as far as it knows.
+    /// [`Event::Answered`] brings a page, which [`read_page`](ordain_types::roster::read_page) reads.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] also while there is no connection.
+    pub fn members(&mut self, first: NodeId) -> Result<QueryId, SubmitError> {
+        self.ask_members(Question::Members, first)
+    }
+
+    /// As [`ClientCore::members`], but [`Event::Members`] brings the page: for the shell, which learns from it
+    /// whom to try.
+    ///
+    /// # Errors
+    /// As [`ClientCore::members`].
+    pub fn discover(&mut self, first: NodeId) -> Result<QueryId, SubmitError> {
+        self.ask_members(Question::Discover, first)
+    }
+
+    fn ask_members(&mut self, question: Question, first: NodeId) -> Result<QueryId, SubmitError> {
+        let body = MembersBody { first: u64::from(first.0).into() };
+        let header = RecordHeader { kind: ClientFrame::Members as u8, ..RecordHeader::default() };
+        self.ask(question, header, body.as_bytes())
+    }
+
+    /// Asks the node for the cluster's facts; for operators. [`Event::Answered`] brings a
+    /// [`FactsBody`](ordain_types::roster::FactsBody).
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] also while there is no connection.
+    pub fn facts(&mut self) -> Result<QueryId, SubmitError> {
+        let header = RecordHeader { kind: ClientFrame::Facts as u8, ..RecordHeader::default() };
+        self.ask(Question::Facts, header, &[])
+    }
+
+    /// Changes the cluster; for operators. [`Event::Steered`] says what became of it.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] also while there is no connection.
+    pub fn steer(&mut self, steer: &Steer) -> Result<QueryId, SubmitError> {
+        let mut body = Vec::new();
+        steer.encode(&mut body);
+        let header = RecordHeader { kind: ClientFrame::Steer as u8, ..RecordHeader::default() };
+        self.ask(Question::Steer, header, &body)
+    }
+
     fn ask(
         &mut self,
         question: Question,
@@ -559,7 +610,11 @@ impl ClientCore {
         while let Some((id, question)) = self.questions.pop_front() {
             let (id, error) = (QueryId(id), QueryError::Disconnected);
             on(match question {
-                Question::Query | Question::Keys => Event::Answered(id, Err(error)),
+                Question::Query | Question::Keys | Question::Members | Question::Facts => {
+                    Event::Answered(id, Err(error))
+                }
+                Question::Steer => Event::Steered(id, Err((error, ""))),
+                Question::Discover => continue,
                 Question::Receipt(_) => Event::Receipt(id, Err(error)),
             });
         }
@@ -589,6 +644,8 @@ impl ClientCore {
             self.watch_lineage(Lineage(header.lineage.get()), kind, on);
         } else if matches!(code, Code::NotLeader | Code::Stopping | Code::NotAttached)
             || (code == Code::Starting && kind == ServerFrame::Subscribed)
+            // A node that sees too few others says so; one elsewhere may see more.
+            || (code == Code::NoCopies && kind != ServerFrame::Reply)
         {
             return Err(Ending::Elsewhere { code, leader: words });
         }
@@ -596,18 +653,12 @@ impl ClientCore {
             ServerFrame::Reply => self.reply(frame, code, on),
             ServerFrame::Opened => self.opened(frame, code, on),
             ServerFrame::Resumed => self.resumed(frame, code, on),
-            ServerFrame::Answer | ServerFrame::Keys => {
-                let asked = if kind == ServerFrame::Keys { Question::Keys } else { Question::Query };
-                let number = header.number.get();
-                if let Some(place) = self.questions.iter().position(|open| *open == (number, asked)) {
-                    self.questions.remove(place);
-                    let result = if code == Code::Executed {
-                        Ok((header.seq(), frame.payload))
-                    } else {
-                        Err(QueryError::Refused(code))
-                    };
-                    on(Event::Answered(QueryId(number), result));
-                }
+            ServerFrame::Answer
+            | ServerFrame::Keys
+            | ServerFrame::Members
+            | ServerFrame::Facts
+            | ServerFrame::Steered => {
+                self.answered(kind, frame, code, on);
                 Ok(())
             }
             ServerFrame::Receipt => self.receipted(frame, code, on),
@@ -620,6 +671,41 @@ impl ClientCore {
             ServerFrame::Challenge | ServerFrame::Welcome => Err(Ending::Protocol("a second sign-in")),
             ServerFrame::Goodbye => unreachable!("dealt with above"),
         }
+    }
+
+    /// An answer to a question, unless it is to one that was not asked.
+    fn answered(
+        &mut self,
+        kind: ServerFrame,
+        frame: ServerView<'_>,
+        code: Code,
+        on: &mut impl FnMut(Event<'_>),
+    ) {
+        let number = frame.header.number.get();
+        let Some(place) = self.questions.iter().position(|(id, _)| *id == number) else { return };
+        let question = self.questions[place].1;
+        let fits = match question {
+            Question::Query => kind == ServerFrame::Answer,
+            Question::Keys => kind == ServerFrame::Keys,
+            Question::Members | Question::Discover => kind == ServerFrame::Members,
+            Question::Facts => kind == ServerFrame::Facts,
+            Question::Steer => kind == ServerFrame::Steered,
+            Question::Receipt(_) => false,
+        };
+        if !fits {
+            return;
+        }
+        self.questions.remove(place);
+        let (id, is_done) = (QueryId(number), code == Code::Executed);
+        let refused = QueryError::Refused(code);
+        on(match question {
+            Question::Discover if !is_done => return,
+            Question::Discover => Event::Members(frame.payload),
+            Question::Steer if is_done => Event::Steered(id, Ok(BatchIndex(frame.header.seq.get()))),
+            Question::Steer => Event::Steered(id, Err((refused, text(frame.payload)))),
+            _ if is_done => Event::Answered(id, Ok((frame.header.seq(), frame.payload))),
+            _ => Event::Answered(id, Err(refused)),
+        });
     }
 
     fn prove<'a>(&mut self, frame: ServerView<'a>) -> Result<(), Ending<'a>> {

@@ -3,7 +3,9 @@
 use crate::{ClientCore, CoreConfig, Ending, Event, SessionWish};
 use core::fmt;
 use ordain_keys::PublicKey;
-use ordain_types::Nanos;
+use ordain_types::configuration::Seat;
+use ordain_types::roster::RosterHead;
+use ordain_types::{Nanos, NodeId, roster};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -35,9 +37,11 @@ impl Member {
 /// Where and how to connect.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// The members of the cluster, at least one. They are tried in turn, but the leader that a node names
-    /// is tried next, if it is one of them.
+    /// Members of the cluster, at least one. They are tried in turn, but the leader that a node names
+    /// is tried next, if it is a member that is known.
     pub members: Vec<Member>,
+    /// Whether to ask each node that serves this client for the members, and to try those as well from then on.
+    pub discover: bool,
     /// What the protocol needs to know.
     pub core: CoreConfig,
     /// How long to wait for a TCP connection to one member.
@@ -55,6 +59,7 @@ impl ClientConfig {
     pub const fn new(members: Vec<Member>, core: CoreConfig) -> Self {
         Self {
             members,
+            discover: true,
             core,
             connect_timeout: Duration::from_secs(2),
             pause: Duration::from_millis(50),
@@ -173,7 +178,13 @@ impl Link {
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub core: ClientCore,
+    /// As named by the caller, then as told by the cluster.
     members: Vec<Member>,
+    /// How many of them the caller named.
+    named: usize,
+    /// The roster that is being read, page by page.
+    roster: Roster,
+    discover: bool,
     connect_timeout: Duration,
     pause: Duration,
     needs_session: bool,
@@ -199,6 +210,9 @@ impl Driver {
         Ok(Self {
             core: ClientCore::new(config.core.clone()),
             members: config.members.clone(),
+            named: config.members.len(),
+            roster: Roster::default(),
+            discover: config.discover,
             connect_timeout: config.connect_timeout.max(SHORTEST),
             pause: config.pause,
             needs_session: config.core.session != SessionWish::None,
@@ -225,6 +239,11 @@ impl Driver {
             Socket::Tcp(socket) => socket.as_fd(),
             Socket::Unix(socket) => socket.as_fd(),
         })
+    }
+
+    /// The member connected to, or tried next.
+    pub fn address(&self) -> &str {
+        &self.members[self.member].address
     }
 
     /// What went wrong last, in words.
@@ -264,7 +283,7 @@ impl Driver {
             ends.watch(&event);
             on(event);
         };
-        let mut ends = Ends { served: false, needs_session: self.needs_session, ending: None };
+        let mut ends = Ends { needs_session: self.needs_session, ..Ends::default() };
         let now = self.now();
         self.core.tick(now, &mut |event| on(event, &mut ends));
         let moved = self.core.is_connected().then(|| self.write().and_then(|()| self.read(wait)));
@@ -294,12 +313,40 @@ impl Driver {
         if ends.served {
             (self.failed, self.refused) = (0, 0);
         }
+        if let Some(first) = ends.page.and_then(|page| self.roster.take(page)) {
+            self.ask_members(first);
+        } else if self.roster.is_whole() {
+            self.learn();
+        }
+        if ends.served && self.discover {
+            self.roster = Roster::default();
+            self.ask_members(NodeId(0));
+        }
         let Some((why, leader, is_final)) = ends.ending else { return };
         if !why.is_empty() {
             self.why = format!("{}: {why}", self.members[self.member].address);
         }
         self.refused += usize::from(is_final);
         self.give_up(leader);
+    }
+
+    /// With no room for the question, the next connection asks it.
+    fn ask_members(&mut self, first: NodeId) {
+        let _ = self.core.discover(first);
+    }
+
+    /// Replaces what the cluster told before. Who was named stays: it may be behind another address.
+    fn learn(&mut self) {
+        let current = self.members[self.member].address.clone();
+        self.members.truncate(self.named);
+        for Seat { member, .. } in std::mem::take(&mut self.roster).members {
+            let is_known = self.members.iter().any(|known| known.address == member.client);
+            if !is_known && !member.client.is_empty() {
+                self.members.push(Member { address: member.client, key: Some(PublicKey(member.key)) });
+            }
+        }
+        let place = self.members.iter().position(|member| member.address == current);
+        self.member = place.unwrap_or(0);
     }
 
     /// Turns to the next member, or to the leader if it is known.
@@ -381,10 +428,44 @@ impl Driver {
     }
 }
 
+/// What a node tells of the members at once.
+type Page = (RosterHead, Vec<Seat>);
+
+/// The members as a node tells them, in pages.
+#[derive(Debug, Default)]
+struct Roster {
+    version: u64,
+    /// Members in all, 0 before the first page.
+    all: usize,
+    members: Vec<Seat>,
+}
+
+impl Roster {
+    /// Takes a page; says from which number on to ask for the next, if there is one. Pages that contradict each
+    /// other are forgotten: the next connection asks again.
+    fn take(&mut self, page: Page) -> Option<NodeId> {
+        let (head, members) = page;
+        let last = members.last().map(|seat| seat.member.id)?;
+        if self.all > 0 && self.version != head.version.get() {
+            *self = Self::default();
+            return None;
+        }
+        (self.version, self.all) = (head.version.get(), head.members.get() as usize);
+        self.members.extend(members);
+        (self.members.len() < self.all).then_some(NodeId(last.0.saturating_add(1)))
+    }
+
+    fn is_whole(&self) -> bool {
+        self.all > 0 && self.members.len() == self.all
+    }
+}
+
 /// What a step's events mean for the connection.
+#[derive(Default)]
 struct Ends {
     needs_session: bool,
     served: bool,
+    page: Option<Page>,
     /// Why it ended, which leader was named, and whether trying again is useless.
     ending: Option<(String, Option<String>, bool)>,
 }
@@ -394,6 +475,7 @@ impl Ends {
         match event {
             Event::SessionOpened(_) | Event::SessionResumed(_) => self.served = true,
             Event::SignedIn { .. } => self.served |= !self.needs_session,
+            Event::Members(page) => self.page = roster::read_page(page),
             Event::Disconnected(ending) => {
                 // The shell itself knows better why a socket closed.
                 let why = if *ending == Ending::Closed { String::new() } else { ending.to_string() };

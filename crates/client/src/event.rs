@@ -4,7 +4,7 @@ use core::fmt;
 use ordain_keys::{HandshakeError, Identified};
 use ordain_types::codes::Code;
 use ordain_types::frame::WelcomeBody;
-use ordain_types::{Lineage, Number, OutputSeq, Receipt, Seq, SessionId, Stream};
+use ordain_types::{BatchIndex, Lineage, Number, OutputSeq, Receipt, Seq, SessionId, Stream};
 
 /// A request in the caller's hands, numbered from 1 in the order of submission. Unlike its [`Number`] it
 /// never changes: a refusal in front of a request moves its number, and sessions come and go.
@@ -81,6 +81,11 @@ pub enum Event<'a> {
     Answered(QueryId, Result<(Seq, &'a [u8]), QueryError>),
     /// What became of a wish for a receipt.
     Receipt(QueryId, Result<Receipt, QueryError>),
+    /// What became of a change of the cluster: the batch that holds it, 0 if it needs none; or why not, and the
+    /// same in words of the node's. After [`QueryError::Disconnected`] it may have happened all the same.
+    Steered(QueryId, Result<BatchIndex, (QueryError, &'a str)>),
+    /// A page of the cluster's members, which the shell asked for ([`read_page`](ordain_types::roster::read_page)).
+    Members(&'a [u8]),
     /// Outputs of `stream` follow, from `next` on.
     Subscribed {
         /// Which.

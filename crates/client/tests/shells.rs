@@ -2,13 +2,14 @@
 
 mod common;
 
-use common::{Node, client_pair, core_config, node_pair, reply, server_header};
+use common::{CLUSTER, Node, client_pair, cluster, core_config, node_pair, reply, server_header};
 use ordain_client::blocking::{Client, ClientError, Outcome};
 use ordain_client::{ClientConfig, ConnectError, CoreConfig, Event, Member, SubmitError, pipelined};
 use ordain_keys::KeyPair;
 use ordain_types::codes::Code;
 use ordain_types::frame::ServerFrame;
-use ordain_types::{OutputSeq, Seq, Stream};
+use ordain_types::steer::Steer;
+use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, OutputSeq, Seq, Stream};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -54,7 +55,8 @@ fn tcp(cuts: Vec<usize>) -> (Arc<Mutex<Node>>, Member) {
 
 /// Generous: only a failing test waits for it.
 fn config(members: Vec<Member>) -> ClientConfig {
-    ClientConfig { timeout: Duration::from_secs(60), ..ClientConfig::new(members, core_config()) }
+    let timeout = Duration::from_secs(60);
+    ClientConfig { timeout, discover: false, ..ClientConfig::new(members, core_config()) }
 }
 
 fn acknowledged(seq: u64, payload: &[u8]) -> Outcome {
@@ -176,6 +178,58 @@ fn members_are_tried_in_turn_and_the_leader_first() {
     let silent = Member::at(&silent.local_addr().unwrap().to_string());
     let mut client = Client::connect(&config(vec![first, silent, good])).unwrap();
     assert!(client.call(1, b"x").is_ok());
+}
+
+#[test]
+fn members_that_a_node_tells_are_tried_when_it_is_gone() {
+    // The first knows more members than the client was given, on several pages, and then goes for good.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = Member::at(&listener.local_addr().unwrap().to_string());
+    let (node, second) = tcp(vec![]);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = closed.local_addr().unwrap().to_string();
+    drop(closed);
+    let told =
+        cluster(&[&first.address, &nobody, &nobody.replace("127.0.0.1", "127.0.0.2"), &second.address]);
+    node.lock().unwrap().cluster = told.clone();
+    let mut one = Node::new();
+    one.cluster = told;
+    let once = Mutex::new(Some(listener));
+    // It takes one connection, and has answered one call when that ends.
+    let accept = move || Some(once.lock().unwrap().take()?.accept().ok()?.0);
+    serve(accept, Arc::new(Mutex::new(one)), vec![500]);
+    let mut client =
+        Client::connect(&ClientConfig { discover: true, ..config(vec![first.clone()]) }).unwrap();
+    assert_eq!(client.address(), first.address);
+    while client.address() != second.address {
+        client.query(1, b"q").unwrap();
+    }
+    assert!(matches!(client.call(1, b"x").unwrap(), Outcome::Acknowledged { .. }));
+    assert_eq!(node.lock().unwrap().executed, [b"x"]);
+}
+
+#[test]
+fn an_operator_learns_of_the_cluster_and_changes_it() {
+    let (node, member) = tcp(vec![]);
+    let told = cluster(&["a:1", "b:1", "c:1", "d:1", "e:1"]);
+    node.lock().unwrap().cluster = told.clone();
+    let mut client = Client::connect(&config(vec![member])).unwrap();
+    let (head, members) = client.members().unwrap();
+    assert_eq!((head.members.get(), head.leader(), members), (5, None, told.members));
+    let (facts, operator) = client.facts().unwrap();
+    assert_eq!((facts, operator.0), (ClusterFacts::new(CLUSTER, Nanos(1), 3), [7; 32]));
+    assert_eq!(client.steer(&Steer::Snapshot), Ok(BatchIndex(77)));
+    let refused = ClientError::Refused(Code::NotYet, "because".to_owned());
+    assert_eq!(client.steer(&Steer::Promote(NodeId(1))), Err(refused));
+}
+
+#[test]
+fn a_change_whose_answer_is_lost_is_not_repeated() {
+    // Sign-in, SessionOpen, and 20 bytes of the change.
+    let (_, member) = tcp(vec![216 + 40 + 20]);
+    let mut client = Client::connect(&config(vec![member])).unwrap();
+    assert!(matches!(client.steer(&Steer::Snapshot), Err(ClientError::Unanswered(_))));
+    assert_eq!(client.steer(&Steer::Snapshot), Ok(BatchIndex(77)));
 }
 
 #[test]

@@ -5,10 +5,13 @@
 //! ends when the other process ends, or when the other machine has not confirmed anything for
 //! [`DEAD_AFTER`].
 //!
+//! Whom it is connected with, the log decides, and may change while the node runs: [`change`].
+//!
 //! A frame is four bytes of length and what the log stage gives. It goes from where it lies to the kernel in
 //! one gathering write as long as nothing waits; what the kernel does not take is copied and waits for room.
 
 mod accept;
+mod change;
 mod conn;
 mod dial;
 
@@ -19,6 +22,7 @@ use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::peer::{PEER_FRAME_MAX, PeerEvent, Peers};
 use ordain_keys::{PeerChallenge, PeerHello, PeerSelf, PublicKey, Refusal};
 use ordain_types::NodeId;
+use ordain_types::members::Member;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
@@ -90,6 +94,12 @@ pub struct OtherNode {
     pub key: PublicKey,
 }
 
+impl From<&Member> for OtherNode {
+    fn from(member: &Member) -> Self {
+        Self { id: member.id, address: member.peer.clone(), key: PublicKey(member.key) }
+    }
+}
+
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each other node, eight at most")]
 enum Dial {
@@ -124,6 +134,20 @@ struct Link {
     told: bool,
     /// Since when it calls this node connected already.
     doubled: Option<Instant>,
+}
+
+impl Link {
+    fn new(node: OtherNode, me: NodeId, now: Instant) -> Self {
+        Self {
+            state: if node.id < me { State::Dialling(Dial::Pause(now)) } else { State::Awaited },
+            node,
+            attempts: 0,
+            sign_after: now,
+            log_after: now,
+            told: false,
+            doubled: None,
+        }
+    }
 }
 
 /// Somebody who connected.
@@ -211,15 +235,6 @@ impl TcpPeers {
         let now = Instant::now();
         others.sort_by_key(|node| node.id);
         let seed = keys::random().map_err(io::Error::other)?;
-        let link = |node: OtherNode| Link {
-            state: if node.id < me.id { State::Dialling(Dial::Pause(now)) } else { State::Awaited },
-            node,
-            attempts: 0,
-            sign_after: now,
-            log_after: now,
-            told: false,
-            doubled: None,
-        };
         Ok(Self {
             epoll,
             timer,
@@ -228,7 +243,7 @@ impl TcpPeers {
             listener,
             waiting: true,
             accept_after: None,
-            links: others.into_iter().map(link).collect(),
+            links: others.into_iter().map(|node| Link::new(node, me.id, now)).collect(),
             me,
             strangers: Vec::with_capacity(STRANGERS),
             strangers_log_after: now,
@@ -376,11 +391,7 @@ impl TcpPeers {
 
 impl Peers for TcpPeers {
     fn poll(&mut self) -> Option<PeerEvent<'_>> {
-        if let Some((at, bytes)) = self.lent.take()
-            && let State::Up(conn, _) = &mut self.links[at].state
-        {
-            conn.consumed += bytes;
-        }
+        self.take_back();
         // First what is at hand, then what the kernel has; a busy node does not keep the others waiting.
         let mut frame = None;
         if self.handed < FRAMES && self.changes.is_empty() {
@@ -405,6 +416,10 @@ impl Peers for TcpPeers {
             Change::Up(node) => PeerEvent::Up(node),
             Change::Down(node) => PeerEvent::Down(node),
         })
+    }
+
+    fn set_members(&mut self, members: &[Member]) {
+        self.change(members);
     }
 
     fn room(&self, to: NodeId) -> usize {

@@ -17,7 +17,8 @@ use ordain_node::gateway::GatewayConfig;
 use ordain_node::journal::{Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, NodeConfig, SHADOW, ShadowLanes, Snapshots};
 use ordain_types::frame::KeyBody;
-use ordain_types::{Nanos, NodeId, members};
+use ordain_types::members::Member;
+use ordain_types::{Configuration, Nanos, NodeId, members};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,9 +74,10 @@ where
     let peers = peers(&host, &node)?;
     let random = || keys::random().map_err(|error| Fatal::new("the node cannot start", error.to_string()));
     let seed = u64::from_le_bytes(random()?[..8].try_into().expect("eight of 32 bytes"));
-    let members = host.members.iter().flat_map(|members| &members.all);
+    host.cursors.board.post(configuration(&host, &node));
     let gateway = GatewayConfig {
-        members: members.map(|member| (member.id, member.client.clone())).collect(),
+        node: host.node,
+        founder: operator.map_or([0; 32], |operator| operator.0),
         connections_max: config.net.connections_max,
         input_delay: if host.gateway_journals { config.input_delay } else { Nanos::ZERO },
         ..GatewayConfig::new(node, random()?)
@@ -149,6 +151,16 @@ where
     }
 }
 
+/// What the cluster was made with.
+fn configuration(host: &Ports, pair: &KeyPair) -> Configuration {
+    let alone = || {
+        let (peer, client) = (String::new(), String::new());
+        vec![Member { id: host.node, peer, client, key: pair.public().0 }]
+    };
+    let members = host.members.as_ref().map_or_else(alone, |members| members.all.clone());
+    Configuration::initial(&host.facts, &members)
+}
+
 fn witness(data: &Path) -> Option<Box<dyn Witness>> {
     match SharedMemory::open(Path::new(SHARED_MEMORY), data) {
         Ok(witness) => Some(Box::new(witness)),
@@ -168,7 +180,7 @@ fn peers(host: &Ports, pair: &KeyPair) -> Result<Box<dyn Peers>, Fatal> {
     let (Some(members), Some(listen)) = (&host.members, host.peer_listen) else {
         return Ok(Box::new(NoPeers));
     };
-    let fingerprint = members::fingerprint(&host.facts, &members.operator.0, &members.all);
+    let fingerprint = members::fingerprint(&host.facts, &members.operator.0);
     let me = PeerSelf { pair: pair.clone(), cluster: host.facts.cluster, id: host.node, fingerprint };
     let others = members.all.iter().filter(|member| member.id != host.node);
     let others = others.map(|member| OtherNode {

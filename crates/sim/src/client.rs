@@ -488,8 +488,8 @@ impl User {
             Event::DataLost { .. } => {
                 self.trace.fail("nothing acknowledged is lost", "a node declares a loss of data");
             }
-            Event::Receipt(..) => {
-                let what = format!("client {} has a receipt that it did not ask for", self.id);
+            Event::Receipt(..) | Event::Steered(..) | Event::Members(_) => {
+                let what = format!("client {} has an answer to what it did not ask", self.id);
                 self.trace.fail("client and node understand each other", what);
             }
             Event::Disconnected(ending) => self.disconnected(&ending),

@@ -5,6 +5,7 @@ use crate::rng::Rng;
 use crate::trace::Trace;
 use ordain_agent::peer::{PeerEvent, Peers};
 use ordain_types::NodeId;
+use ordain_types::members::Member;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -305,6 +306,9 @@ impl Peers for SimPeers {
             }
         }
     }
+
+    /// Who runs is who is plugged in.
+    fn set_members(&mut self, _members: &[Member]) {}
 
     fn room(&self, to: NodeId) -> usize {
         let mut network = self.net.lock();

@@ -5,6 +5,7 @@
 //! for simulations.
 #![forbid(unsafe_code)]
 
+pub mod board;
 pub mod disk;
 pub mod metrics;
 pub mod net;

@@ -2,6 +2,7 @@
 //! arrive in order and unaltered while it stands.
 
 use ordain_types::NodeId;
+use ordain_types::members::Member;
 
 /// Longest peer frame, bytes: a header and 1 MiB of whole batches, so that a laggard catches up in few
 /// frames while a receiver's buffer stays small.
@@ -23,6 +24,11 @@ pub trait Peers: Send {
     /// The next event, if any. The frame is lent until the next call.
     fn poll(&mut self) -> Option<PeerEvent<'_>>;
 
+    /// Who belongs to the cluster from now on; this node may be among them. Connections with others end, each
+    /// with a [`PeerEvent::Down`] if it stood, and ones with whoever is new are made. What stands with whoever
+    /// stays goes on.
+    fn set_members(&mut self, members: &[Member]);
+
     /// Bytes that [`Peers::send`] would take for this node now; 0 while its connection is down.
     fn room(&self, to: NodeId) -> usize;
 
@@ -40,6 +46,8 @@ impl Peers for NoPeers {
         None
     }
 
+    fn set_members(&mut self, _members: &[Member]) {}
+
     fn room(&self, _to: NodeId) -> usize {
         0
     }
@@ -52,6 +60,10 @@ impl Peers for NoPeers {
 impl<P: Peers + ?Sized> Peers for Box<P> {
     fn poll(&mut self) -> Option<PeerEvent<'_>> {
         (**self).poll()
+    }
+
+    fn set_members(&mut self, members: &[Member]) {
+        (**self).set_members(members);
     }
 
     fn room(&self, to: NodeId) -> usize {

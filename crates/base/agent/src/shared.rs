@@ -1,6 +1,7 @@
 //! Where stages meet: cursors with one writer each, and the two handshakes (cutting the log, stopping)
 //! that need an answer. Stages know this and the rings, never each other.
 
+use crate::board::Board;
 use ordain_types::{BatchIndex, Position, Stint};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -115,6 +116,12 @@ pub struct Cursors {
     pub stint_first: Cursor,
     /// Log: the leader's node id plus one, 0 if unknown.
     pub leader: Cursor,
+    /// Log: highest election term seen.
+    pub term: Cursor,
+    /// Log: 1 while the copies that the ack policy names cannot exist, as far as this node can see.
+    pub no_copies: Cursor,
+    /// Log, and whoever makes the node: the configuration of the cluster.
+    pub board: Board,
     /// Log: read rounds completed, see [`Cursors::read_round_done`].
     pub read_rounds: Cursor,
     /// Journal: last vote state stored, by the number the log gave it.

@@ -50,6 +50,20 @@ pub mod submission {
     pub const RECEIPT: u64 = 6;
     /// A Keys frame of an operator.
     pub const KEYS: u64 = 7;
+    /// A Steer frame of an operator. As a [`Question`](super::Question) it is followed by
+    /// [`Steered`](super::Steered) and a sentence.
+    pub const STEER: u64 = 8;
+}
+
+/// What the log stage made of a Steer frame; a sentence of at most
+/// [`REASON_MAX`](ordain_types::steer::REASON_MAX) bytes follows if it was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Steered {
+    /// [`Code`](ordain_types::codes::Code).
+    pub code: U64,
+    /// The batch that holds the change, 0 if none does.
+    pub index: U64,
 }
 
 /// What the log stage, which keeps the ends of recent batches, knows of a receipt that is asked for.

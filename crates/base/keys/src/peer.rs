@@ -64,11 +64,11 @@ pub enum Refusal {
     Version = 1,
     /// Another cluster.
     Cluster = 2,
-    /// Other facts or members.
+    /// Made with other facts, or for another first operator.
     Configuration = 3,
     /// No member of that number dials this node, or another node is meant.
     Member = 4,
-    /// Another key than the members file says.
+    /// Another key than that of the member with this number.
     Key = 5,
     /// The key's holder did not sign this.
     Signature = 6,
@@ -99,13 +99,14 @@ impl fmt::Display for Refusal {
             Self::Version => "they speak different versions of the peer protocol: run the same build on both",
             Self::Cluster => "they belong to different clusters: check the peer addresses in members.toml",
             Self::Configuration => {
-                "their files `facts` or `members.toml` differ: copy them from one node to the other"
+                "their files `facts`, or the operator in `members.toml`, differ: one of them was made for another \
+                 cluster, or its files were changed"
             }
             Self::Member => {
-                "the number of one of them is not the one expected at this address: check the peer addresses in \
-                 members.toml"
+                "one of them is no member of the cluster as the other knows it (it was removed, or not added yet: see \
+                 `ordain cluster status`), or another node is expected at this address"
             }
-            Self::Key => "the key is not the one in members.toml: restore keys/node.key of that node",
+            Self::Key => "the key is not that of the member with this number: restore keys/node.key of that node",
             Self::Signature => "the signature does not match the key: somebody pretends to be that node",
             Self::Connected => {
                 "a node of that number is connected already: two processes run as one node (stop one of them and \

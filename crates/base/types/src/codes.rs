@@ -55,11 +55,15 @@ pub enum Code {
     TooOld = 77,
     /// No message for longer than the idle bound.
     Idle = 78,
+    /// A change of the cluster waits for something that will pass: another change, a copy, a commitment.
+    NotYet = 79,
+    /// The cluster cannot be changed like that.
+    Impossible = 80,
 }
 
 impl Code {
     /// Every code, in wire order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Executed,
         Self::Conflict,
         Self::Forgotten,
@@ -83,6 +87,8 @@ impl Code {
         Self::TooSlow,
         Self::TooOld,
         Self::Idle,
+        Self::NotYet,
+        Self::Impossible,
     ];
 
     /// What it means to the sender, and what to do.
@@ -116,6 +122,8 @@ impl Code {
             Self::TooSlow => "the answers were not read fast enough",
             Self::TooOld => "so old an output is not kept any more",
             Self::Idle => "nothing was said for too long",
+            Self::NotYet => "the cluster cannot be changed like that now; try again later",
+            Self::Impossible => "the cluster cannot be changed like that",
         }
     }
 

@@ -5,7 +5,7 @@
 use crate::{ClusterId, Nanos};
 
 /// How many copies must exist before a response leaves (`docs/guarantees.md`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AckPolicy {
     /// Nodes that hold the batch in memory or on disk.
     pub received: u32,
@@ -129,12 +129,10 @@ impl ClusterFacts {
         need(self.step_outputs_max >= 1, "step_outputs_max: at least one")
     }
 
-    /// 32 bytes that differ whenever a fact differs; exchanged in handshakes and kept with the journal.
+    /// All facts but the identity, in the order of the fields.
     #[must_use]
-    pub fn fingerprint(&self) -> [u8; 32] {
-        let mut hash = blake3::Hasher::new_derive_key("ordain cluster facts v1");
-        hash.update(&self.cluster.0);
-        for number in [
+    pub fn numbers(&self) -> [u64; 14] {
+        [
             self.created.0,
             u64::from(self.voters),
             u64::from(self.policy.received),
@@ -149,7 +147,15 @@ impl ClusterFacts {
             u64::from(self.reply_max),
             self.session_timeout.0,
             u64::from(self.step_outputs_max),
-        ] {
+        ]
+    }
+
+    /// 32 bytes that differ whenever a fact differs; exchanged in handshakes and kept with the journal.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new_derive_key("ordain cluster facts v1");
+        hash.update(&self.cluster.0);
+        for number in self.numbers() {
             hash.update(&number.to_le_bytes());
         }
         *hash.finalize().as_bytes()

@@ -42,6 +42,14 @@ pub enum ClientFrame {
     Receipt = 71,
     /// Asks which keys the cluster knows. `number`: an id of the client's choosing, echoed. Payload: [`KeysBody`].
     Keys = 72,
+    /// An operator changes the cluster. `number`: an id of the client's choosing, echoed. Payload:
+    /// [`Steer`](crate::steer::Steer).
+    Steer = 73,
+    /// Asks any node who the members are and who leads. `number`: an id of the client's choosing, echoed. Payload:
+    /// [`MembersBody`].
+    Members = 74,
+    /// Asks any node for the cluster's facts. `number`: an id of the client's choosing, echoed. No payload.
+    Facts = 75,
 }
 
 impl ClientFrame {
@@ -58,6 +66,9 @@ impl ClientFrame {
             70 => Self::Ping,
             71 => Self::Receipt,
             72 => Self::Keys,
+            73 => Self::Steer,
+            74 => Self::Members,
+            75 => Self::Facts,
             _ => return None,
         })
     }
@@ -100,6 +111,13 @@ pub enum ServerFrame {
     /// Answer to [`ClientFrame::Keys`]: `number` echoed; `seq`: last record that it reflects. Payload:
     /// [`KeyEntry`]s in the order of their numbers if executed; none if there are no more.
     Keys = 12,
+    /// Answer to [`ClientFrame::Steer`]: `number` echoed; `seq`: index of the batch that holds the change, 0 if
+    /// none does. Payload: why not, a sentence in UTF-8, if refused.
+    Steered = 13,
+    /// Answer to [`ClientFrame::Members`]: `number` echoed. Payload: a page ([`crate::roster`]).
+    Members = 14,
+    /// Answer to [`ClientFrame::Facts`]: `number` echoed. Payload: [`FactsBody`](crate::roster::FactsBody).
+    Facts = 15,
 }
 
 impl ServerFrame {
@@ -119,6 +137,9 @@ impl ServerFrame {
             10 => Self::Goodbye,
             11 => Self::Receipt,
             12 => Self::Keys,
+            13 => Self::Steered,
+            14 => Self::Members,
+            15 => Self::Facts,
             _ => return None,
         })
     }
@@ -304,6 +325,14 @@ pub struct ReceiptBody {
 #[repr(C)]
 pub struct KeysBody {
     /// Number of the first key wanted, from 1.
+    pub first: U64,
+}
+
+/// Body of [`ClientFrame::Members`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct MembersBody {
+    /// Lowest number of a member wanted.
     pub first: U64,
 }
 

@@ -6,6 +6,8 @@
 //! * [`frame`]: what a node sends to a client, and the control frames both sides exchange.
 //! * [`members`]: the nodes of a cluster.
 //! * [`control`], [`configuration`]: what the log says of the cluster itself.
+//! * [`roster`]: what a node says of its cluster.
+//! * [`steer`]: what an operator asks of a running cluster.
 //! * [`receipt`]: what a client keeps to see later whether history was changed.
 //! * [`codes`]: why a request was refused, and what became of it.
 //!
@@ -22,6 +24,8 @@ mod log_end;
 pub mod members;
 pub mod receipt;
 pub mod record;
+pub mod roster;
+pub mod steer;
 pub mod units;
 
 pub use batch::{BatchHeader, BatchKind, BatchView};

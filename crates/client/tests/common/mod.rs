@@ -9,8 +9,13 @@ use ordain_types::frame::{
     ClientFrame, HelloBody, KEYS_PER_ANSWER, KeyEntry, ProofBody, ReceiptAskBody, ReceiptBody, ServerFrame,
     ServerHeader, SubscribeBody, WelcomeBody, body, frame_len,
 };
+use ordain_types::members::Member;
 use ordain_types::record::{RECORD_HEADER, record_len};
-use ordain_types::{ClusterId, Nanos, Receipt, RecordHeader, RecordKind};
+use ordain_types::roster::{FactsBody, RosterHead, write_page};
+use ordain_types::steer::Steer;
+use ordain_types::{
+    ClusterFacts, ClusterId, Configuration, Nanos, NodeId, Receipt, RecordHeader, RecordKind, Term,
+};
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -26,6 +31,19 @@ pub fn node_pair() -> KeyPair {
 
 pub fn core_config() -> CoreConfig {
     CoreConfig { cluster: CLUSTER, ..CoreConfig::new(client_pair()) }
+}
+
+/// A cluster whose clients reach its nodes at these addresses.
+pub fn cluster(clients: &[&str]) -> Configuration {
+    let member = |(id, client): (u32, &&str)| Member {
+        id: NodeId(id),
+        // Long, so that there are several pages.
+        peer: format!("{}:{}", "p".repeat(200), id + 1),
+        client: (*client).to_owned(),
+        key: node_pair().public().0,
+    };
+    let members: Vec<_> = (0..).zip(clients).map(member).collect();
+    Configuration::initial(&ClusterFacts::new(CLUSTER, Nanos(1), 3), &members)
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +87,7 @@ pub struct Node {
     pub outputs: u64,
     /// Keys that it knows.
     pub keys: u32,
+    pub cluster: Configuration,
     held: Vec<Vec<u8>>,
     stage: Stage,
     attached: Vec<u64>,
@@ -94,6 +113,7 @@ impl Node {
             keep_alives: Vec::new(),
             outputs: 0,
             keys: 60,
+            cluster: cluster(&["a:1", "b:1", "c:1"]),
             held: Vec::new(),
             stage: Stage::Fresh,
             attached: Vec::new(),
@@ -291,6 +311,22 @@ impl Node {
                 let keys: Vec<_> = (first..=self.keys).take(KEYS_PER_ANSWER).map(entry).collect();
                 self.answer(ServerFrame::Keys, Code::Executed, 0, number, self.seq, keys.as_bytes());
             }
+            ClientFrame::Members => {
+                let first = u64::from_le_bytes(payload.try_into().unwrap());
+                let mut page = Vec::new();
+                let head = RosterHead::new(&self.cluster, NodeId(0), Term(1), None, false);
+                write_page(&mut page, &head, &self.cluster.members, first);
+                self.answer(ServerFrame::Members, Code::Executed, 0, number, 0, &page);
+            }
+            ClientFrame::Facts => {
+                let facts = FactsBody::new(&ClusterFacts::new(CLUSTER, Nanos(1), 3), [7; 32]);
+                self.answer(ServerFrame::Facts, Code::Executed, 0, number, 0, facts.as_bytes());
+            }
+            // Of what is asked here, snapshots are had and all else is refused.
+            ClientFrame::Steer => match Steer::decode(payload).unwrap() {
+                Steer::Snapshot => self.answer(ServerFrame::Steered, Code::Executed, 0, number, 77, &[]),
+                _ => self.answer(ServerFrame::Steered, Code::NotYet, 0, number, 0, b"because"),
+            },
             ClientFrame::Receipt => {
                 assert_eq!(session, 0);
                 let seq = match body::<ReceiptAskBody>(payload).unwrap().seq.get() {
@@ -344,6 +380,8 @@ pub enum Seen {
     Unknown { ticket: u64, number: u64 },
     Answered(u64, Option<Vec<u8>>),
     Receipt(u64, Result<Receipt, QueryError>),
+    Steered(u64, Result<u64, (QueryError, String)>),
+    Members(Vec<u8>),
     Subscribed(u64),
     SubscriptionRefused(Code, u64),
     Output(u64),
@@ -372,6 +410,11 @@ pub fn own(event: Event<'_>) -> Seen {
             Seen::Answered(query.0, result.ok().map(|(_, bytes)| bytes.to_vec()))
         }
         Event::Receipt(query, result) => Seen::Receipt(query.0, result),
+        Event::Steered(query, result) => {
+            let result = result.map(|index| index.0).map_err(|(error, why)| (error, why.to_owned()));
+            Seen::Steered(query.0, result)
+        }
+        Event::Members(page) => Seen::Members(page.to_vec()),
         Event::Subscribed { next, .. } => Seen::Subscribed(next.0),
         Event::SubscriptionRefused { code, oldest, .. } => Seen::SubscriptionRefused(code, oldest.0),
         Event::Output { number, .. } => Seen::Output(number.0),

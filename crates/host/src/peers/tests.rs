@@ -278,6 +278,67 @@ fn a_frame_that_comes_in_pieces_is_whole_before_it_is_seen() {
     assert_eq!(low.seen.len(), 3);
 }
 
+fn member(id: u32, address: &str) -> Member {
+    Member { id: NodeId(id), peer: address.to_owned(), client: String::new(), key: pair(id).public().0 }
+}
+
+#[test]
+fn who_joins_is_connected_with_and_who_leaves_is_refused() {
+    let (mut low, mut high) = two();
+    let (a, b) = (low.address(), high.address());
+    // Node 3 knows whom it joins; nobody knows it yet.
+    let mut third = Node::new(me(3), vec![other(0, &a), other(1, &b)]);
+    until(&mut [&mut low, &mut high, &mut third], |nodes| nodes[2].refusals() > 1);
+    assert_eq!((low.seen.len(), high.seen.len(), third.seen.len()), (1, 1, 0));
+    let all = [member(0, &a), member(1, &b), member(3, "127.0.0.1:1")];
+    low.peers.set_members(&all);
+    high.peers.set_members(&all);
+    until(&mut [&mut low, &mut high, &mut third], |nodes| nodes[2].seen.len() == 2);
+    until(&mut [&mut low, &mut high], |nodes| nodes.iter().all(|node| node.seen.len() == 2));
+    assert_eq!((low.seen[1], high.seen[1]), (Seen::Up(3), Seen::Up(3)));
+    assert!(low.send(1, 7, 100) && low.send(3, 8, 100), "what stood stands");
+    until(&mut [&mut low, &mut high, &mut third], |nodes| {
+        nodes[1].seen.contains(&Seen::Frame(0, 7, 100)) && nodes[2].seen.contains(&Seen::Frame(0, 8, 100))
+    });
+
+    // Node 1 leaves, as node 0 sees it; it dials on, and is refused.
+    let refusals = low.refusals();
+    low.peers.set_members(&[member(0, &a), member(3, "127.0.0.1:1")]);
+    assert!(!low.send(1, 9, 4));
+    until(&mut [&mut low, &mut high], |nodes| {
+        nodes[0].seen.contains(&Seen::Down(1)) && nodes[1].seen.contains(&Seen::Down(0))
+    });
+    until(&mut [&mut low, &mut high, &mut third], |nodes| nodes[0].refusals() > refusals);
+    assert!(low.send(3, 10, 4));
+    until(&mut [&mut low, &mut third], |nodes| nodes[1].seen.contains(&Seen::Frame(0, 10, 4)));
+}
+
+#[test]
+fn another_key_under_a_number_is_another_node() {
+    let (mut low, mut high) = two();
+    low.peers.set_members(&[Member { key: pair(9).public().0, ..member(1, "127.0.0.1:1") }]);
+    until(&mut [&mut low, &mut high], |nodes| nodes[0].refusals() > 0);
+    assert_eq!(low.seen, [Seen::Up(1), Seen::Down(1)]);
+    let mut new = Node::new(PeerSelf { pair: pair(9), ..me(1) }, vec![other(0, &low.address())]);
+    until(&mut [&mut low, &mut high, &mut new], |nodes| nodes[2].seen == [Seen::Up(0)]);
+}
+
+#[test]
+fn members_may_change_while_a_frame_is_lent() {
+    let (mut low, mut high) = two();
+    assert!(high.send(0, 1, 50) && high.send(0, 2, 60));
+    until(&mut [&mut low], |nodes| {
+        let lent = matches!(nodes[0].peers.poll(), Some(PeerEvent::Frame(_, bytes)) if bytes.len() == 50);
+        if lent {
+            // One more in front of the link whose frame is lent.
+            let all = [member(1, "127.0.0.1:1"), member(2, "127.0.0.1:1")];
+            nodes[0].peers.set_members(&all);
+        }
+        lent
+    });
+    until(&mut [&mut low], |nodes| nodes[0].seen.last() == Some(&Seen::Frame(1, 2, 60)));
+}
+
 #[test]
 fn a_name_is_looked_up() {
     let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1")]);

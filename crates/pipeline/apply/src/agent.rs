@@ -7,7 +7,7 @@ use crate::source::BatchSource;
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::{Holder, Shared};
-use ordain_agent::wire::{DELIVERY, Delivery, Found, Question, delivery, submission};
+use ordain_agent::wire::{DELIVERY, Delivery, Found, Question, Steered, delivery, submission};
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, Buf, RequestDecoder, ResponseEncoder, Step};
 use ordain_ring::spsc::{Receiver, Sender};
@@ -247,17 +247,24 @@ where
             }
             let Some(message) = self.questions.peek() else { return taken };
             let stint = self.shared.stint();
-            // A question put in an earlier reign is dropped with it. Should it be answered in a later one of
-            // this node, then not from a state older than that reign: `after` named another log's batch.
-            if leads(stint)
-                && let Ok((question, frame)) = Question::ref_from_prefix(message)
-            {
-                let after = question.after.get().max(self.shared.stint_first.load());
-                if self.replica.applied().0 < after {
-                    return taken;
+            if let Ok((question, frame)) = Question::ref_from_prefix(message) {
+                let leads = leads(stint);
+                let after = question.after.get();
+                // A question put in an earlier reign is dropped with it. Should it be answered in a later one of
+                // this node, then not from a state older than that reign: `after` named another log's batch.
+                let (after, stint) = if leads {
+                    (after.max(self.shared.stint_first.load()), stint)
+                } else {
+                    (after.min(self.shared.committed.load()), Stint::ZERO)
+                };
+                // A follower knows nothing but what is committed, which is all that outputs are of.
+                if leads || question.kind.get() == submission::SUBSCRIBE {
+                    if self.replica.applied().0 < after {
+                        return taken;
+                    }
+                    answer(&self.replica, question, frame, stint, &mut self.out);
+                    self.metrics.questions.add(1);
                 }
-                answer(&self.replica, question, frame, stint, &mut self.out);
-                self.metrics.questions.add(1);
             }
             self.questions.release();
         }
@@ -407,6 +414,18 @@ fn answer<A, D, E>(
                     buf.put(KeyEntry { key, permissions, number }.as_bytes());
                 }
                 set(header, ServerFrame::Keys, Code::Executed, replica.last_seq());
+            }
+            submission::STEER => {
+                let (code, index) = match Steered::ref_from_prefix(&rest[payload.len().next_multiple_of(8)..])
+                {
+                    Ok((steered, why)) => {
+                        buf.put(why);
+                        let code = Code::from_wire(steered.code.get() as u8);
+                        (code.unwrap_or(Code::Unsupported), steered.index.get())
+                    }
+                    Err(_) => (Code::Unsupported, 0),
+                };
+                set(header, ServerFrame::Steered, code, Seq(index));
             }
             submission::RECEIPT => {
                 let found = Found::read_from_bytes(&rest[payload.len()..]);

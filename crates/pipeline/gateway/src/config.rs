@@ -3,9 +3,6 @@
 use ordain_keys::KeyPair;
 use ordain_types::{Nanos, NodeId};
 
-/// Longest address of a member, bytes: a host name of 253 would do, or a socket's path of 108.
-pub const ADDRESS_MAX: usize = 256;
-
 /// See the module. None of the bounds changes what is executed.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -42,9 +39,10 @@ pub struct GatewayConfig {
     /// Bytes of outputs kept for those who read late: a multiple of 8, at least
     /// [`ordain_outputs::CAPACITY_MIN`].
     pub outputs_bytes: usize,
-    /// Where clients reach the members, `host:port` or `unix:PATH`, at most [`ADDRESS_MAX`] bytes each: told
-    /// to those who come to a node that does not lead.
-    pub members: Vec<(NodeId, String)>,
+    /// This node: told to those who ask for the members.
+    pub node: NodeId,
+    /// The key that the cluster's first record trusts: told to operators, who make new nodes.
+    pub founder: [u8; 32],
 }
 
 impl GatewayConfig {
@@ -65,14 +63,9 @@ impl GatewayConfig {
             subscriptions_per_connection: 256,
             input_delay: Nanos::ZERO,
             outputs_bytes: 16 * 1024 * 1024,
-            members: Vec::new(),
+            node: NodeId::ZERO,
+            founder: [0; 32],
         }
-    }
-
-    /// Where clients reach the leader; `leader` is its node id plus one. Empty if that is not known.
-    pub(crate) fn leader_address(&self, leader: u64) -> &str {
-        let member = self.members.iter().find(|(node, _)| u64::from(node.0) + 1 == leader);
-        member.map_or("", |(_, address)| address)
     }
 
     /// Strangers at a time.

@@ -44,6 +44,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             let is_early = head.index.get() > committed && !planted::is(Mistake::ReplyBeforeCommit);
             if is_void || is_bound && head.stint() < stint {
                 self.metrics.stale.add(1);
+                self.unanswered(net, head);
             } else if is_early || head.round.get() > rounds || (is_bound && head.stint() != stint) {
                 self.note_ready(head.index.get());
                 return taken;
@@ -53,6 +54,17 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             deliveries.release();
         }
         limit
+    }
+
+    /// An answer is dropped. Of a reign that is over nobody waits for it: all connections went with it. Otherwise
+    /// somebody asked a follower that has to begin anew.
+    fn unanswered<N: Net>(&mut self, net: &mut N, head: &Delivery) {
+        if head.kind.get() == delivery::ANSWER
+            && head.stint.get() == 0
+            && let Some(slot) = self.table.slot(ConnId(head.conn.get()))
+        {
+            self.end(net, slot, &goodbye(Code::Starting, "the node builds its state anew: ask again"));
+        }
     }
 
     /// Everything that the batches before `index` had to say was delivered.

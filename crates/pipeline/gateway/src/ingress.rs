@@ -178,6 +178,9 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             Some(ClientFrame::Unsubscribe) => self.unsubscribe(slot, frame),
             Some(ClientFrame::Receipt) => self.receipt(slot, frame),
             Some(ClientFrame::Keys) => self.list_keys(slot, frame),
+            Some(ClientFrame::Steer) => self.steer(slot, frame),
+            Some(ClientFrame::Members) => self.members(frame),
+            Some(ClientFrame::Facts) => self.cluster_facts(slot, frame),
             Some(ClientFrame::Ping) if length == 0 => {
                 self.own_frame(ServerFrame::Pong, Code::Executed, (0, header.number.get(), 0), &[]);
                 Taken::Answered(total)
@@ -228,8 +231,8 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         if let Err(code) = self.classify(slot, frame) {
             return self.refuse(frame, code, 0);
         }
-        if self.no_room(slot) {
-            return self.refuse(frame, Code::NoRoom, 0);
+        if let Some(code) = self.no_place(slot) {
+            return self.refuse(frame, code, 0);
         }
         if !self.submit(slot, frame, submission::RECORD, number) {
             return Taken::Full;
@@ -264,8 +267,11 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         if permissions & needed == needed { Ok(()) } else { Err(Code::NotPermitted) }
     }
 
-    fn no_room(&self, slot: u32) -> bool {
-        if self.table.get(slot).operator { self.cycle.no_operator_room } else { self.cycle.no_room }
+    /// Why nothing new can be sequenced, though this node leads.
+    fn no_place(&self, slot: u32) -> Option<Code> {
+        let is_operator = self.table.get(slot).operator;
+        let no_room = if is_operator { self.cycle.no_operator_room } else { self.cycle.no_room };
+        if self.cycle.no_copies { Some(Code::NoCopies) } else { no_room.then_some(Code::NoRoom) }
     }
 
     fn open(&mut self, slot: u32, frame: Frame<'_>) -> Taken {
@@ -279,7 +285,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         let refusal = match self.cycle.closed {
             Some(code) => Some(code),
             None if is_full || conn.opening.is_some() => Some(Code::Busy),
-            None => self.no_room(slot).then_some(Code::NoRoom),
+            None => self.no_place(slot),
         };
         if let Some(code) = refusal {
             return self.refuse(frame, code, 0);
@@ -303,7 +309,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         if let Some(attached) = attached
             && !attached.ended
             && self.cycle.closed.is_none()
-            && !self.no_room(slot)
+            && self.no_place(slot).is_none()
         {
             if !self.submit(slot, frame, submission::RECORD, number) {
                 return Taken::Full;
@@ -357,8 +363,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         if body::<KeysBody>(frame.payload).is_none() {
             return malformed("a Keys names no number to begin with");
         }
-        let is_operator = self.table.get(slot).permissions & permission::OPERATOR != 0;
-        match self.cycle.closed.or((!is_operator).then_some(Code::NotPermitted)) {
+        match self.cycle.closed.or((!self.is_operator(slot)).then_some(Code::NotPermitted)) {
             Some(code) => self.refuse(frame, code, 0),
             None => self.ask(slot, frame, submission::KEYS),
         }
@@ -369,7 +374,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         let Some(stream) = wanted.filter(|stream| Stream::from_wire(*stream).is_some()) else {
             return malformed("a Subscribe names no stream");
         };
-        if let Some(code) = self.cycle.closed {
+        if let Some(code) = self.cycle.outputs_closed {
             self.metrics.refused.add(1);
             self.own_frame(ServerFrame::Subscribed, code, (stream, 0, 0), &[]);
             return Taken::Answered(frame.bytes.len());
@@ -386,13 +391,16 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
     }
 
     /// Answers a frame with a refusal. `seq` is what the code says it is.
-    fn refuse(&mut self, frame: Frame<'_>, code: Code, seq: u64) -> Taken {
+    pub(crate) fn refuse(&mut self, frame: Frame<'_>, code: Code, seq: u64) -> Taken {
         let header = frame.header;
         let kind = match ClientFrame::from_wire(header.kind) {
             Some(ClientFrame::Query) => ServerFrame::Answer,
             Some(ClientFrame::Resume) => ServerFrame::Resumed,
             Some(ClientFrame::Receipt) => ServerFrame::Receipt,
             Some(ClientFrame::Keys) => ServerFrame::Keys,
+            Some(ClientFrame::Steer) => ServerFrame::Steered,
+            Some(ClientFrame::Members) => ServerFrame::Members,
+            Some(ClientFrame::Facts) => ServerFrame::Facts,
             _ if header.kind == RecordKind::SessionOpen as u8 => ServerFrame::Opened,
             _ => ServerFrame::Reply,
         };
@@ -402,7 +410,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
     }
 
     /// Passes a question on to apply.
-    fn ask(&mut self, slot: u32, frame: Frame<'_>, kind: u64) -> Taken {
+    pub(crate) fn ask(&mut self, slot: u32, frame: Frame<'_>, kind: u64) -> Taken {
         if self.table.get(slot).questions >= self.config.questions_per_connection {
             return Taken::Held;
         }

@@ -6,6 +6,7 @@
 //! * [`sign_in`]: the handshake.
 //! * [`ingress`]: frames are judged where the port received them; what is admitted is copied once, into the
 //!   request ring.
+//! * [`cluster`]: who the members are, and an operator's changes.
 //! * [`egress`]: what apply delivers waits until the copies that it needs exist, and is copied once, into the
 //!   connection's send buffer.
 //!
@@ -13,6 +14,7 @@
 //! this node leads and one gateway serves a session: it filters, and is thrown away when the lead ends.
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod config;
 mod egress;
 mod ingress;
@@ -22,5 +24,5 @@ mod stage;
 mod subscriptions;
 mod table;
 
-pub use config::{ADDRESS_MAX, GatewayConfig};
+pub use config::GatewayConfig;
 pub use stage::{Gateway, GatewayParts, REQUEST_RING_MIN};

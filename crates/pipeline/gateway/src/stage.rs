@@ -1,6 +1,6 @@
 //! The agent. One duty cycle: what the network brought, what may leave, what each connection's turn allows.
 
-use crate::config::{ADDRESS_MAX, GatewayConfig};
+use crate::config::GatewayConfig;
 use crate::metrics::Metrics;
 use crate::table::{Phase, Table};
 use ordain_agent::metrics::Registry;
@@ -14,21 +14,23 @@ use ordain_outputs::OutputLog;
 use ordain_ring::log::LogRing;
 use ordain_ring::spsc::{Receiver, Sender};
 use ordain_types::codes::Code;
-use ordain_types::frame::{ServerFrame, ServerHeader, frame_len};
+use ordain_types::configuration::{ADDRESS_MAX, Configuration};
+use ordain_types::frame::{REPLY_MAX, ServerFrame, ServerHeader, frame_len};
 use ordain_types::record::{PAYLOAD_MAX, record_len};
-use ordain_types::{ClusterFacts, KeyId, Lineage, Nanos, Now, Stint};
+use ordain_types::{ClusterFacts, KeyId, Lineage, Nanos, NodeId, Now, Stint};
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 /// Bytes that the request ring needs at least: it takes messages of up to a quarter of its size.
 pub const REQUEST_RING_MIN: usize = (4 * (SUBMISSION + record_len(PAYLOAD_MAX))).next_power_of_two();
 
-/// Longest payload of a frame of the gateway's own.
-const OWN_PAYLOAD: usize = 256;
-const _: () = assert!(ADDRESS_MAX <= OWN_PAYLOAD);
+/// Longest payload of a frame of the gateway's own, but for members and facts.
+const OWN_PAYLOAD: usize = 264;
+const _: () = assert!(ADDRESS_MAX <= OWN_PAYLOAD && OWN_PAYLOAD <= REPLY_MAX);
 /// Send room that a connection keeps for its Goodbye.
 const GOODBYE_ROOM: usize = frame_len(OWN_PAYLOAD);
 /// Network events taken per cycle at most, so that taking them does not delay replies.
@@ -103,6 +105,11 @@ pub(crate) struct Core<A, D> {
     /// Times that apply started over, as far as the delivery ring has told.
     pub restarts: u64,
     pub cycle: Cycle,
+    /// The configuration that was posted last, and how many posts were seen.
+    pub cluster: Option<Arc<Configuration>>,
+    pub cluster_seen: u64,
+    /// Where a page of members is put together.
+    pub page: Vec<u8>,
     /// Where a frame of this stage's own is put together.
     pub frame: Vec<u8>,
     application: PhantomData<fn() -> A>,
@@ -114,6 +121,10 @@ pub(crate) struct Cycle {
     pub now: Nanos,
     /// Why nothing is handed to the log stage.
     pub closed: Option<Code>,
+    /// Why no subscription is taken.
+    pub outputs_closed: Option<Code>,
+    /// Whether what is sequenced now could not be committed, as far as the log stage sees.
+    pub no_copies: bool,
     /// Whether the log has no room for requests of clients, and of operators.
     pub no_room: bool,
     pub no_operator_room: bool,
@@ -136,18 +147,13 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
     /// A gateway without connections.
     ///
     /// # Panics
-    /// If the request ring is smaller than [`REQUEST_RING_MIN`], or a member's address is longer than
-    /// [`ADDRESS_MAX`].
+    /// If the request ring is smaller than [`REQUEST_RING_MIN`].
     #[must_use]
     pub fn new(parts: GatewayParts<N, D>, registry: &Registry) -> Self {
         let GatewayParts { facts, config, net, decoder, requests, deliveries, ring, shared } = parts;
         assert!(
             requests.max_len() * 4 >= REQUEST_RING_MIN,
             "the request ring needs at least {REQUEST_RING_MIN} bytes"
-        );
-        assert!(
-            config.members.iter().all(|(_, address)| address.len() <= ADDRESS_MAX),
-            "an address has at most {ADDRESS_MAX} bytes"
         );
         let core = Core {
             outputs: OutputLog::new(config.outputs_bytes),
@@ -166,7 +172,10 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Gateway<N, A, D> {
             ready_in: Stint::ZERO,
             restarts: 0,
             cycle: Cycle::default(),
-            frame: Vec::with_capacity(GOODBYE_ROOM),
+            cluster: None,
+            cluster_seen: 0,
+            page: Vec::with_capacity(REPLY_MAX),
+            frame: Vec::with_capacity(frame_len(REPLY_MAX)),
             application: PhantomData,
         };
         let events = Vec::with_capacity(EVENTS);
@@ -286,10 +295,19 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         let was_leader = self.stint.0 % 2 == 1;
         let ended = if stint != self.stint && was_leader { self.end_reign(net) } else { 0 };
         self.stint = stint;
-        let closed = match stint.0 % 2 {
-            _ if stopping => Some(Code::Stopping),
-            0 => Some(Code::NotLeader),
-            _ => (self.ready_in != stint).then_some(Code::Starting),
+        if let Some(news) = self.shared.board.news(&mut self.cluster_seen) {
+            self.cluster = Some(news);
+        }
+        let no_copies = self.shared.no_copies.load() == 1;
+        let starting = (self.ready_in != stint).then_some(Code::Starting);
+        let (closed, outputs_closed) = match stint.0 % 2 {
+            _ if stopping => (Some(Code::Stopping), Some(Code::Stopping)),
+            // Outputs are of committed batches alone: whoever executes these can serve them.
+            0 => {
+                let closed = if no_copies { Code::NoCopies } else { Code::NotLeader };
+                (Some(closed), (self.shared.committed.load() == 0).then_some(Code::Starting))
+            }
+            _ => (starting, starting),
         };
         // With the disk full, what was admitted must still fit into the segments that exist.
         let left = self.shared.room.load().saturating_sub(self.ring.published().0);
@@ -300,6 +318,8 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         self.cycle = Cycle {
             now,
             closed,
+            outputs_closed,
+            no_copies,
             no_room: is_full && left < needed,
             no_operator_room: is_full && left < needed / 2,
             client_requests: self.requests.free().saturating_sub(reserve),
@@ -354,12 +374,18 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         ended
     }
 
+    /// The leader, if this node knows one.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.shared.leader.load().checked_sub(1).map(|leader| NodeId(leader as u32))
+    }
+
     /// Puts a frame of this stage into `self.frame`. Whoever came to the wrong node is told the right one
     /// instead of `payload`.
     pub fn own_frame(&mut self, kind: ServerFrame, code: Code, ids: (u64, u64, u64), payload: &[u8]) {
         let (session, number, seq) = ids;
+        let seat = self.leader().and_then(|leader| self.cluster.as_ref()?.find(leader));
         let payload = match code {
-            Code::NotLeader => self.config.leader_address(self.shared.leader.load()).as_bytes(),
+            Code::NotLeader => seat.map_or("", |seat| &seat.member.client).as_bytes(),
             _ => payload,
         };
         let header = ServerHeader {

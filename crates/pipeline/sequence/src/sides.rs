@@ -102,6 +102,7 @@ impl<P: Peers> Outbox for Spare<'_, P> {
 mod tests {
     use super::*;
     use ordain_agent::peer::PeerEvent;
+    use ordain_types::members::Member;
     use std::sync::{Arc, Mutex};
 
     struct Buffer {
@@ -113,6 +114,8 @@ mod tests {
         fn poll(&mut self) -> Option<PeerEvent<'_>> {
             None
         }
+
+        fn set_members(&mut self, _members: &[Member]) {}
 
         fn room(&self, _to: NodeId) -> usize {
             self.size - self.sent.iter().map(Vec::len).sum::<usize>()

@@ -1,6 +1,9 @@
 //! The agent. One duty cycle: what the disk and the peers report, what consensus makes of it, what clients
 //! ask for, what peers are owed.
 
+mod copies;
+mod steer;
+
 use crate::sides::Sides;
 use crate::writer::{ENDS, Put, Stamp, Writer};
 use ordain_agent::metrics::{Gauge, Registry};
@@ -108,6 +111,7 @@ struct Metrics {
     last: Gauge,
     applied: Gauge,
     campaigns: Gauge,
+    no_copies: Gauge,
 }
 
 /// Another voter as the stage sees it.
@@ -115,6 +119,7 @@ struct Metrics {
 struct Other {
     id: NodeId,
     way: Way,
+    is_up: bool,
     up: Gauge,
     received: Gauge,
     durable: Gauge,
@@ -176,6 +181,8 @@ pub struct Log<P> {
     cutting: Option<LogEnd>,
     /// Local progress that consensus was told of: written, durable, watermark.
     progress: [u64; 3],
+    /// How long what is sequenced has waited for its copies.
+    wait: copies::Wait,
     /// What this cycle did that others may be waiting for.
     worked: usize,
     metrics: Metrics,
@@ -215,6 +222,10 @@ impl<P: Peers> Log<P> {
             last: registry.gauge("ordain_last_batch", "Last batch of the log, committed or not."),
             applied: registry.gauge("ordain_applied_batch", "Last batch that the application executed."),
             campaigns: registry.counter("ordain_elections_total", "Elections that this node asked for."),
+            no_copies: registry.gauge(
+                "ordain_no_copies",
+                "1 while the copies that the ack policy names cannot exist, as far as this node sees.",
+            ),
         };
         let other = |id: NodeId| {
             let number = id.0.to_string();
@@ -222,6 +233,7 @@ impl<P: Peers> Log<P> {
             Other {
                 id,
                 way: Way::default(),
+                is_up: false,
                 up: gauge("ordain_peer_up", "1 while the connection with the node stands."),
                 received: gauge("ordain_peer_received_batch", "Of a leader: last batch that the node has."),
                 durable: gauge("ordain_peer_durable_batch", "Of a leader: last batch that its disk has."),
@@ -246,6 +258,7 @@ impl<P: Peers> Log<P> {
             persists: 0,
             cutting: None,
             progress: config.progress.map(BatchIndex::get),
+            wait: copies::Wait::default(),
             worked: 0,
             metrics,
         }
@@ -332,6 +345,7 @@ impl<P: Peers> Log<P> {
 
     fn note_up(&mut self, node: NodeId, up: bool) {
         if let Some(other) = self.others.iter_mut().find(|other| other.id == node) {
+            other.is_up = up;
             other.up.set(up.into());
             // What was on its way is lost with the connection.
             other.way = Way::default();
@@ -382,7 +396,7 @@ impl<P: Peers> Log<P> {
                     self.metrics.elections.add(1);
                     self.metrics.weak_elections.set(self.core.counts().elections_won_weak);
                     self.metrics.leads.set(1);
-                    self.metrics.term.set(term.0);
+                    self.note_term(term);
                     tracing::info!(term = term.0, "this node leads");
                 }
                 Effect::SteppedDown { term } => {
@@ -400,6 +414,11 @@ impl<P: Peers> Log<P> {
             }
         }
         Ok(())
+    }
+
+    fn note_term(&self, term: Term) {
+        self.shared.term.store(term.0);
+        self.metrics.term.set(term.0);
     }
 
     fn persist(&mut self, state: VoteState) -> Result<(), Fatal> {
@@ -423,7 +442,7 @@ impl<P: Peers> Log<P> {
         bytes.copy_from_slice(request.as_bytes());
         self.votes.commit();
         self.persisting = Some((self.persists, state));
-        self.metrics.term.set(state.term.0);
+        self.note_term(state.term);
         self.metrics.owes_floor.set(u64::from(state.floor.is_some()));
         self.metrics.rejoins.set(self.core.counts().rejoins);
         Ok(())
@@ -470,13 +489,7 @@ impl<P: Peers> Log<P> {
     /// Puts what clients ask for into batches. Returns the submissions taken.
     fn take_requests(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
         let Some(term) = self.leads else {
-            // Whoever asked is told by the gateway that this node does not lead.
-            let mut dropped = 0;
-            while dropped < limit && self.requests.peek().is_some() {
-                self.requests.release();
-                dropped += 1;
-            }
-            return Ok(dropped);
+            return Ok(self.pass_by(limit));
         };
         self.writer.set_stamp(Stamp {
             term,
@@ -529,6 +542,11 @@ impl<P: Peers> Log<P> {
                     return (taken, records);
                 }
                 records += 1;
+            } else if head.kind.get() == submission::STEER {
+                if !self.take_steer() {
+                    self.metrics.blocked.add(1);
+                    return (taken, records);
+                }
             } else {
                 let found = (head.kind.get() == submission::RECEIPT).then(|| find(&self.writer, frame));
                 let found = found.as_ref().map_or(&[][..], IntoBytes::as_bytes);
@@ -694,6 +712,7 @@ impl<P: Peers> Agent for Log<P> {
             self.effects()?;
         }
         work += self.sides.work(now, &mut self.peers)?;
+        self.judge_copies(now.mono);
         if work + self.worked > 0 {
             self.show();
         }

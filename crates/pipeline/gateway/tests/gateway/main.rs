@@ -1,5 +1,6 @@
 //! The gateway against scripted bytes and a log and apply that the tests play.
 
+mod cluster;
 mod egress;
 mod hostile;
 mod rig;

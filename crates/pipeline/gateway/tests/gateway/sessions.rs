@@ -1,5 +1,6 @@
 //! Admission: numbers, windows, owners, reigns.
 
+use crate::cluster::cluster;
 use crate::rig::*;
 use ordain_agent::Agent;
 use ordain_agent::wire::{Delivery, delivery, submission};
@@ -8,7 +9,7 @@ use ordain_gateway::GatewayConfig;
 use ordain_types::codes::Code;
 use ordain_types::frame::{ClientFrame, ServerFrame};
 use ordain_types::record::PAYLOAD_MAX;
-use ordain_types::{ClusterFacts, Nanos, NodeId, RecordKind};
+use ordain_types::{ClusterFacts, Nanos, RecordKind};
 
 #[test]
 fn a_request_goes_to_the_log_with_what_the_node_knows_and_its_reply_comes_back() {
@@ -372,8 +373,8 @@ fn with_a_full_disk_what_would_not_fit_is_refused() {
 
 #[test]
 fn who_does_not_lead_says_so_and_gaining_the_lead_disturbs_nobody() {
-    let members = vec![(NodeId(1), "host-1:7400".to_owned()), (NodeId(2), "unix:/run/2".to_owned())];
-    let mut rig = Rig::with(GatewayConfig { members, ..config() });
+    let mut rig = Rig::with(config());
+    rig.shared.board.post(cluster());
     rig.genesis();
     let alice = rig.signed_in(ALICE);
     for (bytes, kind) in [
@@ -383,10 +384,9 @@ fn who_does_not_lead_says_so_and_gaining_the_lead_disturbs_nobody() {
         (open(1), ServerFrame::Opened),
         (resume(50), ServerFrame::Resumed),
         (query(1), ServerFrame::Answer),
-        (subscribe(0, 0), ServerFrame::Subscribed),
     ] {
         // The leader is told where it is known: its node id plus one.
-        for (leader, address) in [(0, ""), (1, ""), (2, "host-1:7400"), (3, "unix:/run/2")] {
+        for (leader, address) in [(0, ""), (4, ""), (2, "host-1:7400"), (3, "unix:/run/2")] {
             rig.shared.leader.store(leader);
             rig.send(alice, &bytes);
             let got = rig.one(alice);
@@ -417,7 +417,8 @@ fn keys_are_listed_for_operators_alone() {
 #[test]
 fn losing_the_lead_ends_connections_even_if_it_comes_back_at_once() {
     for stint in [2, 3] {
-        let mut rig = Rig::with(GatewayConfig { members: vec![(NodeId(1), "b:1".to_owned())], ..config() });
+        let mut rig = Rig::with(config());
+        rig.shared.board.post(cluster());
         rig.genesis();
         rig.lead(1);
         rig.shared.leader.store(2);
@@ -429,7 +430,7 @@ fn losing_the_lead_ends_connections_even_if_it_comes_back_at_once() {
         rig.run();
         let got = rig.one(alice);
         assert_eq!((got.kind(), got.code()), (ServerFrame::Goodbye, Code::NotLeader));
-        assert_eq!(got.payload, b"b:1");
+        assert_eq!(got.payload, b"host-1:7400");
         assert!(!rig.is_open(alice) && rig.is_open(stranger));
         assert_eq!(rig.metric("ordain_sessions_attached"), 0);
         // What was asked before reaches nobody, whenever it is answered.

@@ -1,0 +1,106 @@
+//! An operator's changes of the cluster, and what a node does with requests while it does not lead.
+
+use super::{Log, Peers};
+use ordain_agent::wire::{QUESTION, Question, Steered, Submission, submission};
+use ordain_types::codes::Code;
+use ordain_types::record::RECORD_HEADER;
+use ordain_types::steer::{REASON_MAX, Steer};
+use ordain_types::{BatchIndex, RecordHeader};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Why a change is refused: for programs, and for people.
+type Refused = (Code, String);
+
+impl<P: Peers> Log<P> {
+    /// Carries out what an operator asks, and passes the answer on behind it. `false`: there is no room for the
+    /// answer; nothing was done.
+    pub(super) fn take_steer(&mut self) -> bool {
+        let bytes = self.requests.peek().expect("the caller looked");
+        let (head, frame) = Submission::ref_from_prefix(bytes).expect("the gateway wrote a submission");
+        let (head, frame) = (*head, frame.to_vec());
+        // A claim that is given back costs nothing, and a change that was made is always answered.
+        if self.questions.try_claim(QUESTION + frame.len() + size_of::<Steered>() + REASON_MAX).is_none() {
+            return false;
+        }
+        let (header, payload) = RecordHeader::ref_from_prefix(&frame).expect("the gateway wrote a frame");
+        let payload = &payload[..header.length.get() as usize];
+        let result = match Steer::decode(payload) {
+            Some(steer) => self.steer(&steer),
+            None => Err((Code::Malformed, String::new())),
+        };
+        let (code, index, why) = match result {
+            Ok(index) => (Code::Executed, index, String::new()),
+            Err((code, why)) => (code, BatchIndex::ZERO, why),
+        };
+        tracing::info!(
+            key = header.key.get(),
+            ?code,
+            batch = index.0,
+            why,
+            "an operator steers: {:?}",
+            Steer::decode(payload)
+        );
+        let why = cut(&why);
+        let len = QUESTION + frame.len() + size_of::<Steered>() + why.len();
+        let space = self.questions.try_claim(len).expect("there was room for more");
+        // The answer leaves when the change is committed.
+        let after = index.max(self.writer.tail().index);
+        let question = Question { kind: head.kind, conn: head.conn, after: after.0.into(), round: 0.into() };
+        let steered = Steered { code: (code as u64).into(), index: index.0.into() };
+        let (asked, behind) = space[QUESTION..].split_at_mut(frame.len());
+        asked.copy_from_slice(&frame);
+        behind[..size_of::<Steered>()].copy_from_slice(steered.as_bytes());
+        behind[size_of::<Steered>()..].copy_from_slice(why.as_bytes());
+        space[..QUESTION].copy_from_slice(question.as_bytes());
+        self.questions.commit();
+        true
+    }
+
+    fn steer(&mut self, steer: &Steer) -> Result<BatchIndex, Refused> {
+        Err((Code::Unsupported, format!("this node cannot do that yet: {steer:?}")))
+    }
+
+    /// Takes submissions while this node does not lead. Outputs can be read here as well, since they are of
+    /// committed batches alone. Whoever asked for anything else is told by the gateway that this node does not
+    /// lead.
+    pub(super) fn pass_by(&mut self, limit: usize) -> usize {
+        for taken in 0..limit {
+            let Some(bytes) = self.requests.peek() else { return taken };
+            let (head, frame) = Submission::ref_from_prefix(bytes).expect("the gateway wrote a submission");
+            if head.kind.get() == submission::SUBSCRIBE {
+                let Some(space) = self.questions.try_claim(QUESTION + frame.len()) else { return taken };
+                let question = Question {
+                    kind: head.kind,
+                    conn: head.conn,
+                    after: self.shared.committed.load().into(),
+                    round: 0.into(),
+                };
+                space[..QUESTION].copy_from_slice(question.as_bytes());
+                space[QUESTION..].copy_from_slice(frame);
+                self.questions.commit();
+            }
+            self.requests.release();
+        }
+        limit
+    }
+}
+
+/// As much of a sentence as an answer holds, in whole characters.
+fn cut(why: &str) -> &str {
+    let end = (0..=REASON_MAX.min(why.len())).rfind(|end| why.is_char_boundary(*end));
+    &why[..end.unwrap_or(0)]
+}
+
+const _: () = assert!(RECORD_HEADER == size_of::<RecordHeader>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_reasons_are_cut_between_characters() {
+        let why = "x".repeat(REASON_MAX - 1) + "ä and more";
+        assert_eq!(cut(&why).len(), REASON_MAX - 1);
+        assert_eq!(cut("short"), "short");
+    }
+}
