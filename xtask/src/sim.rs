@@ -5,6 +5,8 @@ use ordain_sim::run::{Options, Outcome, run as simulate_run};
 use ordain_sim::workload::counter::Counter;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 const HELP: &str = "\
@@ -12,8 +14,10 @@ cargo xtask sim [OPTIONS]
 
   --seed S     first seed (default 1)
   --runs N     runs, with seeds S, S+1, ... (default 100)
-  --nodes N    nodes: 1 or 3 (default 3)
+  --nodes N    nodes: 1, 3 or 5 (default 3)
   --app NAME   application: counter or exchange (default counter)
+  --jobs N     runs at the same time (default: one a processor)
+  --go-on      do not stop at the first failure
   --trace      print every event
   --planted    plant mistakes one by one; each must be caught
   --only NAME  of these, one
@@ -79,14 +83,25 @@ struct Args {
     runs: u64,
     nodes: usize,
     app: String,
+    jobs: usize,
+    go_on: bool,
     trace: bool,
     planted: bool,
     only: Option<String>,
 }
 
 fn parse(args: &[String]) -> Result<Args, String> {
-    let app = "counter".to_owned();
-    let mut parsed = Args { seed: 1, runs: 100, nodes: 3, app, trace: false, planted: false, only: None };
+    let mut parsed = Args {
+        seed: 1,
+        runs: 100,
+        nodes: 3,
+        app: "counter".to_owned(),
+        jobs: std::thread::available_parallelism().map_or(1, usize::from),
+        go_on: false,
+        trace: false,
+        planted: false,
+        only: None,
+    };
     let mut args = args.iter();
     while let Some(flag) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{flag} needs a value"));
@@ -96,14 +111,16 @@ fn parse(args: &[String]) -> Result<Args, String> {
             "--runs" => parsed.runs = number(value()?)?,
             "--nodes" => parsed.nodes = number(value()?)? as usize,
             "--app" => parsed.app.clone_from(value()?),
+            "--jobs" => parsed.jobs = (number(value()?)? as usize).max(1),
+            "--go-on" => parsed.go_on = true,
             "--trace" => parsed.trace = true,
             "--planted" => parsed.planted = true,
             "--only" => parsed.only = Some(value()?.clone()),
             other => return Err(format!("unknown option {other}")),
         }
     }
-    if !matches!(parsed.nodes, 1 | 3) {
-        return Err("--nodes is 1 or 3".to_owned());
+    if !matches!(parsed.nodes, 1 | 3 | 5) {
+        return Err("--nodes is 1, 3 or 5".to_owned());
     }
     Ok(parsed)
 }
@@ -123,26 +140,16 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
         other => return Err(format!("no application `{other}`")),
     };
     let began = Instant::now();
+    let outcomes = series(&args, simulate);
     let mut marks = BTreeMap::new();
-    let mut outcomes = Vec::new();
-    for seed in args.seed..args.seed + args.runs {
-        let outcome = simulate(Options { seed, nodes: args.nodes, print: args.trace });
+    for outcome in &outcomes {
         for (mark, count) in &outcome.marks {
             let (runs, sum) = marks.entry(*mark).or_insert((0_u64, 0_u64));
             *runs += 1;
             *sum += count;
         }
-        let failed = report(&outcome, &args);
-        if (outcomes.len() + 1).is_multiple_of(100) {
-            println!("{} runs, {:.0} s", outcomes.len() + 1, began.elapsed().as_secs_f64());
-        }
-        outcomes.push(outcome);
-        if failed {
-            break;
-        }
     }
-    let seconds = began.elapsed().as_secs_f64();
-    summary(&outcomes, &marks, seconds);
+    summary(&outcomes, &marks, began.elapsed().as_secs_f64());
     // A short series cannot reach everything; a long one that does not is no evidence.
     let missing: Vec<_> = wanted(args.nodes, &args.app).filter(|mark| !marks.contains_key(mark)).collect();
     if args.runs >= COVERAGE_RUNS && !missing.is_empty() {
@@ -152,13 +159,53 @@ pub fn run_command(args: &[String]) -> Result<bool, String> {
     Ok(outcomes.iter().all(|outcome| outcome.failure.is_none()))
 }
 
+/// Simulates all seeds, several at a time, in order up to the first failure at least.
+fn series(args: &Args, simulate: impl Fn(Options) -> Outcome + Sync) -> Vec<Outcome> {
+    let began = Instant::now();
+    let next = AtomicU64::new(args.seed);
+    let outcomes = Mutex::new(BTreeMap::new());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= args.seed + args.runs {
+                return;
+            }
+            let outcome = simulate(Options { seed, nodes: args.nodes, print: args.trace });
+            if report(&outcome, args) && !args.go_on {
+                next.fetch_max(args.seed + args.runs, Ordering::Relaxed);
+            }
+            let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+            outcomes.insert(seed, outcome);
+            if outcomes.len().is_multiple_of(100) {
+                println!("{} runs, {:.0} s", outcomes.len(), began.elapsed().as_secs_f64());
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.min(args.runs as usize) {
+            scope.spawn(work);
+        }
+    });
+    outcomes.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+}
+
+/// Processor time of this process, seconds; not known everywhere.
+fn processor_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: Vec<f64> =
+        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    // The kernel reports in hundredths whatever its own clock does.
+    (ticks.len() == 2).then(|| ticks.iter().sum::<f64>() / 100.0)
+}
+
 /// Runs each planted mistake until a checker finds it, on all cores. Fails if nobody does within the mistake's
 /// budget of seeds, if the checker is none of those whose property the mistake breaks, or if the same run
 /// without the mistake fails too.
 #[cfg(feature = "planted")]
 fn planted(args: &Args) -> Result<bool, String> {
     use ordain_sim::planted::ALL;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     std::panic::set_hook(Box::new(|_| {}));
     let (first, only) = (args.seed, args.only.as_deref());
     let wanted: Vec<_> =
@@ -244,6 +291,22 @@ fn summary(outcomes: &[Outcome], marks: &BTreeMap<&'static str, (u64, u64)>, sec
         sum(|o| o.totals.steps),
         sum(|o| o.totals.nanos) as f64 / 1e9,
     );
+    if let Some(busy) = processor_seconds() {
+        println!(
+            "{busy:.0} s of processor time, {:.0} committed batches in each",
+            sum(|o| o.totals.batches) as f64 / busy.max(0.01)
+        );
+    }
+    let mut outages: Vec<_> = outcomes.iter().map(|o| (o.totals.outage_timeouts, o.totals.outage)).collect();
+    outages.sort_unstable();
+    if let (Some(middle), Some(last)) = (outages.get(outages.len() / 2), outages.last()) {
+        println!(
+            "healed, a cluster commits again after {} election time-outs (median), {} at most ({:.0} ms)",
+            middle.0,
+            last.0,
+            last.1 as f64 / 1e6
+        );
+    }
     let fewest = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).min().unwrap_or(0);
     println!(
         "fewest in a run: {} operations, {} faults",

@@ -11,6 +11,7 @@ pub mod disk;
 pub mod history;
 pub mod life;
 pub mod net;
+pub mod partition;
 pub mod peers;
 pub mod plan;
 #[cfg(feature = "planted")]

@@ -69,6 +69,8 @@ pub struct Network {
     alive: Vec<bool>,
     flows: Vec<Flow>,
     links: Vec<Link>,
+    /// Of which nodes the next batches sent arrive with another bit.
+    damaged: Vec<bool>,
     /// What left a node since somebody last looked: from, to, and the frame without its batches.
     pub sent: Vec<(usize, usize, Vec<u8>)>,
 }
@@ -90,6 +92,7 @@ impl PeersHandle {
             alive: vec![false; nodes],
             flows: (0..nodes * nodes).map(|_| Flow::default()).collect(),
             links: vec![Link::Down { retry: 0 }; nodes * nodes],
+            damaged: vec![false; nodes],
             sent: Vec::new(),
         })))
     }
@@ -214,9 +217,15 @@ impl Network {
         }
     }
 
+    /// The next batches that `node` sends arrive with one bit changed, which checksums of the network do not see.
+    pub fn damage_next(&mut self, node: usize) {
+        self.damaged[node] = true;
+    }
+
     /// Ends every partition.
     pub fn heal(&mut self) {
         self.trace.event("heal", &[]);
+        self.damaged.fill(false);
         for flow in &mut self.flows {
             flow.blocked = false;
         }
@@ -337,6 +346,11 @@ impl Peers for SimPeers {
             let mut bytes = Vec::with_capacity(length);
             bytes.extend_from_slice(head);
             bytes.extend_from_slice(body);
+            if !body.is_empty() && core::mem::take(&mut network.damaged[node]) {
+                let at = head.len() + network.rng.below(body.len() as u64) as usize;
+                bytes[at] ^= 1 << network.rng.below(8);
+                network.trace.mark("batch damaged on its way");
+            }
             network.sent.push((node, to, head.to_vec()));
             let flow = network.flow(node, to);
             flow.bytes += length;

@@ -26,6 +26,39 @@ const IDLE: Nanos = Nanos(900 * MILLI);
 /// Two copies, none of them on disk.
 pub const RAM: AckPolicy = AckPolicy { received: 2, durable: 0 };
 
+/// The policies of a cluster of `nodes`, those that matter most more than once.
+fn policies(nodes: usize) -> &'static [AckPolicy] {
+    const fn policy(received: u32, durable: u32) -> AckPolicy {
+        AckPolicy { received, durable }
+    }
+    const THREE: &[AckPolicy] = &[
+        AckPolicy::DISK_RAM,
+        AckPolicy::DISK_RAM,
+        AckPolicy::DISK_RAM,
+        AckPolicy::DISK_RAM,
+        AckPolicy::TWO_DISKS,
+        AckPolicy::TWO_DISKS,
+        RAM,
+        AckPolicy::ONE_DISK,
+    ];
+    const FIVE: &[AckPolicy] = &[
+        policy(3, 1),
+        policy(3, 1),
+        policy(3, 1),
+        policy(3, 2),
+        policy(3, 3),
+        policy(3, 3),
+        policy(2, 1),
+        policy(3, 0),
+        AckPolicy::ONE_DISK,
+    ];
+    match nodes {
+        1 => &[AckPolicy::ONE_DISK],
+        5 => FIVE,
+        _ => THREE,
+    }
+}
+
 /// What goes wrong. The numbers are odds against each other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Odds {
@@ -57,6 +90,8 @@ pub struct Odds {
     pub stall: u64,
     /// A [`crate::scheme`].
     pub scheme: u64,
+    /// Batches on their way to another node arrive damaged.
+    pub damage: u64,
 }
 
 /// See the module.
@@ -97,6 +132,10 @@ pub struct Plan {
     pub limit: u64,
     /// Clients let this much time pass between requests, nanoseconds, shortest and longest.
     pub think: (u64, u64),
+    /// Clocks run fast or slow by up to this many parts in a million.
+    pub drift: u64,
+    /// When faults end, they first end for a majority of the nodes alone.
+    pub core: bool,
     /// Whether clients go silent now and then, so that their sessions expire: 1 or 0.
     pub silence: u64,
     /// With a policy that keeps nothing on disk, power is lost even where that leaves nobody to elect: such a
@@ -125,9 +164,7 @@ impl Plan {
         rng.fill(&mut cluster);
         let mut facts = ClusterFacts::new(ClusterId(cluster), Nanos(EPOCH), nodes as u32);
         if nodes > 1 {
-            let mostly = AckPolicy::DISK_RAM;
-            facts.policy =
-                rng.pick(&[mostly, mostly, mostly, AckPolicy::TWO_DISKS, AckPolicy::TWO_DISKS, RAM]);
+            facts.policy = rng.pick(policies(nodes));
         }
         let in_memory = facts.policy.durable == 0;
         facts.unsynced_max = rng.pick(&[16, 24, 64]);
@@ -160,6 +197,7 @@ impl Plan {
             leader: odd(8) * three,
             stall: odd(4),
             scheme: odd(4) * three,
+            damage: odd(2) * three,
         };
         let slow = rng.one_in(4);
         let disks = (0..nodes)
@@ -205,6 +243,8 @@ impl Plan {
             election_timeout: Nanos(rng.pick(&[20, 50]) * MILLI),
             limit: rng.pick(&[1, 4, 64]),
             think: (MICRO, rng.pick(&[20, 200, 2_000]) * MICRO),
+            drift: rng.pick(&[500, 500, 20_000]),
+            core: nodes > 1 && rng.one_in(2),
             silence: if expiry { 1 } else { 0 },
             reckless: false,
             corrupt,
@@ -268,7 +308,7 @@ mod tests {
     #[test]
     fn every_plan_is_valid() {
         for seed in 0..200 {
-            for nodes in [1, 3] {
+            for nodes in [1, 3, 5] {
                 Plan::draw(&mut Rng::new(seed), nodes).facts.check().unwrap();
             }
         }

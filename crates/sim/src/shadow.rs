@@ -5,8 +5,9 @@ use crate::disk::Store;
 use crate::plan::Plan;
 use crate::trace::Trace;
 use ordain_agent::disk::FileId;
+use ordain_node::journal::Floor;
 use ordain_types::batch::{BATCH_HEADER, BatchView, chain};
-use ordain_types::{BatchHeader, BatchKind, Chain, Number, Seq, SessionId, Term};
+use ordain_types::{BatchHeader, BatchIndex, BatchKind, Chain, Number, Seq, SessionId, Term};
 use std::collections::BTreeMap;
 
 /// A batch that some node has written.
@@ -200,6 +201,21 @@ impl Logs {
     #[must_use]
     pub fn known(&self, node: usize) -> (u64, u64) {
         (self.nodes[node].entries.len() as u64, self.nodes[node].durable as u64)
+    }
+
+    /// The last batch that `node` was seen to have written.
+    #[must_use]
+    pub fn end(&self, node: usize) -> Floor {
+        let entries = &self.nodes[node].entries;
+        let term = entries.last().map_or(Term::ZERO, |last| last.term);
+        Floor { term, index: BatchIndex(entries.len() as u64) }
+    }
+
+    /// The term of batch `index` of `node`, in numbers, if it has written it.
+    #[must_use]
+    pub fn term_of(&self, node: usize, index: u64) -> Option<u64> {
+        let entry = self.nodes[node].entries.get(index.checked_sub(1)? as usize)?;
+        Some(entry.term.0)
     }
 
     /// Where batch `index` of `node` ends in the log.

@@ -1,5 +1,6 @@
 //! The cluster, its clients and its troubles, and the scheduler that steps them.
 
+mod healing;
 mod peace;
 mod trouble;
 mod watch;
@@ -16,6 +17,8 @@ use crate::scheme::Scheme;
 use crate::shadow::Logs;
 use crate::trace::Trace;
 use crate::workload::Workload;
+use crate::world::healing::Healing;
+use crate::world::trouble::Flapping;
 use core::marker::PhantomData;
 use ordain_agent::disk::FileId;
 use ordain_agent::shared::Holder;
@@ -25,26 +28,39 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const MILLI: u64 = Nanos::MILLI;
-/// Nobody was elected for this long while too many nodes owe a promise floor: nobody will be.
-const STUCK: u64 = Nanos::SECOND;
 /// Longest jump of idle time: stages may wait for the wall clock without saying until when.
 const JUMP_MAX: u64 = 2 * MILLI;
 
 /// A node's clocks.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
-    /// Parts in a million by which it runs fast or slow.
+    /// Parts in a million by which it runs fast or slow; a suspended machine's stands still.
     drift: i64,
-    /// Monotonic time at the start of the run.
+    /// Monotonic time...
     base: u64,
+    /// ... at this time.
+    since: u64,
     /// Wall clock against the truth, nanoseconds.
     offset: i64,
 }
 
+/// The drift of a clock that stands still.
+const STANDS_STILL: i64 = -1_000_000;
+
 impl Clock {
+    fn mono(&self, now: u64) -> u64 {
+        let passed = now - self.since;
+        let drift = i128::from(passed) * i128::from(self.drift) / 1_000_000;
+        self.base + passed.saturating_add_signed(drift as i64)
+    }
+
     fn read(&self, now: u64) -> Now {
-        let mono = self.base + now.saturating_add_signed(now as i64 / 1_000_000 * self.drift);
-        Now { mono: Nanos(mono), wall: Nanos((EPOCH + now).saturating_add_signed(self.offset)) }
+        Now { mono: Nanos(self.mono(now)), wall: Nanos((EPOCH + now).saturating_add_signed(self.offset)) }
+    }
+
+    /// From now on it runs like this.
+    fn set_drift(&mut self, now: u64, drift: i64) {
+        (self.base, self.since, self.drift) = (self.mono(now), now, drift);
     }
 }
 
@@ -56,6 +72,8 @@ struct Node {
     os_boot: u64,
     restart_at: Option<u64>,
     paused_until: u64,
+    /// Drift of the clock once a suspended machine goes on.
+    suspended: Option<i64>,
     stopping_until: Option<u64>,
     full_until: Option<u64>,
     /// Bits of stages that did nothing when last called.
@@ -95,6 +113,12 @@ pub struct World<W: Workload> {
     next_fault: u64,
     last_fault: u64,
     heal_at: Option<u64>,
+    flapping: Option<Flapping>,
+    healing: Option<Healing>,
+    /// A healed core that commits.
+    core: Option<Vec<usize>>,
+    /// The longest time that a healed cluster, or a healed core of it, took to commit again.
+    longest_outage: u64,
     workload: PhantomData<W>,
     scheme: Option<Scheme>,
     /// Since when only an operator could go on, as far as can be seen.
@@ -116,6 +140,10 @@ pub struct Totals {
     pub nanos: u64,
     /// Committed batches.
     pub batches: u64,
+    /// Longest time that a healed cluster, or a healed core of one, took to commit again, nanoseconds.
+    pub outage: u64,
+    /// The same in election time-outs.
+    pub outage_timeouts: u64,
 }
 
 impl<W: Workload> World<W> {
@@ -127,13 +155,15 @@ impl<W: Workload> World<W> {
                 store: StoreHandle::new(node as u64, plan.disks[node], rng.fork(), trace.clone()),
                 life: None,
                 clock: Clock {
-                    drift: rng.range(0, 1_000) as i64 - 500,
+                    drift: rng.range(0, 2 * plan.drift) as i64 - plan.drift as i64,
                     base: rng.range(1, 1_000) * MILLI,
+                    since: 0,
                     offset: rng.range(0, 40 * MILLI) as i64 - 20 * MILLI as i64,
                 },
                 os_boot: 1,
                 restart_at: Some(rng.below(20 * MILLI)),
                 paused_until: 0,
+                suspended: None,
                 stopping_until: None,
                 full_until: None,
                 idle: 0,
@@ -170,13 +200,17 @@ impl<W: Workload> World<W> {
             faults: 0,
             last_fault: 0,
             heal_at: None,
+            flapping: None,
+            healing: None,
+            core: None,
+            longest_outage: 0,
             workload: PhantomData,
             scheme: None,
             stuck_since: None,
         }
     }
 
-    /// Runs to the end: trouble, then peace, then the final checks.
+    /// Runs to the end: trouble, then peace for a core of the cluster alone or for all of it, then the final checks.
     pub fn run(&mut self) -> Totals {
         while self.trace.failure().is_none()
             && (self.history.finished < self.plan.operations || self.faults < self.plan.faults)
@@ -185,9 +219,12 @@ impl<W: Workload> World<W> {
         {
             self.step(true);
         }
+        if self.plan.core && self.trace.failure().is_none() && !self.is_stuck() {
+            self.heal_core();
+            self.serve_from_core();
+        }
         self.make_peace();
         let deadline = self.now + self.plan.patience.1;
-        self.stuck_since = None;
         while self.trace.failure().is_none() && !self.is_at_rest() && !self.is_stuck() {
             if self.now > deadline {
                 self.trace.fail("progress after healing", self.describe());
@@ -207,22 +244,9 @@ impl<W: Workload> World<W> {
             steps: self.steps,
             nanos: self.now,
             batches: self.logs.committed_len() as u64,
+            outage: self.longest_outage,
+            outage_timeouts: self.longest_outage / self.plan.election_timeout.0,
         }
-    }
-
-    /// So many nodes lost acknowledged batches that the rest must not elect (rule R4), and with no copy on disk
-    /// all votes together do not suffice either: only an operator can go on.
-    fn note_stuck(&mut self) {
-        let policy = self.plan.facts.policy;
-        if policy.durable == 0 {
-            let whole = (0..self.nodes.len()).filter(|node| !self.owes_floor(*node)).count();
-            let stuck = whole + (policy.received as usize) < self.nodes.len() + 1 && self.leader().is_none();
-            self.stuck_since = self.stuck_since.or(Some(self.now)).filter(|_| stuck);
-        }
-    }
-
-    fn is_stuck(&self) -> bool {
-        self.stuck_since.is_some_and(|since| self.now > since + STUCK)
     }
 
     fn metric(&self, node: usize, name: &str) -> u64 {
@@ -268,6 +292,7 @@ impl<W: Workload> World<W> {
         }
         if self.steps.is_multiple_of(256) {
             self.note_stuck();
+            self.judge_healing();
         }
         match self.choose() {
             Some(Actor::Stage(node, stage)) => self.step_stage(node, stage),
@@ -319,6 +344,7 @@ impl<W: Workload> World<W> {
         consider(self.peers.lock().next_due());
         consider(Some(self.next_fault));
         consider(self.heal_at);
+        consider(self.flapping.as_ref().map(|flapping| flapping.next));
         for node in &self.nodes {
             consider(node.store.lock().next_due());
             consider(node.restart_at);
@@ -328,7 +354,7 @@ impl<W: Workload> World<W> {
             }
             let mono = node.clock.read(now).mono;
             let deadline = node.life.as_ref().and_then(Life::next_deadline);
-            consider(deadline.map(|deadline| now + deadline.since(mono)));
+            consider(deadline.map(|deadline| now + deadline.since(mono).min(JUMP_MAX)));
         }
         for client in &self.clients {
             consider(client.next_deadline());

@@ -1,7 +1,7 @@
 //! The end of a run: nothing fails any more, everybody comes to rest, and everything is compared.
 
-use super::World;
 use super::watch::note_counts;
+use super::{MILLI, World};
 use crate::audit::{Snapshots, audit};
 use crate::disk::Faults;
 use crate::workload::Workload;
@@ -10,7 +10,25 @@ impl<W: Workload> World<W> {
     /// From now on nothing fails, and everybody finishes what they began.
     pub(super) fn make_peace(&mut self) {
         self.trace.event("peace", &[]);
+        self.end_trouble();
+        for node in 0..self.nodes.len() {
+            let soon = self.now + self.rng.spread(MILLI / 10, 2 * MILLI);
+            let state = &mut self.nodes[node];
+            if state.life.is_none() {
+                state.restart_at = Some(state.restart_at.map_or(soon, |at| at.min(soon)));
+            }
+        }
+        for client in &mut self.clients {
+            client.finish();
+        }
+        self.stuck_since = None;
+        self.expect_service((0..self.nodes.len()).collect());
+    }
+
+    /// No fault is left, and none is to come.
+    pub(super) fn end_trouble(&mut self) {
         self.heal_at = None;
+        self.flapping = None;
         self.scheme = None;
         self.peers.lock().heal();
         self.net.lock().heal();
@@ -23,9 +41,6 @@ impl<W: Workload> World<W> {
             {
                 node.store.lock().flip(file, at, bit);
             }
-        }
-        for client in &mut self.clients {
-            client.finish();
         }
     }
 

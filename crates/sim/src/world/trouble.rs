@@ -1,15 +1,27 @@
 //! What goes wrong, and when.
 
 use super::watch::note_counts;
-use super::{MILLI, Node, World};
+use super::{MILLI, Node, STANDS_STILL, World};
 use crate::disk::Crash;
 use crate::life::{Life, Site};
+use crate::partition::Partition;
 use crate::scheme::{Act, Scheme, View};
 use crate::workload::Workload;
 use ordain_agent::shared::Holder;
 
 /// Another fault comes after this long though nothing was finished since the last.
 const STALL: u64 = 500 * MILLI;
+
+/// A partition that comes and goes.
+#[derive(Clone, Debug)]
+pub(super) struct Flapping {
+    partition: Partition,
+    is_on: bool,
+    /// When it changes.
+    pub(super) next: u64,
+    /// Longest time between two changes.
+    most: u64,
+}
 
 impl<W: Workload> World<W> {
     pub(super) fn let_time_act(&mut self, trouble: bool) {
@@ -21,8 +33,10 @@ impl<W: Workload> World<W> {
         self.peers.lock().advance(now);
         if self.heal_at.is_some_and(|at| at <= now) {
             self.heal_at = None;
+            self.flapping = None;
             self.peers.lock().heal();
         }
+        self.flap();
         for node in 0..self.nodes.len() {
             let state = &mut self.nodes[node];
             if state.restart_at.is_some_and(|at| at <= now) {
@@ -30,6 +44,11 @@ impl<W: Workload> World<W> {
                 self.start(node);
             }
             let state = &mut self.nodes[node];
+            if state.paused_until <= now
+                && let Some(drift) = state.suspended.take()
+            {
+                state.clock.set_drift(now, drift);
+            }
             if state.full_until.is_some_and(|until| until <= now) {
                 state.full_until = None;
                 state.store.lock().faults.full = false;
@@ -149,6 +168,7 @@ impl<W: Workload> World<W> {
             (odds.leader, Fault::Leader),
             (odds.stall, Fault::Stall),
             (odds.scheme, Fault::Scheme),
+            (odds.damage, Fault::Damage),
         ];
         let mut at = self.rng.below(table.iter().map(|(odds, _)| odds).sum());
         let fault = table
@@ -183,7 +203,16 @@ impl<W: Workload> World<W> {
                     self.nodes[node].stopping_until = Some(self.now + 200 * MILLI);
                 }
             }
-            Fault::Pause => self.nodes[node].paused_until = until,
+            Fault::Pause => {
+                let state = &mut self.nodes[node];
+                state.paused_until = until;
+                // A process that is not scheduled, or a machine that sleeps and whose clock does not know it.
+                if state.suspended.is_none() && self.rng.one_in(3) {
+                    self.trace.mark("machine suspended");
+                    state.suspended = Some(state.clock.drift);
+                    state.clock.set_drift(self.now, STANDS_STILL);
+                }
+            }
             Fault::Disk => {
                 let mut store = self.nodes[node].store.lock();
                 match self.rng.below(3) {
@@ -204,16 +233,14 @@ impl<W: Workload> World<W> {
             }
             Fault::Reset => self.net.lock().reset_one(),
             Fault::Partition => {
-                let one_way = self.rng.one_in(3);
-                let outward = self.rng.one_in(2);
-                let mut peers = self.peers.lock();
-                for other in (0..self.nodes.len()).filter(|other| *other != node) {
-                    if !one_way || outward {
-                        peers.block(node, other);
-                    }
-                    if !one_way || !outward {
-                        peers.block(other, node);
-                    }
+                let partition = Partition::draw(&mut self.rng, node, self.nodes.len());
+                self.trace.mark(partition.mark);
+                if self.rng.one_in(4) {
+                    self.trace.mark("partition: flapping");
+                    let most = self.rng.pick(&[MILLI, 10 * MILLI, 2 * self.plan.election_timeout.0]);
+                    self.flapping = Some(Flapping { partition, is_on: false, next: self.now, most });
+                } else {
+                    self.block(&partition);
                 }
                 self.heal_at = Some(until.max(self.heal_at.unwrap_or(0)));
             }
@@ -222,10 +249,8 @@ impl<W: Workload> World<W> {
                     (node + self.rng.range(1, self.nodes.len() as u64 - 1) as usize) % self.nodes.len();
                 self.peers.lock().cut(node, other);
             }
-            Fault::Clock => {
-                let step = self.rng.range(0, 400 * MILLI) as i64 - 200 * MILLI as i64;
-                self.nodes[node].clock.offset += step;
-            }
+            Fault::Damage => self.peers.lock().damage_next(node),
+            Fault::Clock => self.disturb_clocks(node),
             Fault::Leader => {
                 let Some(leader) = self.leader() else { return };
                 let fault = self.rng.pick(&[Fault::Kill, Fault::Power, Fault::Partition, Fault::Pause]);
@@ -234,6 +259,46 @@ impl<W: Workload> World<W> {
                 self.inflict(fault, leader);
             }
         }
+    }
+
+    /// Steps or drifts of one clock or of all of them.
+    fn disturb_clocks(&mut self, node: usize) {
+        let all = self.rng.one_in(4);
+        let reach = if self.rng.one_in(8) { 60 * 1_000 * MILLI } else { 200 * MILLI };
+        let drifts = self.rng.one_in(3);
+        for node in (0..self.nodes.len()).filter(|other| all || *other == node) {
+            let state = &mut self.nodes[node];
+            if drifts && state.suspended.is_none() {
+                let drift = self.rng.range(0, 2 * self.plan.drift) as i64 - self.plan.drift as i64;
+                state.clock.set_drift(self.now, drift);
+            } else {
+                state.clock.offset += self.rng.range(0, 2 * reach) as i64 - reach as i64;
+            }
+        }
+        self.trace.mark(match (all, drifts) {
+            (_, true) => "clock drifts",
+            (true, _) => "all clocks step",
+            _ => "clock steps",
+        });
+    }
+
+    fn block(&self, partition: &Partition) {
+        let mut peers = self.peers.lock();
+        partition.blocked.iter().for_each(|(from, to)| peers.block(*from, *to));
+    }
+
+    /// A partition that comes and goes does so.
+    fn flap(&mut self) {
+        let Some(mut flapping) = self.flapping.take() else { return };
+        if flapping.next <= self.now {
+            flapping.is_on = !flapping.is_on;
+            flapping.next = self.now + self.rng.spread(MILLI / 10, flapping.most);
+            match flapping.is_on {
+                true => self.block(&flapping.partition),
+                false => self.peers.lock().heal(),
+            }
+        }
+        self.flapping = Some(flapping);
     }
 
     /// With no copy on disk, a node that lost power may not vote before it has caught up; when too many do
@@ -289,6 +354,7 @@ pub(super) enum Fault {
     Leader,
     Stall,
     Scheme,
+    Damage,
 }
 
 impl Fault {
@@ -304,10 +370,11 @@ impl Fault {
             Self::Reset => "fault: connection reset",
             Self::Partition => "fault: partition",
             Self::Link => "fault: link cut",
-            Self::Clock => "fault: clock step",
+            Self::Clock => "fault: clock",
             Self::Leader => "fault: at the leader",
             Self::Stall => "fault: disk stalls",
             Self::Scheme => "fault: scheme",
+            Self::Damage => "fault: frame damaged",
         }
     }
 }

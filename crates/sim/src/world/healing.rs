@@ -1,0 +1,245 @@
+//! Liveness: once faults end, for everybody or for a majority alone, a leader must commit again within a bounded
+//! time, unless rule R4 itself forbids an election.
+
+use super::{MILLI, World};
+use crate::workload::Workload;
+use ordain_agent::disk::FileId;
+use ordain_node::journal::{Floor, read_state};
+use ordain_types::{BatchIndex, Nanos};
+
+/// Election time-outs within which a healed cluster commits again. An election takes up to two, rivals may spoil a
+/// few, and a node that leads and hears nothing needs another to notice.
+const TIMEOUTS: u64 = 40;
+/// Nobody was elected for this long while nobody can win: nobody will be.
+const STUCK: u64 = Nanos::SECOND;
+/// Within this time some client of a healed core is served: all of them may be waiting for a silent connection,
+/// or for their sessions to expire.
+const SERVED: u64 = 10 * Nanos::SECOND;
+/// A graceful stop that hangs is ended after this long.
+const STOP: u64 = 200 * MILLI;
+/// Operations that clients finish while only the core is whole.
+const OPERATIONS: u64 = 50;
+
+/// A healed part of the cluster from which something is expected.
+#[derive(Clone, Debug)]
+pub(super) struct Healing {
+    /// Its nodes.
+    core: Vec<usize>,
+    since: u64,
+    deadline: u64,
+}
+
+/// What became of a healed core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Serves,
+    /// Nobody can win under rule R4.
+    Forbidden,
+    Waits,
+}
+
+/// What a node would bring to an election.
+#[derive(Clone, Copy, Debug)]
+struct Voter {
+    end: Floor,
+    floor: Option<Floor>,
+}
+
+/// Whether one of `voters` could win with the votes of them all, `n` being the voters of the cluster and (m, k) its
+/// policy: rules R3 and R4.
+fn somebody_wins(voters: &[Voter], n: usize, (m, k): (usize, usize)) -> bool {
+    voters.iter().any(|candidate| {
+        let votes = || voters.iter().filter(|voter| candidate.end >= voter.end);
+        let strong = votes().filter(|voter| voter.floor.is_none_or(|floor| candidate.end >= floor)).count();
+        let votes = votes().count();
+        votes > n / 2 && (strong + m > n || votes + k > n)
+    })
+}
+
+impl<W: Workload> World<W> {
+    /// From now on these nodes have no more trouble than others give them, and must go on.
+    pub(super) fn expect_service(&mut self, core: Vec<usize>) {
+        let disk = self.plan.disks.iter().map(|disk| disk.sync.1 + disk.meta.1).max().unwrap_or(0);
+        // Recovery makes a dozen syncs, the journal behind it a few more, messages take their time, and a node that
+        // is being stopped, or was, comes back first.
+        let slow = 30 * disk
+            + 60 * self.plan.roads.delay.1
+            + self.plan.roads.reconnect.1
+            + self.plan.trouble.1
+            + STOP;
+        let deadline = self.now + TIMEOUTS * self.plan.election_timeout.0 + slow;
+        self.healing = Some(Healing { core, since: self.now, deadline });
+    }
+
+    /// Heals a majority and keeps the others in trouble: down, frozen, or cut off in both directions or one.
+    pub(super) fn heal_core(&mut self) {
+        let nodes = self.nodes.len();
+        let size = self.rng.range(nodes as u64 / 2 + 1, nodes as u64 - 1) as usize;
+        let first = self.rng.below(nodes as u64) as usize;
+        let core: Vec<_> = (0..size).map(|step| (first + step) % nodes).collect();
+        self.trace.event("core", &[first as u64, size as u64]);
+        self.trace.mark("only a core is healed");
+        self.end_trouble();
+        for node in (0..nodes).filter(|node| !core.contains(node)) {
+            let (out, into) = match self.rng.below(5) {
+                0 => {
+                    let how = self.rng.pick(&[crate::disk::Crash::Kill, crate::disk::Crash::Power(50)]);
+                    let how = if self.plan.odds.power > 0 { how } else { crate::disk::Crash::Kill };
+                    self.bring_down(node, how);
+                    self.nodes[node].restart_at = None;
+                    continue;
+                }
+                1 => {
+                    self.nodes[node].paused_until = u64::MAX;
+                    continue;
+                }
+                2 => (true, true),
+                3 => (true, false),
+                _ => (false, true),
+            };
+            let mut peers = self.peers.lock();
+            for other in (0..nodes).filter(|other| *other != node) {
+                if out {
+                    peers.block(node, other);
+                }
+                if into {
+                    peers.block(other, node);
+                }
+            }
+        }
+        for node in &core {
+            let soon = self.now + self.rng.spread(MILLI / 10, 2 * MILLI);
+            let state = &mut self.nodes[*node];
+            state.restart_at = state.restart_at.map(|at| at.min(soon));
+        }
+        self.expect_service(core);
+    }
+
+    /// Lets the core serve for a while, if it is to serve.
+    pub(super) fn serve_from_core(&mut self) {
+        while self.healing.is_some() && self.trace.failure().is_none() {
+            self.step(false);
+        }
+        let began = self.history.finished;
+        let deadline = self.now + SERVED;
+        while self.core_serves()
+            && self.history.finished < began + OPERATIONS
+            && self.trace.failure().is_none()
+            && self.now < deadline
+        {
+            self.step(false);
+        }
+        if self.now >= deadline && self.history.finished == began {
+            self.trace.fail("clients of a healed core are served", self.describe());
+        }
+        self.core = None;
+    }
+
+    fn core_serves(&self) -> bool {
+        self.core.as_ref().is_some_and(|core| core.iter().any(|node| self.commits(*node)))
+    }
+
+    /// Whether the node leads and has committed in its term.
+    fn commits(&self, node: usize) -> bool {
+        let Some(life) = self.nodes[node].life.as_ref().filter(|life| life.shared.leads()) else {
+            return false;
+        };
+        self.logs.term_of(node, life.shared.committed.load()) == Some(self.nodes[node].term)
+    }
+
+    fn voter(&self, node: usize) -> Option<Voter> {
+        if !self.nodes[node].life.as_ref()?.is_running() {
+            return None;
+        }
+        let store = self.nodes[node].store.lock();
+        let state = read_state(store.durable(FileId::NodeState)?).ok()?;
+        let index = self.metric(node, "ordain_last_batch");
+        let end = self.logs.end(node);
+        // What stands behind the written end is of the last term that the node took anything in.
+        let term = if end.index.0 < index { state.ack_term } else { end.term };
+        Some(Voter { end: Floor { term, index: BatchIndex(index) }, floor: state.floor })
+    }
+
+    /// Whether rule R4 lets nobody of `core` be elected, as far as it can be seen from outside. A node that is not
+    /// running yet is given the benefit of the doubt.
+    fn nobody_wins(&self, core: &[usize]) -> bool {
+        let voters: Option<Vec<_>> = core.iter().map(|node| self.voter(*node)).collect();
+        let policy = self.plan.facts.policy;
+        let policy = (policy.received as usize, policy.durable as usize);
+        voters.is_some_and(|voters| !somebody_wins(&voters, self.nodes.len(), policy))
+    }
+
+    fn verdict(&self, core: &[usize]) -> Verdict {
+        let leads = |node: &usize| self.nodes[*node].life.as_ref().is_some_and(|life| life.shared.leads());
+        match () {
+            () if core.iter().any(|node| self.commits(*node)) => Verdict::Serves,
+            () if !core.iter().any(leads) && self.nobody_wins(core) => Verdict::Forbidden,
+            () => Verdict::Waits,
+        }
+    }
+
+    pub(super) fn judge_healing(&mut self) {
+        let Some(healing) = &self.healing else { return };
+        match self.verdict(&healing.core) {
+            Verdict::Serves => {
+                self.longest_outage = self.longest_outage.max(self.now - healing.since);
+                self.core = self.healing.take().map(|healing| healing.core);
+            }
+            _ if self.now <= healing.deadline => {}
+            Verdict::Forbidden => {
+                self.trace.mark("a stall that the rule asks for");
+                self.healing = None;
+            }
+            Verdict::Waits => {
+                let what = format!(
+                    "nodes {:?} were healed {} ms ago and commit nothing: {}",
+                    healing.core,
+                    (self.now - healing.since) / MILLI,
+                    self.describe()
+                );
+                self.trace.fail("bounded unavailability", what);
+            }
+        }
+    }
+
+    /// So many nodes lost acknowledged batches that the rest must not elect, all votes together included: only an
+    /// operator can go on.
+    pub(super) fn note_stuck(&mut self) {
+        if self.nodes.len() > 1 {
+            let all: Vec<_> = (0..self.nodes.len()).collect();
+            let stuck = self.leader().is_none() && self.nobody_wins(&all);
+            self.stuck_since = self.stuck_since.or(Some(self.now)).filter(|_| stuck);
+        }
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck_since.is_some_and(|since| self.now > since + STUCK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ordain_types::Term;
+
+    fn at(term: u64, index: u64) -> Floor {
+        Floor { term: Term(term), index: BatchIndex(index) }
+    }
+
+    /// (log end, floor) of each, all of three voters under 2/1.
+    fn wins(voters: &[(Floor, Option<Floor>)]) -> bool {
+        let voters: Vec<_> = voters.iter().map(|(end, floor)| Voter { end: *end, floor: *floor }).collect();
+        somebody_wins(&voters, 3, (2, 1))
+    }
+
+    #[test]
+    fn who_wins_follows_from_ends_and_floors() {
+        assert!(wins(&[(at(1, 5), None), (at(1, 4), None)]));
+        assert!(!wins(&[(at(1, 5), None)]), "no majority");
+        assert!(!wins(&[(at(1, 5), None), (at(1, 4), Some(at(1, 6)))]), "a weak vote and two in all");
+        assert!(wins(&[(at(1, 6), None), (at(1, 4), Some(at(1, 6)))]), "the floor is reached");
+        let weak = (at(1, 4), Some(at(1, 20)));
+        assert!(wins(&[weak, weak, (at(1, 5), None)]), "all votes together");
+        assert!(!somebody_wins(&[Voter { end: at(1, 5), floor: None }; 2], 3, (1, 1)), "1/1 needs all three");
+    }
+}
