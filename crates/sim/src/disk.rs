@@ -345,6 +345,9 @@ impl Store {
             }
             DiskOp::Rename { from, to, .. } => {
                 let file = self.files.remove(from).ok_or(DiskError::NotFound)?;
+                if file.written != file.durable {
+                    self.trace.fail("what gets its name is synced", format!("node {}, {from:?}", self.node));
+                }
                 self.files.insert(*to, file);
                 Ok(0)
             }
@@ -434,6 +437,19 @@ impl Store {
             _ => None,
         });
         segments.next().unwrap_or(0)
+    }
+
+    /// The first log position from `end` on where a segment holds anything but zero, on the device or for the system.
+    #[must_use]
+    pub fn first_byte_behind(&self, end: u64, segment_size: u64) -> Option<u64> {
+        let first = end / segment_size;
+        self.files.range(FileId::Segment(first)..=FileId::Segment(u64::MAX)).find_map(|(id, file)| {
+            let FileId::Segment(number) = id else { return None };
+            let from = end.saturating_sub(number * segment_size) as usize;
+            let found = |bytes: &[u8]| bytes.iter().skip(from).position(|byte| *byte != 0);
+            let at = found(&file.written).into_iter().chain(found(&file.durable)).min()?;
+            Some(number * segment_size + (from + at) as u64)
+        })
     }
 
     /// Flips bits of a byte.

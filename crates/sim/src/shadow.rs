@@ -1,13 +1,13 @@
 //! What the checkers know of the logs: every node's written batches as its disk holds them, the committed
 //! ones, and which node ever held a copy of what.
 
-use crate::disk::Store;
+use crate::disk::{Store, StoreHandle};
 use crate::plan::Plan;
 use crate::trace::Trace;
 use ordain_agent::disk::FileId;
 use ordain_node::journal::Floor;
 use ordain_types::batch::{BATCH_HEADER, BatchView, chain};
-use ordain_types::{BatchHeader, BatchIndex, BatchKind, Chain, Number, Seq, SessionId, Term};
+use ordain_types::{BatchHeader, BatchIndex, BatchKind, Chain, Nanos, Number, Seq, SessionId, Term};
 use std::collections::BTreeMap;
 
 /// A batch that some node has written.
@@ -19,6 +19,8 @@ pub struct Entry {
     pub len: usize,
     /// Its term.
     pub term: Term,
+    /// Its time.
+    pub time: Nanos,
     /// What it holds.
     pub kind: BatchKind,
     /// Seq of its first record.
@@ -125,11 +127,16 @@ impl Logs {
                 position,
                 len: header.len(),
                 term: header.term(),
+                time: header.time(),
                 kind: header.kind(),
                 first_seq: header.first_seq().0,
                 count: u64::from(header.count.get()),
                 chain: chain(previous, view.bytes()),
             };
+            if last.is_some_and(|last| last.time > entry.time) {
+                let what = format!("node {node} wrote batch {index} as {entry:?} behind {last:?}");
+                return self.trace.fail("log time never goes back", what);
+            }
             if entry.kind == BatchKind::SegmentStart && position > 0 {
                 self.trace.mark("segment wrapped");
                 if position.is_multiple_of(self.ring_size) {
@@ -186,6 +193,51 @@ impl Logs {
         shadow.entries.truncate(shadow.durable);
         shadow.received = shadow.received.min(shadow.durable);
         shadow.compared = shadow.compared.min(shadow.durable);
+    }
+
+    /// Behind batch `keep`, where a cut or recovery ended the log, the segments hold nothing, whatever power is lost.
+    pub fn nothing_behind(&self, node: usize, store: &Store, keep: u64) {
+        if let Some(at) = store.first_byte_behind(self.end_of(node, keep), self.segment_size) {
+            let what = format!("node {node} ended its log with batch {keep} and has bytes at position {at}");
+            self.trace.fail("nothing stands behind the end of the log", what);
+        }
+    }
+
+    /// What recovery found counts as synced.
+    pub fn all_durable(&mut self, node: usize, store: &Store) {
+        self.note_durable(node, store);
+        let shadow = &self.nodes[node];
+        if shadow.durable < shadow.entries.len() {
+            let what = format!(
+                "node {node} recovered {} batches, of which the device has {}",
+                shadow.entries.len(),
+                shadow.durable
+            );
+            self.trace.fail("what recovery found is on the disk", what);
+        }
+    }
+
+    /// `node` tells the leader of `term` that it has `received` and synced `durable` batches of its log.
+    pub fn acknowledges(&mut self, node: usize, store: &Store, term: u64, (received, durable): (u64, u64)) {
+        self.note_durable(node, store);
+        let (has, synced) = self.known(node);
+        if received > has || durable > synced {
+            let what = format!(
+                "node {node} says that it has {received} batches, {durable} of them synced; it has {has}, {synced} of them \
+                 synced"
+            );
+            return self.trace.fail("acknowledgements are true", what);
+        }
+        let Some(leader) = self.leaders.get(&term).map(|leader| &self.nodes[*leader].entries) else { return };
+        let own = &self.nodes[node].entries;
+        let (mine, its) = (received.checked_sub(1).map(|at| at as usize), leader);
+        // Of a leader that leads no more, or has not written what it sent, nothing is known.
+        let differs = mine.is_some_and(|at| its.get(at).is_some_and(|its| its.chain != own[at].chain));
+        if differs && leader.last().is_some_and(|last| last.term.0 == term) {
+            let what =
+                format!("node {node} acknowledges batch {received} in term {term}, whose leader has another");
+            self.trace.fail("acknowledgements are true", what);
+        }
     }
 
     /// The node has recovered a journal of `written` batches.
@@ -271,26 +323,63 @@ impl Logs {
         }
     }
 
-    /// `node` leads in `term` and commits everything up to batch `last` (Raft 5.4.2).
-    pub fn leader_commits(&self, node: usize, last: u64, term: u64) {
-        let entry = self.nodes[node].entries.get(last as usize - 1);
-        if let Some(entry) = entry.filter(|entry| entry.term.0 != term) {
+    /// `node` leads in `term`, whose number its disk has if `counts_itself`, and commits everything up to batch
+    /// `last` (Raft 5.4.2, R1).
+    pub fn leader_commits(
+        &mut self,
+        stores: &[StoreHandle],
+        (node, term): (usize, u64),
+        last: u64,
+        policy: (u32, u32),
+        counts_itself: bool,
+    ) {
+        for (node, store) in stores.iter().enumerate() {
+            self.note_durable(node, &store.lock());
+        }
+        let Some(entry) = self.nodes[node].entries.get(last as usize - 1) else { return };
+        if entry.term.0 != term {
             let what = format!("node {node} of term {term} commits up to {entry:?}");
-            self.trace.fail("leaders commit batches of their own term", what);
+            return self.trace.fail("leaders commit batches of their own term", what);
+        }
+        let copies = self.copies.get(&(last, entry.chain.0)).copied().unwrap_or_default();
+        let mask = if counts_itself { u32::MAX } else { !(1 << node) };
+        let found = ((copies.received & mask).count_ones(), (copies.durable & mask).count_ones());
+        if found.0 < policy.0 || found.1 < policy.1 {
+            let what = format!(
+                "node {node} of term {term}, counting itself: {counts_itself}, commits batch {last} with {found:?} \
+                 (received, synced) copies; the policy names {policy:?}"
+            );
+            self.trace.fail("copies exist when a batch is committed", what);
         }
     }
 
-    /// `node` leads in `term`.
-    pub fn leads(&mut self, node: usize, term: u64) {
+    /// `node` leads in `term` with a log of `last` batches, some of which it may not have written yet.
+    pub fn leads(&mut self, node: usize, term: u64, last: u64) {
         let known = *self.leaders.entry(term).or_insert(node);
         if known != node {
             let what = format!("nodes {known} and {node} both lead in term {term}");
             self.trace.fail("one leader a term", what);
         }
+        let shadow = &self.nodes[node];
+        let older = |at: &usize| self.committed[*at].term.0 < term;
+        let lacks = (shadow.compared..self.committed.len()).filter(older).find(|at| {
+            shadow
+                .entries
+                .get(*at)
+                .map_or(*at as u64 >= last, |entry| entry.chain != self.committed[*at].chain)
+        });
+        if let Some(at) = lacks {
+            let what = format!(
+                "node {node} leads in term {term} with {last} batches and lacks batch {}, committed as {:?}",
+                at + 1,
+                self.committed[at]
+            );
+            self.trace.fail("leaders have what is committed", what);
+        }
     }
 
     /// A reply to (session, number) with `seq` leaves: do the copies exist that the policy names?
-    pub fn reply_leaves(&mut self, stores: &[crate::disk::StoreHandle], asked: Asked, policy: (u32, u32)) {
+    pub fn reply_leaves(&mut self, stores: &[StoreHandle], asked: Asked, policy: (u32, u32)) {
         let mut found = Vec::new();
         for (node, store) in stores.iter().enumerate() {
             self.note_durable(node, &store.lock());
@@ -351,6 +440,12 @@ impl Logs {
                 let what = format!("node {node} differs at position {}", entry.position);
                 return self.trace.fail("equal segments", what);
             }
+        }
+        // Behind the log is nothing, in segments prepared and in those that were cut.
+        let end = self.committed.last().map_or(0, |last| last.position + last.len as u64);
+        if let Some(at) = store.first_byte_behind(end, self.segment_size) {
+            let what = format!("node {node} has bytes at position {at}, behind the log");
+            self.trace.fail("equal segments", what);
         }
     }
 }

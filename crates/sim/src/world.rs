@@ -84,6 +84,8 @@ struct Node {
     stint: u64,
     /// The furthest that it ever acknowledged to a leader, and that leader's term.
     promised: Floor,
+    /// It may lack what it acknowledged, by its own account.
+    owed: bool,
     /// Term in which it leads, or led last.
     term: u64,
     seen: (u64, u64),
@@ -107,6 +109,8 @@ pub struct World<W: Workload> {
     client_idle: u64,
     history: History,
     logs: Logs,
+    /// Who voted for whom in which term.
+    votes: BTreeMap<(usize, u64), usize>,
     /// What nodes sent on each connection and is not a whole frame yet.
     partial: BTreeMap<u64, Vec<u8>>,
     faults: u64,
@@ -171,6 +175,7 @@ impl<W: Workload> World<W> {
                 fresh: true,
                 stint: 0,
                 promised: Floor::default(),
+                owed: false,
                 term: 0,
                 seen: (0, 0),
                 oldest: 0,
@@ -196,6 +201,7 @@ impl<W: Workload> World<W> {
             client_idle: 0,
             history: History::default(),
             logs,
+            votes: BTreeMap::new(),
             partial: BTreeMap::new(),
             faults: 0,
             last_fault: 0,

@@ -3,8 +3,7 @@
 
 use super::{MILLI, World};
 use crate::workload::Workload;
-use ordain_agent::disk::FileId;
-use ordain_node::journal::{Floor, read_state};
+use ordain_node::journal::Floor;
 use ordain_types::{BatchIndex, Nanos};
 
 /// Election time-outs within which a healed cluster commits again. An election takes up to two, rivals may spoil a
@@ -151,8 +150,7 @@ impl<W: Workload> World<W> {
         if !self.nodes[node].life.as_ref()?.is_running() {
             return None;
         }
-        let store = self.nodes[node].store.lock();
-        let state = read_state(store.durable(FileId::NodeState)?).ok()?;
+        let state = self.stored_state(node)?;
         let index = self.metric(node, "ordain_last_batch");
         let end = self.logs.end(node);
         // What stands behind the written end is of the last term that the node took anything in.

@@ -86,6 +86,7 @@ impl<W: Workload> World<W> {
         state.fresh = true;
         state.idle = 0;
         state.stint = 0;
+        state.owed = false;
         state.seen = (0, 0);
         let site = Site {
             node,

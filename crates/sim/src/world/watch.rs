@@ -11,10 +11,10 @@ use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Holder;
 use ordain_agent::side::is_side;
 use ordain_consensus::{Body, Message};
-use ordain_node::journal::{Floor, read_state};
+use ordain_node::journal::{Floor, NodeState, read_state};
 use ordain_types::codes::Code;
 use ordain_types::frame::{FrameError, ServerFrame, ServerView};
-use ordain_types::{BatchIndex, NodeId};
+use ordain_types::{BatchIndex, NodeId, Term};
 
 impl<W: Workload> World<W> {
     pub(super) fn observe(&mut self, node: usize) {
@@ -30,9 +30,11 @@ impl<W: Workload> World<W> {
             }
             state.cutting = None;
             self.logs.cut(node, keep);
+            self.logs.nothing_behind(node, &state.store.lock(), keep);
         }
         let seen = (cursors.written.load(), cursors.committed.load());
-        if core::mem::take(&mut state.fresh) {
+        let is_fresh = core::mem::take(&mut state.fresh);
+        if is_fresh {
             self.logs.recovered(node, seen.0);
             if let Some((file, at, _)) = state.damage.take() {
                 let what = format!("node {node} started although {file:?} is damaged at offset {at}");
@@ -52,24 +54,29 @@ impl<W: Workload> World<W> {
             self.logs.follow(node, &store, seen.0);
             self.logs.commit(node, &store, seen.1);
         }
-        if life.floor.is_some()
-            && life.registry.value("ordain_rejoins_total").is_some_and(|rejoins| rejoins > 0)
-        {
-            life.floor = None;
+        if is_fresh {
+            let store = state.store.lock();
+            self.logs.all_durable(node, &store);
+            self.logs.nothing_behind(node, &store, seen.0);
+        }
+        let owes = life.registry.value("ordain_promise_floor") == Some(1);
+        if core::mem::replace(&mut state.owed, owes) && !owes {
             self.logs.rejoined(node);
         }
         let stint = cursors.stint.load();
-        if commits && stint % 2 == 1 && stint == state.stint {
-            self.logs.leader_commits(node, seen.1, state.term);
-        }
+        let reigns = commits && stint % 2 == 1 && stint == state.stint;
         if stint != state.stint {
             state.stint = stint;
             if stint % 2 == 1 {
-                let term = life.registry.value("ordain_term").expect("the log stage registers its term");
+                let value = |name| life.registry.value(name).expect("the log stage registers it");
+                let (term, last) = (value("ordain_term"), value("ordain_last_batch"));
                 self.trace.event("leads", &[node as u64, term]);
                 state.term = term;
-                self.logs.leads(node, term);
+                self.logs.leads(node, term, last);
             }
+        }
+        if reigns {
+            self.hear_commit(node, seen.1);
         }
         self.hear_sent();
         self.check_trimmed(node);
@@ -92,6 +99,30 @@ impl<W: Workload> World<W> {
         }
     }
 
+    /// The leader `node` says that everything up to batch `last` is committed.
+    fn hear_commit(&mut self, node: usize, last: u64) {
+        let term = self.nodes[node].term;
+        let state = self.stored_state(node);
+        let counts_itself = state.is_some_and(|state| state.ack_term.0 == term);
+        if let Some(life) = self.nodes[node].life.as_ref().filter(|_| counts_itself) {
+            // It counts itself as it counts the others.
+            let (written, durable) = (life.shared.written.load(), life.shared.durable.load());
+            let index = BatchIndex(written.min(durable + self.plan.facts.unsynced_max));
+            let promised = Floor { term: Term(term), index };
+            self.nodes[node].promised = promised.max(self.nodes[node].promised);
+        }
+        let policy = self.plan.facts.policy;
+        let stores: Vec<_> = self.nodes.iter().map(|node| node.store.clone()).collect();
+        let policy = (policy.received, policy.durable);
+        self.logs.leader_commits(&stores, (node, term), last, policy, counts_itself);
+    }
+
+    /// The node state as the device has it.
+    pub(super) fn stored_state(&self, node: usize) -> Option<NodeState> {
+        let store = self.nodes[node].store.lock();
+        read_state(store.durable(FileId::NodeState)?).ok()
+    }
+
     /// Looks at every frame that left for another node: what it promises must be on disk.
     fn hear_promises(&mut self) {
         let sent = core::mem::take(&mut self.peers.lock().sent);
@@ -102,8 +133,7 @@ impl<W: Workload> World<W> {
             let Ok((message, _)) = Message::decode(&frame) else {
                 return self.trace.fail("nodes send whole frames", format!("node {from} sent {frame:?}"));
             };
-            let store = self.nodes[from].store.lock();
-            let state = store.durable(FileId::NodeState).and_then(|file| read_state(file).ok());
+            let state = self.stored_state(from);
             let voted = |node: usize| {
                 state.as_ref().map(|state| (state.term, state.voted_for))
                     == Some((message.term, Some(NodeId(node as u32))))
@@ -114,8 +144,23 @@ impl<W: Workload> World<W> {
                 Body::Ack { .. } => state.as_ref().is_some_and(|state| state.ack_term == message.term),
                 _ => state.as_ref().is_some_and(|state| state.boot == message.boot),
             };
-            drop(store);
+            let vote = match message.body {
+                Body::Vote { .. } => Some(from),
+                Body::VoteReply { grant: Some(_) } => Some(to),
+                _ => None,
+            };
+            if let Some(candidate) = vote {
+                let first = *self.votes.entry((from, message.term.0)).or_insert(candidate);
+                if first != candidate {
+                    let what =
+                        format!("node {from} votes for {first} and {candidate} in term {}", message.term);
+                    return self.trace.fail("one vote in a term", what);
+                }
+            }
             if let Body::Ack { received, durable, .. } = message.body {
+                let store = self.nodes[from].store.lock();
+                self.logs.acknowledges(from, &store, message.term.0, (received.0, durable.0));
+                drop(store);
                 let reach = BatchIndex(durable.0 + self.plan.facts.unsynced_max);
                 let promised = Floor { term: message.term, index: received.min(reach) };
                 self.nodes[from].promised = promised.max(self.nodes[from].promised);
