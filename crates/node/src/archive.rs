@@ -9,7 +9,12 @@ use ordain_types::LogEnd;
 use ordain_types::batch::BATCH_HEADER;
 use ordain_types::{BatchHeader, BatchIndex, NodeId, Position};
 
-/// Reads for one peer at a time: two laggards take turns, each for as long as it keeps asking for the next.
+/// Cycles in which a peer that is being served may ask for nothing before another takes its turn: all peers ask once
+/// in a cycle, so that it is gone, caught up, or has no room.
+const PATIENCE: u32 = 32;
+
+/// Reads for one peer at a time. Laggards take turns: each is handed one piece, and nobody interrupts the reading of
+/// that piece as long as it is asked for.
 pub struct Segments<D> {
     reader: LogReader<D>,
     shared: Shared,
@@ -19,6 +24,13 @@ pub struct Segments<D> {
     /// Number of the last batch before the first of that segment and of each behind it.
     starts: Vec<BatchIndex>,
     serving: Option<NodeId>,
+    /// It has been handed nothing since its turn began.
+    owed: bool,
+    /// Others that asked since it did.
+    waited: u32,
+    /// Where each peer's next batch begins, so that a turn begins there and not at the start of a segment. One entry
+    /// a peer.
+    places: Vec<(NodeId, BatchIndex, Position)>,
     /// The batch that the reader is on its way to, from the start of a segment.
     sought: BatchIndex,
     /// Whole batches found and not yet handed out.
@@ -43,6 +55,9 @@ impl<D: Disk> Segments<D> {
             first,
             starts,
             serving: None,
+            owed: false,
+            waited: 0,
+            places: Vec::new(),
             sought: BatchIndex(0),
             found: Vec::new(),
             range: None,
@@ -51,14 +66,28 @@ impl<D: Disk> Segments<D> {
         }
     }
 
-    /// Goes to the segment that holds `first`, as far as the starts of segments are known.
-    fn seek(&mut self, first: BatchIndex) {
-        let segment = self.starts.partition_point(|before| *before < first).saturating_sub(1);
-        let before = self.starts.get(segment).copied().unwrap_or_default();
-        self.reader.seek(self.position(segment), before.next());
+    /// Goes to `first` if `peer` was led up to there, else to the segment that holds it, as far as the starts of
+    /// segments are known.
+    fn seek(&mut self, peer: NodeId, first: BatchIndex) {
         self.range = None;
         self.found.clear();
         self.sought = first;
+        let place = self.places.iter().find(|place| place.0 == peer && place.1 == first);
+        if let Some((_, index, position)) = place {
+            return self.reader.seek(*position, *index);
+        }
+        let segment = self.starts.partition_point(|before| *before < first).saturating_sub(1);
+        let before = self.starts.get(segment).copied().unwrap_or_default();
+        self.reader.seek(self.position(segment), before.next());
+    }
+
+    /// Remembers how far `peer` was led.
+    fn keep_place(&mut self, peer: NodeId) {
+        let place = (peer, self.reader.next_index(), self.reader.position());
+        match self.places.iter_mut().find(|known| known.0 == peer) {
+            Some(known) => *known = place,
+            None => self.places.push(place),
+        }
     }
 
     fn position(&self, segment: usize) -> Position {
@@ -124,13 +153,19 @@ impl<D: Disk> Archive for Segments<D> {
             }
             return Ok(Old::Gone);
         }
+        if self.serving == Some(peer) {
+            self.waited = 0;
+        } else if self.serving.is_some() && self.owed && self.waited < PATIENCE {
+            self.waited += 1;
+            return Ok(Old::NotYet);
+        }
         let next = self.reader.next_index();
         let on_its_way = next == first || self.sought == first && next < first;
         let goes_on =
             self.serving == Some(peer) && (on_its_way || self.range.is_some_and(|range| range.0 == first));
         if !goes_on {
-            self.seek(first);
-            self.serving = Some(peer);
+            self.seek(peer, first);
+            (self.serving, self.owed, self.waited) = (Some(peer), true, 0);
         }
         if self.range.is_some_and(|range| range.0 != first) {
             self.range = None;
@@ -164,11 +199,15 @@ impl<D: Disk> Archive for Segments<D> {
             }
             self.reader.advance();
         }
-        Ok(self.range.map_or(Old::NotYet, |(_, last)| Old::Batches(&self.found, last)))
+        let Some((_, last)) = self.range else { return Ok(Old::NotYet) };
+        self.owed = false;
+        self.keep_place(peer);
+        Ok(Old::Batches(&self.found, last))
     }
 
     fn cut(&mut self, keep: BatchIndex) {
         self.serving = None;
+        self.places.retain(|place| place.1.0 <= keep.0 + 1);
         self.starts.retain(|before| *before <= keep);
     }
 }
