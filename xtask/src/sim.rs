@@ -28,7 +28,9 @@ const COVERAGE_RUNS: u64 = 100;
 
 /// What a series of runs must reach.
 fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
-    const ALWAYS: [&str; 33] = [
+    const ALWAYS: [&str; 35] = [
+        "clock drifts",
+        "clock steps",
         "client goes silent",
         "dirty start",
         "duplicate answered alike",
@@ -64,16 +66,50 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "tick sealed",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
-    const CLUSTER: [&str; 7] = [
+    const CLUSTER: [&str; 17] = [
+        "a stall that the rule asks for",
+        "all clocks step",
+        "batch damaged on its way",
         "dirty node rejoined",
         "election won",
         "election won by weak votes",
         "fault: power loss everywhere",
         "fault: scheme",
+        "machine suspended",
+        "only a core is healed",
+        "partition: a bridge",
+        "partition: a pair",
+        "partition: flapping",
+        "partition: one alone",
+        "partition: one alone, one way",
         "peer buffer full",
         "uncommitted suffix cut",
     ];
-    let more: &[&str] = if nodes == 1 { &LONE } else { &CLUSTER };
+    const FIVE: [&str; 18] = [
+        "a stall that the rule asks for",
+        "all clocks step",
+        "batch damaged on its way",
+        "dirty node rejoined",
+        "election won",
+        "election won by weak votes",
+        "fault: power loss everywhere",
+        "fault: scheme",
+        "machine suspended",
+        "only a core is healed",
+        "partition: a bridge",
+        "partition: a pair",
+        "partition: flapping",
+        "partition: minority and majority",
+        "partition: one alone",
+        "partition: one alone, one way",
+        "peer buffer full",
+        "uncommitted suffix cut",
+    ];
+    let more: &[&str] = match nodes {
+        1 => &LONE,
+        3 => &CLUSTER,
+        _ => &FIVE,
+    };
     let own: &[&str] = if app == "exchange" { ordain_exchange_sim::WANTED } else { &["timer fired"] };
     ALWAYS.into_iter().chain(more.iter().copied()).chain(own.iter().copied())
 }
