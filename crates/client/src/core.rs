@@ -1030,7 +1030,8 @@ impl ClientCore {
     }
 
     fn watch_lineage(&mut self, now: Lineage, kind: ServerFrame, on: &mut impl FnMut(Event<'_>)) {
-        if matches!(kind, ServerFrame::Pong) {
+        // A node that has not executed anything yet does not know.
+        if matches!(kind, ServerFrame::Pong) || now == Lineage::ZERO {
             return;
         }
         match self.lineage {

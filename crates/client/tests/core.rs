@@ -677,14 +677,18 @@ fn an_idle_session_is_kept_alive_under_its_next_number() {
 fn a_declared_loss_is_told() {
     let mut pair = Pair::ready(core_config());
     pair.take_seen();
-    for (lineage, code) in
-        [(0, Code::Executed), (3, Code::Executed), (0, Code::Executed), (3, Code::Executed)]
-    {
+    for (lineage, code) in [
+        (1, Code::Executed),
+        (0, Code::Executed),
+        (3, Code::Executed),
+        (0, Code::Executed),
+        (3, Code::Executed),
+    ] {
         let mut header = server_header(ServerFrame::Reply, code, 12, 9, 0);
         header.lineage = Lineage(lineage).0.into();
         pair.inject(header, &[]);
     }
-    assert_eq!(pair.take_seen(), [Seen::DataLost(0, 3)]);
+    assert_eq!(pair.take_seen(), [Seen::DataLost(1, 3)]);
 }
 
 #[test]

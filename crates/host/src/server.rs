@@ -2,6 +2,7 @@
 //! code.
 
 use crate::address::AddressFile;
+use crate::aside;
 use crate::clock;
 use crate::config::{ConfigError, LogFormat, Validated};
 use crate::direct::DirectDisk;
@@ -280,6 +281,10 @@ pub fn serve(
     let signals = Signals::catch(&stop).map_err(system("catch signals"))?;
 
     let dir = DataDir::open(&config.data).map_err(ServerError::Data)?;
+    let finished = aside::finish(&dir).map_err(system("finish moving a log of an ended lineage aside"))?;
+    if let Some(folder) = finished {
+        tracing::warn!(folder, "a log of an ended lineage was moved aside; the node joins empty");
+    }
     let address_file = AddressFile::clear(dir.path()).map_err(system("remove the address file"))?;
     let drawn = draw_cluster().map_err(system("draw random numbers"))?;
     let facts = facts::open(config, drawn, clock::now().wall).map_err(ServerError::Facts)?;
@@ -319,6 +324,7 @@ pub fn serve(
         dir,
         bells: names.iter().map(|name| (*name, plan.bell(name))).collect(),
     };
+    let held = ports.dir.clone();
     let agents = build(ports).map_err(|fatal| ServerError::Failed(Failure { agent: START, fatal }))?;
     let running = plan.start(agents, stop.bell.clone()).map_err(system("start threads"))?;
 
@@ -346,6 +352,12 @@ pub fn serve(
     match &outcome {
         Ok(()) => tracing::info!("node stopped; the journal is clean"),
         Err(error) => tracing::error!(%error, "node stopped"),
+    }
+    if let Err(ServerError::Failed(failure)) = &outcome
+        && failure.fatal.outlived
+    {
+        let folder = aside::set_aside(&held).map_err(system("move the log of an ended lineage aside"))?;
+        tracing::warn!(folder, "the log was moved aside; the next start joins empty");
     }
     outcome
 }

@@ -312,7 +312,7 @@ where
         let shared = self.shared.clone();
         shared.written.store(end.index.0);
         let (producer, ring) = LogRing::new(self.config.ring_size, start.position);
-        let writer = Writer::new(producer, facts, recovered.state.lineage, start, None);
+        let writer = Writer::new(producer, facts, start, None);
         let reader = LogReader::segments_only(
             facts.segment_size,
             start.position,

@@ -71,19 +71,28 @@ pub struct Fatal {
     pub action: String,
     /// The node need only begin anew, from what its disk holds: nobody has to do anything.
     pub begins_anew: bool,
+    /// The node's log goes on in a lineage that was ended (rule R7): before the next start its files are to be moved
+    /// aside, so that it joins empty and nothing of them is lost.
+    pub outlived: bool,
 }
 
 impl Fatal {
     /// A fatal condition with its cause and the operator's next action.
     #[must_use]
     pub fn new(cause: impl Into<String>, action: impl Into<String>) -> Self {
-        Self { cause: cause.into(), action: action.into(), begins_anew: false }
+        Self { cause: cause.into(), action: action.into(), begins_anew: false, outlived: false }
     }
 
     /// Why a node begins anew in the same process.
     #[must_use]
     pub fn anew(cause: impl Into<String>) -> Self {
         Self { begins_anew: true, ..Self::new(cause, "The node begins anew by itself") }
+    }
+
+    /// The node's log is of a lineage that was ended.
+    #[must_use]
+    pub fn outlived(self) -> Self {
+        Self { outlived: true, ..self }
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Mistake {
     VoteNotAwaited,
     /// Recovery: the promise floor takes its term from the last batch on disk instead of `ack_term` (rule R2).
     FloorFromDisk,
+    /// Forcing: the log goes on in the lineage that it was of (rule R7).
+    LineageNotRaised,
     /// Apply: snapshots are written without the session table.
     SnapshotWithoutSessions,
 }

@@ -93,13 +93,35 @@ number! {
 }
 number! {
     /// Counts declared losses (relaxed acknowledgements, rule R7). Within one lineage nothing
-    /// acknowledged is lost.
+    /// acknowledged is lost. 0 on the wire: not known.
     Lineage, u16
 }
 number! {
     /// Counts how often this process began or ceased to lead. Ties a reply to the reign in which its
     /// batch was written, so that a reply of a vanished batch can never leave. Local to a process.
     Stint, u64
+}
+
+impl Lineage {
+    /// The lineage that a new cluster begins in.
+    pub const FIRST: Self = Self(1);
+    /// Terms of a lineage, as a power of two: more than elections can ever use up.
+    const TERMS: u32 = 32;
+
+    /// The lineage of a term. A declared loss begins a lineage by a batch of a term that is higher than any of the
+    /// lineage before, so that which lineage a log is of, and which one a node has promised to vote in, can never be
+    /// at odds with its term.
+    #[must_use]
+    pub const fn of(term: Term) -> Self {
+        let before = term.0 >> Self::TERMS;
+        Self(if before < u16::MAX as u64 { before as u16 + 1 } else { u16::MAX })
+    }
+
+    /// The lowest term of the lineage.
+    #[must_use]
+    pub const fn first_term(self) -> Term {
+        Term((self.0.saturating_sub(1) as u64) << Self::TERMS)
+    }
 }
 
 impl Position {

@@ -120,9 +120,7 @@ where
         }
         state.time = header.time();
         state.stint = stint;
-        if let Some(start) = batch.segment_start() {
-            state.lineage = Lineage(start.lineage.get());
-        }
+        state.lineage = Lineage::of(header.term());
         let holds_records = matches!(header.kind(), BatchKind::Data | BatchKind::Genesis);
         let left = if holds_records { header.count.get() } else { 0 };
         self.batch = Some(Progress { timers: true, offset: 0, left, warm: 0 });

@@ -90,7 +90,7 @@ impl State {
             end: Position::ZERO,
             next_seq: Seq(1),
             time: Nanos::ZERO,
-            lineage: Lineage::ZERO,
+            lineage: Lineage::FIRST,
             hash: 0,
             stint: Stint::ZERO,
             scratch: Box::new([0; MESSAGE_MAX]),

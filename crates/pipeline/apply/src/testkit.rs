@@ -25,8 +25,8 @@ use ordain_types::codes::Code;
 use ordain_types::frame::{KeyBody, OpenBody, ServerHeader};
 use ordain_types::record::{permission, record_len};
 use ordain_types::{
-    BatchIndex, BatchKind, BatchView, Chain, ClusterFacts, ClusterId, KeyId, Nanos, Number, Position,
-    RecordHeader, RecordKind, Seq, SessionId, Stint, Term, align_up,
+    BatchIndex, BatchKind, BatchView, Chain, ClusterFacts, ClusterId, KeyId, Lineage, Nanos, Number,
+    Position, RecordHeader, RecordKind, Seq, SessionId, Stint, Term, align_up,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -47,6 +47,7 @@ fn segment_start(facts: &ClusterFacts) -> SegmentStart {
     SegmentStart {
         cluster: facts.cluster.0,
         segment_size: facts.segment_size.into(),
+        lineage: Lineage::FIRST.0.into(),
         ..SegmentStart::default()
     }
 }

@@ -3,7 +3,7 @@
 use crate::message::{Append, BATCHES_MAX, Body, Grant, Message};
 use crate::{Config, Effect, LogEnd, Proposed, Recovered, Refused, Terms, Verdict, VoteState};
 use ordain_types::configuration::Change;
-use ordain_types::{BatchIndex, Boot, Nanos, NodeId, Term};
+use ordain_types::{BatchIndex, Boot, Lineage, Nanos, NodeId, Term};
 use std::collections::VecDeque;
 
 #[cfg(any(test, feature = "planted"))]
@@ -97,6 +97,16 @@ struct Following {
     acked: (BatchIndex, BatchIndex),
 }
 
+/// This node holds batches of a lineage that was ended without them (R7): they may have been acknowledged, so they are
+/// evidence, and are not cut off as what was never committed is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlived {
+    /// The first batch that the lineage in force does not have.
+    pub first: BatchIndex,
+    /// The lineage in force.
+    pub lineage: Lineage,
+}
+
 /// What this node has been through in this life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -135,6 +145,8 @@ pub struct Core {
     role: Role,
     leader: Option<NodeId>,
     following: Following,
+    /// See [`Core::outlived`].
+    outlived: Option<Outlived>,
     /// A vote given but perhaps not yet synced, and the candidate's log end.
     granted: Option<(NodeId, LogEnd)>,
     /// Elections asked for since a leader was last heard.
@@ -218,6 +230,7 @@ impl Core {
             role: Role::Follower,
             leader: None,
             following: Following::default(),
+            outlived: None,
             granted: None,
             attempts: 0,
             campaigns: 0,
@@ -537,6 +550,19 @@ impl Core {
         self.peer(id).map(|at| (self.peers[at].received, self.peers[at].durable))
     }
 
+    /// Elections that this node asked for since it last heard a leader.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Set once a leader's log showed that this node's goes on in a lineage that was ended. It takes nothing more:
+    /// the shell stops the node and keeps its files.
+    #[must_use]
+    pub const fn outlived(&self) -> Option<Outlived> {
+        self.outlived
+    }
+
     /// Elections that this node asked for in this life.
     #[must_use]
     pub const fn campaigns(&self) -> u64 {
@@ -750,6 +776,7 @@ impl Core {
             && self.leader == Some(from)
             && self.following.expect == Some(index)
             && self.truncating.is_none()
+            && self.outlived.is_none()
             && self.synced.is_some_and(|synced| synced.ack_term == self.state.term);
         if !ready {
             return Verdict::Drop;
@@ -760,6 +787,10 @@ impl Core {
                 Verdict::Skip
             }
             Some(_) if index <= self.following.matched => Verdict::Drop,
+            Some(held) if Lineage::of(held) < Lineage::of(term) => {
+                self.outlived = Some(Outlived { first: index, lineage: Lineage::of(term) });
+                Verdict::Drop
+            }
             Some(held) => {
                 assert!(
                     index > self.commit,
@@ -876,6 +907,16 @@ impl Core {
         if self.state.floor.is_none_or(|floor| end >= floor) { Grant::Strong } else { Grant::Weak }
     }
 
+    /// R7: who has heard of a lineage votes only for logs that hold its beginning. Otherwise two nodes without it could
+    /// elect each other, by policies under which weak votes suffice.
+    fn is_of_lineage(&self, end: LogEnd) -> bool {
+        #[cfg(any(test, feature = "planted"))]
+        if self.config.mutation == Mutation::OldLineageElects {
+            return true;
+        }
+        Lineage::of(end.term) >= Lineage::of(self.state.term)
+    }
+
     /// Whether this node would vote for `from` in the next term.
     fn would_elect(&self, from: NodeId, end: LogEnd) -> bool {
         let led = self.role == Role::Leader
@@ -884,13 +925,14 @@ impl Core {
         // the higher number. Only at the first attempt, for who goes ahead need not be able to win.
         let own = (self.log.end(), self.config.id);
         let yields = self.role != Role::PreCandidate || self.attempts > 1 || (end, from) > own;
-        !led && end >= own.0 && yields
+        !led && end >= own.0 && yields && self.is_of_lineage(end)
     }
 
     fn may_vote(&self, from: NodeId, end: LogEnd) -> bool {
         matches!(self.role, Role::Follower | Role::PreCandidate)
             && self.state.voted_for.is_none_or(|voted| voted == from)
             && end >= self.log.end()
+            && self.is_of_lineage(end)
     }
 
     /// Starts a pre-vote.
@@ -898,6 +940,9 @@ impl Core {
         self.postpone_election();
         if self.truncating.is_some() || self.synced.is_none() {
             self.deadline = self.now.plus(self.config.heartbeat.0);
+            return;
+        }
+        if !self.is_of_lineage(self.log.end()) {
             return;
         }
         self.attempts = self.attempts.saturating_add(1);
@@ -959,8 +1004,9 @@ impl Core {
         votes >= self.majority() && (strong + m > n || votes + k > n)
     }
 
-    /// Votes for this node in all, and the strong ones among them.
-    pub(crate) fn votes(&self) -> (usize, usize) {
+    /// Votes for this node in the election that it asks for, and the strong ones among them.
+    #[must_use]
+    pub fn votes(&self) -> (usize, usize) {
         let own = self.judge(self.log.end());
         let grants = || self.peers.iter().filter_map(|peer| peer.vote).chain([own]);
         (grants().count(), grants().filter(|grant| *grant == Grant::Strong).count())

@@ -32,7 +32,7 @@ mod tests;
 #[cfg(test)]
 mod walk;
 
-pub use crate::core::{Core, Counts, Role};
+pub use crate::core::{Core, Counts, Outlived, Role};
 pub use crate::message::{Body, DecodeError, Grant, Message};
 #[cfg(any(test, feature = "planted"))]
 pub use crate::planted::Mutation;

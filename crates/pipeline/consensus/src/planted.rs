@@ -20,10 +20,12 @@ pub enum Mutation {
     OneTooFew,
     /// R1: batches of an earlier term are committed by counting copies (Raft 5.4.2).
     NoCurrentTerm,
+    /// R7: a node votes for logs without the beginning of a lineage that it knows of.
+    OldLineageElects,
 }
 
 impl Mutation {
-    /// The seven mistakes.
+    /// The seven mistakes that need no operator.
     pub const ALL: [Self; 7] = [
         Self::DirtyVotesStrong,
         Self::NoWindow,

@@ -2,6 +2,7 @@
 
 use crate::message::Append;
 use crate::*;
+use ordain_types::Lineage;
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -676,4 +677,46 @@ fn nothing_is_sent_before_the_start_is_stored() {
     assert_eq!(core.pop(), None);
     core.persisted(state);
     assert!(matches!(core.pop(), Some(Effect::Send { to: B, message }) if message.body == Body::Hello));
+}
+
+/// A term of the second lineage.
+fn later(term: u64) -> u64 {
+    Lineage(2).first_term().0 + term
+}
+
+#[test]
+fn who_knows_of_a_lineage_elects_only_logs_of_it() {
+    let mut bench = Bench::new(AckPolicy::TWO_DISKS, recovered(&[1, 2, 2]));
+    // Longer than the own log, in a term that already is of the next lineage; and a shorter one that holds its
+    // beginning.
+    assert_eq!(bench.asked(later(5), end(2, 9)), None);
+    assert_eq!(bench.core.vote_state().term, Term(later(5)));
+    assert_eq!(bench.asked(later(6), end(later(4), 2)), Some(Grant::Strong));
+    // Nor does it ask for votes itself.
+    bench.done.clear();
+    bench.core.tick(Nanos(LATE.0 * 10));
+    bench.drain();
+    assert_eq!((bench.core.role(), bench.sent(B), bench.sent(C)), (Role::Follower, vec![], vec![]));
+}
+
+#[test]
+fn a_promise_floor_does_not_reach_into_the_next_lineage() {
+    let mut found = recovered(&[1, 2, 2]);
+    (found.clean, found.torn) = (false, false);
+    let mut bench = Bench::new(AckPolicy { received: 2, durable: 0 }, found);
+    assert_eq!(bench.asked(3, end(2, 3)), Some(Grant::Weak));
+    assert_eq!(bench.asked(later(6), end(later(4), 3)), Some(Grant::Strong));
+}
+
+#[test]
+fn what_a_lineage_was_ended_without_is_kept() {
+    let mut bench = Bench::new(AckPolicy::DISK_RAM, recovered(&[1, 2, 2, 2]));
+    let append = bench.append(later(9), end(2, 2), 2, &[later(4), later(9)]);
+    assert_eq!(append, [Verdict::Drop, Verdict::Drop]);
+    assert_eq!(bench.core.outlived(), Some(Outlived { first: at(3), lineage: Lineage(2) }));
+    assert_eq!((bench.core.truncating(), bench.core.log().last()), (None, at(4)));
+    // A log that ends where the break follows goes on.
+    let mut bench = Bench::new(AckPolicy::DISK_RAM, recovered(&[1, 2]));
+    assert_eq!(bench.append(later(9), end(2, 2), 2, &[later(4), later(9)]), [Verdict::Write; 2]);
+    assert_eq!(bench.core.outlived(), None);
 }

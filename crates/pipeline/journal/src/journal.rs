@@ -20,7 +20,7 @@ use ordain_agent::{Agent, Fatal};
 use ordain_ring::log::{Consumer, JoinError, LogRing, PINS_MAX};
 use ordain_ring::spsc::Receiver;
 use ordain_types::batch::BatchHeader;
-use ordain_types::{BatchIndex, ClusterFacts, Lineage, Nanos, NodeId, Now, Position, Term};
+use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, Term};
 use std::collections::VecDeque;
 use zerocopy::FromBytes;
 
@@ -254,12 +254,6 @@ impl<D: Disk> Journal<D> {
     #[must_use]
     pub const fn state(&self) -> &NodeState {
         &self.state
-    }
-
-    /// Changes the lineage in force; stored with the next vote or watermark, and mirrored.
-    pub fn set_lineage(&mut self, lineage: Lineage) {
-        self.state.lineage = lineage;
-        self.state_dirty = true;
     }
 
     /// Goes on with stopping in good order: everything synced, the watermark at the log's end, and then the

@@ -3,6 +3,7 @@
 //! * [`Journal`]: the stage that writes the log ring to segments and syncs it, keeps the node state, prepares
 //!   segments ahead of the log and takes part in cutting it.
 //! * [`Recovery`]: finds the end of the log at start, and tells torn from corrupt.
+//! * [`Force`]: goes on with a log where only an operator can decide to (rule R7).
 //! * [`LogReader`]: the log's batches in order, from segments first and from the ring where it has caught up.
 //! * [`audit`]: the same checks over a data directory at rest, for tools.
 //!
@@ -11,15 +12,17 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+mod force;
 mod journal;
 mod reader;
 mod recovery;
 mod state;
 mod verify;
 
+pub use force::{Declaration, Force, Forced};
 pub use journal::{Journal, Lanes, Metrics};
 pub use reader::{LogReader, Peek, ReadError};
-pub use recovery::{Anchor, Damage, Recovered, Recovery, RecoveryError};
+pub use recovery::{Anchor, Damage, Judgement, Recovered, Recovery, RecoveryError, judge};
 pub use state::{
     Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, SlotFault, StateFault, read_state,
 };

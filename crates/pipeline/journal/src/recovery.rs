@@ -313,6 +313,49 @@ struct Outcome {
     watermark_before: Mark,
 }
 
+/// What the end of a log means to the node that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Nothing that the operating system had was lost.
+    pub was_clean: bool,
+    /// Something behind the end that might have been acknowledged is torn.
+    pub tail_cut: bool,
+    /// The promise floor that is owed (rule R2).
+    pub floor: Option<Floor>,
+}
+
+/// What a start finds out about a log that ends at `end` with something behind it that is no batch if `has_tail`.
+/// `now`: the present run of the operating system, and how far the node may have said that it has the log.
+#[must_use]
+pub fn judge(
+    facts: &ClusterFacts,
+    state: &NodeState,
+    end: &LogEnd,
+    has_tail: bool,
+    (os_boot, witnessed): (OsBoot, Option<BatchIndex>),
+) -> Judgement {
+    let watermark = state.watermark;
+    let is_cut = state.cut.is_some_and(|cut| cut.index == end.index);
+    let stopped_clean = state.clean && end.index == watermark.index;
+    let tail_cut = has_tail && !stopped_clean && !is_cut;
+    // The kernel keeps what it took as long as it runs, unless it fails to write it back: then it may drop
+    // it, and whether anybody was there to see the error is left to chance.
+    let has_all =
+        !facts.policy.counts_memory() || is_cut || witnessed.is_some_and(|written| written <= end.index);
+    let was_clean = stopped_clean || (os_boot.is_same(state.os_boot) && !tail_cut && has_all);
+    if was_clean {
+        return Judgement { was_clean, tail_cut, floor: state.floor };
+    }
+    let w = facts.unsynced_max;
+    let reach = match tail_cut {
+        true => watermark.index.0.saturating_add(2 * w),
+        false => end.index.0.saturating_add(w),
+    };
+    let promised = if planted::is(Mistake::FloorFromDisk) { end.term } else { state.ack_term };
+    let owed = Floor { term: promised.max(end.term), index: BatchIndex(reach.max(end.index.0)) };
+    Judgement { was_clean, tail_cut, floor: state.floor.max(Some(owed)) }
+}
+
 impl<D: Disk> Recovery<D> {
     /// Recovery over `disk`. `os_boot` is the present run of the operating system.
     ///
@@ -770,27 +813,10 @@ impl<D: Disk> Recovery<D> {
         let mark = Mark { index: end.index, position: end.position };
         let watermark = self.state.watermark;
         let has_tail = self.tail_end > end.position;
-        let stopped_clean = self.state.clean && end.index == watermark.index;
-        let tail_cut = has_tail && !stopped_clean && !self.is_cut();
-        // The kernel keeps what it took as long as it runs, unless it fails to write it back: then it may drop
-        // it, and whether anybody was there to see the error is left to chance.
-        let has_all = !self.facts.policy.counts_memory()
-            || self.is_cut()
-            || self.witnessed.is_some_and(|written| written <= end.index);
-        let was_clean = stopped_clean || (self.os_boot.is_same(self.state.os_boot) && !tail_cut && has_all);
+        let Judgement { was_clean, tail_cut, floor } =
+            judge(&self.facts, &self.state, &end, has_tail, (self.os_boot, self.witnessed));
         self.outcome = Outcome { was_clean, tail_cut, watermark_before: watermark };
-
-        if !was_clean {
-            let w = self.facts.unsynced_max;
-            let reach = match tail_cut {
-                true => watermark.index.0.saturating_add(2 * w),
-                false => end.index.0.saturating_add(w),
-            };
-            let promised = if planted::is(Mistake::FloorFromDisk) { end.term } else { self.state.ack_term };
-            let term = promised.max(end.term);
-            let owed = Floor { term, index: BatchIndex(reach.max(end.index.0)) };
-            self.state.floor = self.state.floor.max(Some(owed));
-        }
+        self.state.floor = floor;
         self.state.boot = self.state.boot.next();
         self.state.os_boot = self.os_boot;
         self.state.clean = false;
@@ -919,7 +945,7 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|block| block.iter().fold(0, |sum, byte| sum | byte) == 0)
 }
 
-fn describe(op: &DiskOp) -> String {
+pub(crate) fn describe(op: &DiskOp) -> String {
     match op {
         DiskOp::Write { file, offset, .. } => format!("writing {} at {offset}", name(*file)),
         DiskOp::Sync { file, .. } => format!("syncing {}", name(*file)),

@@ -81,8 +81,6 @@ pub struct NodeState {
     pub cut: Option<Mark>,
     /// The promise floor that is owed.
     pub floor: Option<Floor>,
-    /// Lineage in force.
-    pub lineage: Lineage,
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -164,8 +162,35 @@ impl NodeState {
             watermark: Mark::default(),
             cut: None,
             floor: None,
-            lineage: Lineage(0),
         }
+    }
+
+    /// The lineage that the node has promised to vote in: that of its term.
+    #[must_use]
+    pub const fn lineage(&self) -> Lineage {
+        Lineage::of(self.term)
+    }
+
+    /// The state of the same node without its log, which was moved aside: what it promised stays.
+    #[must_use]
+    pub fn without_log(&self) -> Self {
+        let (os_boot, watermark) = (OsBoot::default(), Mark::default());
+        Self { os_boot, watermark, cut: None, clean: false, ..self.clone() }
+    }
+
+    /// The bytes of a node-state file with this state in both slots.
+    #[must_use]
+    pub fn to_file(&self) -> Vec<u8> {
+        let (mut file, mut slots) = (vec![0; NODE_STATE_LEN], Slots::default());
+        let mut slot = Vec::with_capacity(SLOT_LEN);
+        for mirror in [false, true] {
+            let offset = match mirror {
+                true => slots.mirror(self, &mut slot),
+                false => slots.store(self, &mut slot),
+            } as usize;
+            file[offset..offset + SLOT_LEN].copy_from_slice(&slot);
+        }
+        file
     }
 
     /// Fills `slot` with [`SLOT_LEN`] bytes.
@@ -179,7 +204,7 @@ impl NodeState {
             flags: flag(self.clean, CLEAN)
                 | flag(self.cut.is_some(), CUT)
                 | flag(self.floor.is_some(), FLOOR),
-            lineage: self.lineage.0.into(),
+            lineage: Lineage::of(self.term).0.into(),
             generation: generation.into(),
             cluster: self.cluster.0,
             facts: self.facts,
@@ -219,6 +244,9 @@ impl NodeState {
         if slot.flags & !(CLEAN | CUT | FLOOR) != 0 {
             return Err(SlotFault::Field("flags"));
         }
+        if slot.lineage.get() != Lineage::of(Term(slot.term.get())).0 {
+            return Err(SlotFault::Field("lineage"));
+        }
         let voted_for = match slot.voted_for.get() {
             0 => None,
             node => Some(NodeId(u32::try_from(node - 1).map_err(|_| SlotFault::Field("voted_for"))?)),
@@ -247,7 +275,6 @@ impl NodeState {
                 term: Term(slot.floor_term.get()),
                 index: BatchIndex(slot.floor_index.get()),
             }),
-            lineage: Lineage(slot.lineage.get()),
         };
         Ok((slot.generation.get(), state))
     }
@@ -317,7 +344,6 @@ mod tests {
             watermark: Mark { index: BatchIndex(11), position: Position(4096) },
             cut: Some(Mark { index: BatchIndex(12), position: Position(4224) }),
             floor: Some(Floor { term: Term(6), index: BatchIndex(900) }),
-            lineage: Lineage(1),
             ..NodeState::new(&facts)
         }
     }
@@ -399,6 +425,7 @@ mod tests {
         };
         assert_eq!(spoil(4, 2), SlotFault::Version(2));
         assert_eq!(spoil(5, 0x80), SlotFault::Field("flags"));
+        assert_eq!(spoil(6, 2), SlotFault::Field("lineage"));
         assert_eq!(spoil(103, 1), SlotFault::Field("voted_for"));
         assert_eq!(spoil(4000, 1), SlotFault::Field("reserved"));
     }

@@ -1,7 +1,7 @@
 //! Whether a batch may follow the log's end: the one check behind recovery, audit and reading back.
 
 use ordain_types::batch::{BATCH_ALIGN, BatchError, BatchHeader, BatchKind, BatchView, SegmentStart};
-use ordain_types::{BatchIndex, ClusterFacts, ClusterId, LogEnd, Term};
+use ordain_types::{BatchIndex, ClusterFacts, ClusterId, Lineage, LogEnd, Term};
 
 /// Where a term begins in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,9 @@ impl Verifier {
         equal("first_seq", header.first_seq().0, end.next_seq.0)?;
         rising("term", header.term().0, end.term.0)?;
         rising("time", header.time().0, end.time.0)?;
+        if let Some(start) = batch.segment_start() {
+            equal("lineage", start.lineage.get().into(), Lineage::of(header.term()).0.into())?;
+        }
         if header.previous() != end.chain {
             return Err(Fault::Chain);
         }

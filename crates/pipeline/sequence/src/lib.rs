@@ -6,6 +6,7 @@
 //! * [`stage`]: the agent: requests, peers, consensus, commitment.
 #![forbid(unsafe_code)]
 
+mod lineage;
 mod sides;
 pub mod stage;
 pub mod writer;

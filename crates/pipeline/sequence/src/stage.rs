@@ -4,6 +4,7 @@
 mod copies;
 mod steer;
 
+use crate::lineage::{self, Plight};
 use crate::sides::Sides;
 use crate::writer::{ENDS, Put, Stamp, Writer};
 use ordain_agent::metrics::{Gauge, Registry};
@@ -183,6 +184,8 @@ pub struct Log<P> {
     progress: [u64; 3],
     /// How long what is sequenced has waited for its copies.
     wait: copies::Wait,
+    /// Whether nobody is elected.
+    plight: Plight,
     /// What this cycle did that others may be waiting for.
     worked: usize,
     metrics: Metrics,
@@ -259,6 +262,7 @@ impl<P: Peers> Log<P> {
             cutting: None,
             progress: config.progress.map(BatchIndex::get),
             wait: copies::Wait::default(),
+            plight: Plight::default(),
             worked: 0,
             metrics,
         }
@@ -330,6 +334,7 @@ impl<P: Peers> Log<P> {
                                 take_batches(&mut self.core, &mut self.writer, &self.shared, from, batches);
                             self.metrics.batches.add(taken as u64);
                             self.told = self.writer.tail().index;
+                            lineage::check(&self.core)?;
                         }
                     }
                     Err(error) => {
@@ -714,6 +719,8 @@ impl<P: Peers> Agent for Log<P> {
         work += self.sides.work(now, &mut self.peers)?;
         self.judge_copies(now.mono);
         if work + self.worked > 0 {
+            let connected = self.others.iter().filter(|other| other.is_up).count();
+            self.plight.look(&self.core, connected);
             self.show();
         }
         Ok(work + self.worked)

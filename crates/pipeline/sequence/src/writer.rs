@@ -129,13 +129,7 @@ impl Writer {
     /// # Panics
     /// If the ring does not start at `tail`.
     #[must_use]
-    pub fn new(
-        ring: Producer,
-        facts: &ClusterFacts,
-        lineage: Lineage,
-        tail: LogEnd,
-        ends: Option<usize>,
-    ) -> Self {
+    pub fn new(ring: Producer, facts: &ClusterFacts, tail: LogEnd, ends: Option<usize>) -> Self {
         assert_eq!(ring.published(), tail.position, "the ring must start at the log's end");
         Self {
             ring,
@@ -147,7 +141,7 @@ impl Writer {
             segment_start: SegmentStart {
                 cluster: facts.cluster.0,
                 segment_size: facts.segment_size.into(),
-                lineage: lineage.0.into(),
+                lineage: Lineage::FIRST.0.into(),
                 reserved: [0; 6],
             },
             stamp: Stamp::default(),
@@ -264,6 +258,7 @@ impl Writer {
             let Some(bytes) = self.ring.try_claim(fill) else { return Err(Put::RingFull) };
             bytes[BATCH_HEADER..].fill(0);
             let kind = if offset == 0 {
+                self.segment_start.lineage = Lineage::of(self.stamp.term).0.into();
                 let end = BATCH_HEADER + size_of::<SegmentStart>();
                 bytes[BATCH_HEADER..end].copy_from_slice(self.segment_start.as_bytes());
                 BatchKind::SegmentStart
@@ -354,7 +349,10 @@ impl Writer {
             && header.len() <= self.batch_max
             && offset + header.len() as u64 <= self.segment_size
             && (offset == 0) == (header.kind() == BatchKind::SegmentStart)
-            && view.segment_start().is_none_or(|start| *start == self.segment_start)
+            && view.segment_start().is_none_or(|start| {
+                let lineage = Lineage::of(header.term()).0.into();
+                *start == SegmentStart { lineage, ..self.segment_start }
+            })
     }
 
     fn advance(&mut self, position: Position, len: usize) {

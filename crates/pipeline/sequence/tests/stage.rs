@@ -16,8 +16,7 @@ use ordain_types::batch::{self, BatchView};
 use ordain_types::frame::ClientFrame;
 use ordain_types::record::RecordKind;
 use ordain_types::{
-    BatchIndex, Boot, Chain, ClusterFacts, ClusterId, Lineage, Nanos, NodeId, Now, Position, RecordHeader,
-    Term,
+    BatchIndex, Boot, Chain, ClusterFacts, ClusterId, Nanos, NodeId, Now, Position, RecordHeader, Term,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -68,7 +67,7 @@ impl Rig {
         };
         let (producer, ring) = LogRing::new(128 * 1024, Position(0));
         let consumer = ring.join_tail().unwrap();
-        let mut writer = Writer::new(producer, &facts, Lineage(0), LogEnd::EMPTY, Some(1 << 10));
+        let mut writer = Writer::new(producer, &facts, LogEnd::EMPTY, Some(1 << 10));
         writer.open_log(facts.created, &[]);
         let mut terms = Terms::new();
         terms.push(BatchIndex(1), Term(0));

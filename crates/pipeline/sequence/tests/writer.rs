@@ -5,7 +5,7 @@ use ordain_sequence::{Put, Stamp, Writer};
 use ordain_types::LogEnd;
 use ordain_types::batch::{BATCH_HEADER, BatchKind, BatchView};
 use ordain_types::record::{RecordKind, record_len};
-use ordain_types::{BatchIndex, ClusterFacts, ClusterId, Lineage, Nanos, Position, RecordHeader, Seq, Term};
+use ordain_types::{BatchIndex, ClusterFacts, ClusterId, Nanos, Position, RecordHeader, Seq, Term};
 use zerocopy::IntoBytes;
 
 const SEGMENT: u64 = 16 * 1024;
@@ -22,7 +22,7 @@ fn facts() -> ClusterFacts {
 fn node() -> (Writer, Consumer) {
     let (producer, ring) = LogRing::new(2 * SEGMENT as usize, Position(0));
     let consumer = ring.join_tail().unwrap();
-    let mut writer = Writer::new(producer, &facts(), Lineage(0), LogEnd::EMPTY, Some(1 << 10));
+    let mut writer = Writer::new(producer, &facts(), LogEnd::EMPTY, Some(1 << 10));
     writer.open_log(Nanos(1_000), &[record(b"seed", RecordKind::Genesis)]);
     (writer, consumer)
 }

@@ -12,7 +12,7 @@ use ordain_ring::spsc::{self, Sender};
 use ordain_types::LogEnd;
 use ordain_types::batch::{self, BATCH_HEADER, BatchKind, SEGMENT_START_LEN, Seal, SegmentStart};
 use ordain_types::record::{RECORD_HEADER, RecordHeader, RecordKind, record_len};
-use ordain_types::{BatchIndex, ClusterFacts, ClusterId, Nanos, Now, Seq, Term, align_up};
+use ordain_types::{BatchIndex, ClusterFacts, ClusterId, Lineage, Nanos, Now, Seq, Term, align_up};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
@@ -374,6 +374,7 @@ impl Maker {
             let start = SegmentStart {
                 cluster: self.facts.cluster.0,
                 segment_size: size.into(),
+                lineage: Lineage::FIRST.0.into(),
                 ..Default::default()
             };
             let mut bytes = vec![0; SEGMENT_START_LEN];
