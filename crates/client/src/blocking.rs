@@ -257,11 +257,23 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn members(&mut self) -> Result<(RosterHead, Vec<Seat>), ClientError> {
+        self.pages(false)
+    }
+
+    /// The members that the cluster was made with.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn made(&mut self) -> Result<Vec<Seat>, ClientError> {
+        Ok(self.pages(true)?.1)
+    }
+
+    fn pages(&mut self, made: bool) -> Result<(RosterHead, Vec<Seat>), ClientError> {
         let mut all: Vec<Seat> = Vec::new();
         let mut version = None;
         loop {
-            let first = all.last().map_or(0, |last| last.member.id.0.saturating_add(1));
-            let (_, page) = self.ask(|core| core.members(NodeId(first)))?;
+            let first = NodeId(all.last().map_or(0, |last| last.member.id.0.saturating_add(1)));
+            let (_, page) = self.ask(|core| if made { core.made(first) } else { core.members(first) })?;
             let Some((head, members)) = read_page(&page) else {
                 return Err(ClientError::Query(Code::Unsupported));
             };

@@ -374,7 +374,15 @@ impl ClientCore {
     /// # Errors
     /// [`SubmitError::Full`] also while there is no connection.
     pub fn members(&mut self, first: NodeId) -> Result<QueryId, SubmitError> {
-        self.ask_members(Question::Members, first)
+        self.ask_members(Question::Members, first, false)
+    }
+
+    /// The same of the members that the cluster was made with.
+    ///
+    /// # Errors
+    /// As [`ClientCore::members`].
+    pub fn made(&mut self, first: NodeId) -> Result<QueryId, SubmitError> {
+        self.ask_members(Question::Members, first, true)
     }
 
     /// As [`ClientCore::members`], but [`Event::Members`] brings the page: for the shell, which learns from it
@@ -383,11 +391,11 @@ impl ClientCore {
     /// # Errors
     /// As [`ClientCore::members`].
     pub fn discover(&mut self, first: NodeId) -> Result<QueryId, SubmitError> {
-        self.ask_members(Question::Discover, first)
+        self.ask_members(Question::Discover, first, false)
     }
 
-    fn ask_members(&mut self, question: Question, first: NodeId) -> Result<QueryId, SubmitError> {
-        let body = MembersBody { first: u64::from(first.0).into() };
+    fn ask_members(&mut self, question: Question, first: NodeId, made: bool) -> Result<QueryId, SubmitError> {
+        let body = MembersBody { first: u64::from(first.0).into(), made: u64::from(made).into() };
         let header = RecordHeader { kind: ClientFrame::Members as u8, ..RecordHeader::default() };
         self.ask(question, header, body.as_bytes())
     }
@@ -647,6 +655,10 @@ impl ClientCore {
             // A node that sees too few others says so; one elsewhere may see more.
             || (code == Code::NoCopies && kind != ServerFrame::Reply)
         {
+            if kind == ServerFrame::Steered {
+                // Not answered by the end of the connection: it surely did not happen.
+                self.answered(kind, frame, code, on);
+            }
             return Err(Ending::Elsewhere { code, leader: words });
         }
         match kind {
@@ -702,6 +714,8 @@ impl ClientCore {
             Question::Discover if !is_done => return,
             Question::Discover => Event::Members(frame.payload),
             Question::Steer if is_done => Event::Steered(id, Ok(BatchIndex(frame.header.seq.get()))),
+            // The payload of NotLeader is an address.
+            Question::Steer if code == Code::NotLeader => Event::Steered(id, Err((refused, ""))),
             Question::Steer => Event::Steered(id, Err((refused, text(frame.payload)))),
             _ if is_done => Event::Answered(id, Ok((frame.header.seq(), frame.payload))),
             _ => Event::Answered(id, Err(refused)),

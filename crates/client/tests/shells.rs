@@ -215,7 +215,8 @@ fn an_operator_learns_of_the_cluster_and_changes_it() {
     node.lock().unwrap().cluster = told.clone();
     let mut client = Client::connect(&config(vec![member])).unwrap();
     let (head, members) = client.members().unwrap();
-    assert_eq!((head.members.get(), head.leader(), members), (5, None, told.members));
+    assert_eq!((head.members.get(), head.leader(), &members), (5, None, &told.members));
+    assert_eq!(client.made().unwrap(), members[1..], "as this node pretends");
     let (facts, operator) = client.facts().unwrap();
     assert_eq!((facts, operator.0), (ClusterFacts::new(CLUSTER, Nanos(1), 3), [7; 32]));
     assert_eq!(client.steer(&Steer::Snapshot), Ok(BatchIndex(77)));

@@ -126,7 +126,7 @@ pub struct ServerConfig {
     /// Voting nodes [default: 1]
     #[arg(long, value_name = "COUNT", help_heading = CLUSTER)]
     pub voters: Option<u32>,
-    /// Copies that exist before a client is answered: one-disk, disk-ram, two-disks, or RECEIVED/DURABLE as two
+    /// Copies that exist before a client is answered: one-disk, disk-ram, two-disks, ram, or RECEIVED/DURABLE as two
     /// numbers. Fewer durable copies lose answered requests if that many nodes lose power together
     /// [default: one-disk for one node, else disk-ram]
     #[arg(long, value_name = "POLICY", help_heading = CLUSTER)]
@@ -539,7 +539,10 @@ impl ServerConfig {
         let cluster = self.cluster.as_deref().map(parse_cluster);
         need(cluster != Some(None), "cluster: 32 hexadecimal digits");
         let policy = self.durability.as_deref().map(|text| parse_policy(text, self.voters.unwrap_or(1)));
-        need(policy != Some(None), "durability: one-disk, disk-ram, two-disks, or two numbers such as 2/1");
+        need(
+            policy != Some(None),
+            "durability: one-disk, disk-ram, two-disks, ram, or two numbers such as 2/1",
+        );
         let small = |size: Option<Size>| size.is_none_or(|size| size.0 <= u64::from(u32::MAX));
         let sizes = small(self.batch_max) && small(self.payload_max) && small(self.reply_max);
         need(sizes, "batch-max, payload-max, reply-max: below 4GiB");
@@ -610,11 +613,13 @@ pub(crate) fn parse_cluster(text: &str) -> Option<ClusterId> {
 }
 
 /// A policy's name, or `RECEIVED/DURABLE`.
-pub(crate) fn parse_policy(text: &str, voters: u32) -> Option<AckPolicy> {
+pub fn parse_policy(text: &str, voters: u32) -> Option<AckPolicy> {
+    let majority = voters.max(3) / 2 + 1;
     match text {
         "one-disk" => Some(AckPolicy::ONE_DISK),
-        "disk-ram" => Some(AckPolicy::majority(voters.max(3))),
-        "two-disks" => Some(AckPolicy::TWO_DISKS),
+        "disk-ram" | "disk+ram" | "hybrid" => Some(AckPolicy { received: majority, durable: 1 }),
+        "two-disks" | "durably-replicated" => Some(AckPolicy { received: majority, durable: majority }),
+        "ram" => Some(AckPolicy { received: majority, durable: 0 }),
         _ => {
             let (received, durable) = text.split_once('/')?;
             Some(AckPolicy { received: received.parse().ok()?, durable: durable.parse().ok()? })

@@ -1,4 +1,5 @@
-//! The file `members.toml`: the nodes of a cluster, the same on each of them.
+//! The file `members.toml`: the nodes that a cluster was made with, the same on each of them, and in the directory of
+//! one that joined later, those that did so until then.
 
 use crate::{facts, keys};
 use ordain_keys::PublicKey;
@@ -20,8 +21,10 @@ pub const FILE: &str = "members.toml";
 pub struct Members {
     /// The key that the genesis trusts with everything.
     pub operator: PublicKey,
-    /// The nodes, by number.
+    /// The nodes that it was made with, by number.
     pub all: Vec<Member>,
+    /// Nodes that joined later, as far as the file knows; whoever is among them and in the log, is as the log says.
+    pub joined: Vec<Member>,
 }
 
 /// Why the members of a cluster are not known.
@@ -73,7 +76,7 @@ impl fmt::Display for MembersError {
             ),
             Self::Key(error) => write!(f, "{error}"),
             Self::Exists(path) => {
-                write!(f, "{} exists. Name a folder for the new cluster that has none of it", path.display())
+                write!(f, "{} exists. Name a folder that does not, or is empty", path.display())
             }
             Self::Facts(error) => write!(f, "{error}"),
         }
@@ -88,6 +91,8 @@ struct Text {
     cluster: String,
     operator: String,
     member: Vec<TextMember>,
+    #[serde(default)]
+    joined: Vec<TextMember>,
 }
 
 #[derive(Deserialize)]
@@ -103,12 +108,15 @@ struct TextMember {
 #[must_use]
 pub fn encode(cluster: ClusterId, members: &Members) -> String {
     let mut text = format!(
-        "# The nodes of this cluster: the same file on each of them.\ncluster = \"{cluster}\"\noperator = \"{}\"\n",
+        "# The nodes that this cluster was made with: the same on each of them. Later ones are in the log; a node that \
+         joined has them here as well, to find the others.\ncluster = \"{cluster}\"\noperator = \"{}\"\n",
         members.operator
     );
-    for Member { id, peer, client, key } in &members.all {
+    let made = members.all.iter().map(|member| ("member", member));
+    let joined = members.joined.iter().map(|member| ("joined", member));
+    for (name, Member { id, peer, client, key }) in made.chain(joined) {
         let key = PublicKey(*key);
-        write!(text, "\n[[member]]\nid = {id}\npeer = \"{peer}\"\nclient = \"{client}\"\nkey = \"{key}\"\n")
+        write!(text, "\n[[{name}]]\nid = {id}\npeer = \"{peer}\"\nclient = \"{client}\"\nkey = \"{key}\"\n")
             .expect("writing to a string cannot fail");
     }
     text
@@ -127,7 +135,14 @@ fn decode(text: &str, cluster: ClusterId) -> Result<Members, String> {
     };
     let all = text.member.into_iter().map(member).collect::<Result<Vec<_>, String>>()?;
     members::check(&all)?;
-    Ok(Members { operator, all })
+    let joined = text.joined.into_iter().map(member).collect::<Result<Vec<_>, String>>()?;
+    if let Some(member) = joined.iter().find(|member| (member.id.0 as usize) < all.len()) {
+        return Err(format!(
+            "joined member {} has the number of one that the cluster was made with",
+            member.id
+        ));
+    }
+    Ok(Members { operator, all, joined })
 }
 
 /// The members in the data directory of a node of a cluster with these facts; `None` for a lone node that
@@ -155,7 +170,7 @@ impl Members {
     /// The member that has this key.
     #[must_use]
     pub fn with_key(&self, key: PublicKey) -> Option<&Member> {
-        self.all.iter().find(|member| member.key == key.0)
+        self.all.iter().chain(&self.joined).find(|member| member.key == key.0)
     }
 
     /// The member that the data directory's key makes this node.
@@ -194,7 +209,7 @@ pub fn create(
         let (peer, client) = (peer.clone(), client.clone());
         all.push(Member { id: NodeId(number as u32), peer, client, key });
     }
-    let members = Members { operator, all };
+    let members = Members { operator, all, joined: Vec::new() };
     let text = encode(facts.cluster, &members);
     for number in 0..addresses.len() {
         facts::create(&node(number), facts).map_err(MembersError::Facts)?;
@@ -202,6 +217,36 @@ pub fn create(
         facts::store(&path, &text).map_err(|error| MembersError::Io(path.clone(), error))?;
     }
     Ok(members)
+}
+
+/// The public key of the node whose data directory `data` is or becomes: it is made if there is none, with a new key.
+///
+/// # Errors
+/// [`MembersError`]. A directory with something else in it is not touched.
+pub fn new_key(data: &Path) -> Result<PublicKey, MembersError> {
+    let path = data.join(keys::FOLDER).join(keys::NODE);
+    if path.exists() {
+        return keys::load(&path).map(|pair| pair.public()).map_err(MembersError::Key);
+    }
+    let has_some = fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some());
+    if has_some {
+        return Err(MembersError::Exists(data.to_owned()));
+    }
+    make_folder(&data.join(keys::FOLDER))?;
+    keys::create(&path).map(|pair| pair.public()).map_err(MembersError::Key)
+}
+
+/// Writes what a node that joins needs beside its key: the facts that the cluster was made with, and its members.
+///
+/// # Errors
+/// [`MembersError`]. A directory in which a node has run is not touched.
+pub fn join(data: &Path, facts: &ClusterFacts, members: &Members) -> Result<(), MembersError> {
+    if facts::read(data).is_ok_and(|other| other != *facts) {
+        return Err(MembersError::Exists(data.to_owned()));
+    }
+    facts::create(data, facts).map_err(MembersError::Facts)?;
+    let path = data.join(FILE);
+    facts::store(&path, &encode(facts.cluster, members)).map_err(|error| MembersError::Io(path, error))
 }
 
 fn make_folder(path: &Path) -> Result<(), MembersError> {
@@ -237,6 +282,36 @@ mod tests {
         assert!(whole.windows(2).all(|pair| pair[0] == pair[1]));
         let addresses = [("h0:1".to_owned(), "h0:2".to_owned())];
         assert!(matches!(create(folder.path(), &facts, &addresses), Err(MembersError::Exists(_))));
+    }
+
+    #[test]
+    fn one_that_joins_has_its_own_place_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (facts, made) = made(folder.path());
+        let data = folder.path().join("new");
+        let key = new_key(&data).unwrap();
+        assert_eq!(new_key(&data).unwrap(), key, "an earlier try is gone on with");
+        let peer = |id: u32, key: PublicKey| Member {
+            id: NodeId(id),
+            peer: format!("h{id}:1"),
+            client: format!("h{id}:2"),
+            key: key.0,
+        };
+        let other = peer(3, PublicKey([9; 32]));
+        let members = Members { joined: vec![other, peer(4, key)], ..made };
+        join(&data, &facts, &members).unwrap();
+        assert_eq!(facts::read(&data).unwrap(), facts);
+        assert_eq!(read(&data, &facts).unwrap().unwrap(), members);
+        assert_eq!(members.own(&data).unwrap().id, NodeId(4));
+        // Another cluster's directory, or one with who knows what, is left alone.
+        let foreign = ClusterFacts { window: 5, ..facts };
+        assert!(matches!(join(&data, &foreign, &members), Err(MembersError::Exists(_))));
+        assert!(matches!(new_key(folder.path()), Err(MembersError::Exists(_))));
+        let path = data.join(FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("id = 3", "id = 2")).unwrap();
+        let error = read(&data, &facts).unwrap_err().to_string();
+        assert!(error.contains("joined member 2 has the number"), "{error}");
     }
 
     #[test]

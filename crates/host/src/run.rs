@@ -74,8 +74,10 @@ where
     let peers = peers(&host, &node)?;
     let random = || keys::random().map_err(|error| Fatal::new("the node cannot start", error.to_string()));
     let seed = u64::from_le_bytes(random()?[..8].try_into().expect("eight of 32 bytes"));
-    host.cursors.board.post(configuration(&host, &node));
+    let made = configuration(&host, &node);
+    host.cursors.board.post(made.clone());
     let gateway = GatewayConfig {
+        made: Some(Arc::new(made)),
         node: host.node,
         founder: operator.map_or([0; 32], |operator| operator.0),
         connections_max: config.net.connections_max,
@@ -182,13 +184,8 @@ fn peers(host: &Ports, pair: &KeyPair) -> Result<Box<dyn Peers>, Fatal> {
     };
     let fingerprint = members::fingerprint(&host.facts, &members.operator.0);
     let me = PeerSelf { pair: pair.clone(), cluster: host.facts.cluster, id: host.node, fingerprint };
-    let others = members.all.iter().filter(|member| member.id != host.node);
-    let others = others.map(|member| OtherNode {
-        id: member.id,
-        address: member.peer.clone(),
-        key: PublicKey(member.key),
-    });
-    match TcpPeers::new(me, others.collect(), listen, host.bell("log"), &host.registry) {
+    let others = members.all.iter().chain(&members.joined).filter(|member| member.id != host.node);
+    match TcpPeers::new(me, others.map(OtherNode::from).collect(), listen, host.bell("log"), &host.registry) {
         Ok(peers) => Ok(Box::new(peers)),
         Err(error) => Err(Fatal::new(
             format!("cannot listen for the other nodes on {listen}: {error}"),

@@ -1,16 +1,20 @@
-//! `ordain cluster init|status`: the data directories of a new cluster, and how a running one is.
+//! `ordain cluster`: the data directories of a new cluster, and how a running one is; changing it is in `steer`.
 
 use crate::child::{self, Metrics};
 use crate::error::{CliError, OrNext, Result};
+use crate::steer;
 use clap::{Args, Subcommand};
 use ordain_host::config::ServerConfig;
 use ordain_host::members::{self, Members};
 use ordain_host::{clock, keys};
 use ordain_types::{ClusterFacts, ClusterId, members::Member};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Where a node of the defaults tells its numbers.
+const OPS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7401));
 
 /// The settings that are facts of a cluster and may be named when it is made.
 const FACTS: [&str; 11] = [
@@ -31,8 +35,23 @@ const FACTS: [&str; 11] = [
 pub enum ClusterCommand {
     /// Make the data directories of a new cluster, one for each node
     Init(Init),
-    /// Say what a running node knows of its cluster: who leads, and how far the others are
+    /// Say how a running cluster is: with an operator's key, who its members are, who leads and who answers; with a node's
+    /// operations address, how far the others are as that node sees it
     Status(Status),
+    /// Make the data directory of a new node, and add it as a learner, which gets the log and counts for nothing
+    Add(steer::Add),
+    /// Make a learner a voter
+    Promote(steer::OfNode),
+    /// Remove a member, dead or alive
+    Remove(steer::OfNode),
+    /// Let another voter lead
+    Transfer(steer::Transfer),
+    /// Choose the copies that must exist before a client is answered
+    AckPolicy(steer::AckPolicy),
+    /// Choose W: how many batches a node may hold un-synced and still count as received
+    UnsyncedMax(steer::UnsyncedMax),
+    /// Have every node store a snapshot at the same place
+    Snapshot(steer::Whole),
 }
 
 /// Makes DIR/node-0, DIR/node-1 and so on: the same facts and members in each, and a key for each node. Copy each to
@@ -53,12 +72,16 @@ pub struct Init {
 
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Operations address of a node, as its file `address` says it
-    #[arg(default_value = "127.0.0.1:7401")]
-    node: SocketAddr,
+    /// Operations address of a node, as its file `address` says it; needs no key [default: 127.0.0.1:7401, unless
+    /// --connect is given]
+    #[arg(conflicts_with_all = ["connect", "json"])]
+    node: Option<SocketAddr>,
+    #[command(flatten)]
+    operator: steer::Operator,
 }
 
-fn member(text: &str) -> std::result::Result<(String, String), String> {
+/// Reads the addresses of a member on the command line.
+pub fn member(text: &str) -> std::result::Result<(String, String), String> {
     let (peer, client) = text.split_once(',').ok_or("two addresses are HOST:PORT,HOST:PORT")?;
     Ok((peer.trim().to_owned(), client.trim().to_owned()))
 }
@@ -79,10 +102,21 @@ pub fn run(command: &ClusterCommand) -> Result<ExitCode> {
             let (facts, members) = create(&init.dir, &init.member, &init.fact)?;
             print!("{}", instructions(&init.dir, &facts, &members));
         }
+        ClusterCommand::Status(status) if status.operator.is_named() => {
+            return steer::status(&status.operator);
+        }
+        ClusterCommand::Add(add) => return steer::add(add),
+        ClusterCommand::Promote(of) => return steer::promote(of),
+        ClusterCommand::Remove(of) => return steer::remove(of),
+        ClusterCommand::Transfer(transfer) => return steer::transfer(transfer),
+        ClusterCommand::AckPolicy(policy) => return steer::ack_policy(policy),
+        ClusterCommand::UnsyncedMax(of) => return steer::unsynced_max(of),
+        ClusterCommand::Snapshot(whole) => return steer::snapshot(whole),
         ClusterCommand::Status(status) => {
+            let node = status.node.unwrap_or(OPS);
             let next = "Give the operations address of a running node: the line `ops` of the file `address` in its \
                         data directory.";
-            let metrics = child::metrics(status.node).or_next("the node does not answer", next)?;
+            let metrics = child::metrics(node).or_next("the node does not answer", next)?;
             print!("{}", describe(&metrics));
         }
     }

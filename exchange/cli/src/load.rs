@@ -34,6 +34,9 @@ pub struct LoadArgs {
     /// Seconds
     #[arg(long)]
     pub seconds: u64,
+    /// End before that, at the next report, if this file exists
+    #[arg(long)]
+    pub until: Option<PathBuf>,
     /// Connections, each with a session
     #[arg(long)]
     pub connections: usize,
@@ -176,7 +179,8 @@ pub fn run(args: &LoadArgs) -> Result<ExitCode> {
         say(&Line { is_total: false, ..line });
         before = Some(Reported::of(report));
         is_alone.set(is_alone.get() || file.borrow_mut().flush().is_err());
-        ControlFlow::Continue(())
+        let is_over = args.until.as_ref().is_some_and(|file| file.exists());
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let report = report.or_next("the load broke off", failed)?;
     whole = whole.max(silence.longest.get());

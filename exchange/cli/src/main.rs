@@ -14,6 +14,7 @@ mod keys;
 mod load;
 mod pipeline;
 mod replay;
+mod steer;
 
 use clap::{Parser, Subcommand};
 use error::{CliError, Result};
@@ -63,7 +64,7 @@ enum Command {
         #[command(flatten)]
         server: Box<ServerConfig>,
     },
-    /// Make a cluster of several nodes, and look at one
+    /// Make a cluster of several nodes, look at it, and change it while it runs
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     /// See a node be loaded, killed, restarted and audited, in about twenty seconds

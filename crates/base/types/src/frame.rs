@@ -334,6 +334,8 @@ pub struct KeysBody {
 pub struct MembersBody {
     /// Lowest number of a member wanted.
     pub first: U64,
+    /// 0: as they are; 1: as the cluster was made.
+    pub made: U64,
 }
 
 /// A key that the cluster knows.

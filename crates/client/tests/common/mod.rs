@@ -6,8 +6,8 @@ use ordain_client::{ClientCore, CoreConfig, Event, QueryError};
 use ordain_keys::{KeyPair, ServerHandshake};
 use ordain_types::codes::Code;
 use ordain_types::frame::{
-    ClientFrame, HelloBody, KEYS_PER_ANSWER, KeyEntry, ProofBody, ReceiptAskBody, ReceiptBody, ServerFrame,
-    ServerHeader, SubscribeBody, WelcomeBody, body, frame_len,
+    ClientFrame, HelloBody, KEYS_PER_ANSWER, KeyEntry, MembersBody, ProofBody, ReceiptAskBody, ReceiptBody,
+    ServerFrame, ServerHeader, SubscribeBody, WelcomeBody, body, frame_len,
 };
 use ordain_types::members::Member;
 use ordain_types::record::{RECORD_HEADER, record_len};
@@ -312,7 +312,8 @@ impl Node {
                 self.answer(ServerFrame::Keys, Code::Executed, 0, number, self.seq, keys.as_bytes());
             }
             ClientFrame::Members => {
-                let first = u64::from_le_bytes(payload.try_into().unwrap());
+                let wanted: &MembersBody = body(payload).unwrap();
+                let first = wanted.first.get().max(wanted.made.get());
                 let mut page = Vec::new();
                 let head = RosterHead::new(&self.cluster, NodeId(0), Term(1), None, false);
                 write_page(&mut page, &head, &self.cluster.members, first);

@@ -15,12 +15,14 @@ use zerocopy::IntoBytes;
 impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
     /// Any node answers, at once, with what it knows: a client looks for the leader by it.
     pub(crate) fn members(&mut self, frame: Frame<'_>) -> Taken {
-        let Some(first) = body::<MembersBody>(frame.payload).map(|wanted| wanted.first.get()) else {
+        let Some(wanted) = body::<MembersBody>(frame.payload).filter(|wanted| wanted.made.get() <= 1) else {
             return malformed("a Members names no number to begin with");
         };
+        let first = wanted.first.get();
         let no_copies = self.shared.no_copies.load() == 1;
         let term = Term(self.shared.term.load());
-        let Some(cluster) = &self.cluster else { return self.refuse(frame, Code::Starting, 0) };
+        let cluster = if wanted.made.get() == 1 { &self.config.made } else { &self.cluster };
+        let Some(cluster) = cluster else { return self.refuse(frame, Code::Starting, 0) };
         let head = RosterHead::new(cluster, self.config.node, term, self.leader(), no_copies);
         let mut page = std::mem::take(&mut self.page);
         page.clear();

@@ -1,7 +1,8 @@
 //! Bounds of a gateway, each with its reason.
 
 use ordain_keys::KeyPair;
-use ordain_types::{Nanos, NodeId};
+use ordain_types::{Configuration, Nanos, NodeId};
+use std::sync::Arc;
 
 /// See the module. None of the bounds changes what is executed.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct GatewayConfig {
     pub node: NodeId,
     /// The key that the cluster's first record trusts: told to operators, who make new nodes.
     pub founder: [u8; 32],
+    /// What the cluster was made with: told for the same reason.
+    pub made: Option<Arc<Configuration>>,
 }
 
 impl GatewayConfig {
@@ -65,6 +68,7 @@ impl GatewayConfig {
             outputs_bytes: 16 * 1024 * 1024,
             node: NodeId::ZERO,
             founder: [0; 32],
+            made: None,
         }
     }
 

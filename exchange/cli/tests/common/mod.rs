@@ -1,5 +1,7 @@
 //! The real program, run as a user runs it.
 
+pub mod cluster;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;

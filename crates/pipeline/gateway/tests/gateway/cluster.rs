@@ -11,6 +11,7 @@ use ordain_types::members::Member;
 use ordain_types::roster::{FactsBody, flag, read_page};
 use ordain_types::steer::Steer;
 use ordain_types::{ClusterFacts, NodeId};
+use std::sync::Arc;
 
 /// A cluster whose clients reach node N at `host-N:7400`, but for node 2.
 pub fn cluster() -> Configuration {
@@ -27,7 +28,7 @@ pub fn cluster() -> Configuration {
 }
 
 fn members(number: u64, first: u64) -> Vec<u8> {
-    frame(ClientFrame::Members as u8, 0, number, &first.to_le_bytes())
+    frame(ClientFrame::Members as u8, 0, number, &[first.to_le_bytes(), [0; 8]].concat())
 }
 
 fn steer(number: u64, steer: &Steer) -> Vec<u8> {
@@ -38,10 +39,17 @@ fn steer(number: u64, steer: &Steer) -> Vec<u8> {
 
 #[test]
 fn any_node_tells_who_the_members_are_and_who_leads() {
-    let mut rig = Rig::with(GatewayConfig { node: NodeId(2), ..config() });
+    let made = Some(Arc::new(Configuration { version: 0, members: vec![], ..cluster() }));
+    let mut rig = Rig::with(GatewayConfig { node: NodeId(2), made, ..config() });
     rig.genesis();
     let alice = rig.signed_in(ALICE);
     assert_eq!(rig.code(alice, &members(7, 0)), Code::Starting, "nothing is posted");
+    rig.send(alice, &frame(ClientFrame::Members as u8, 0, 7, &[[0; 8], 1_u64.to_le_bytes()].concat()));
+    assert_eq!(
+        read_page(&rig.one(alice).payload).unwrap().0.members.get(),
+        0,
+        "what it was made with is known"
+    );
     rig.shared.board.post(cluster());
     rig.shared.leader.store(2);
     rig.shared.term.store(9);
