@@ -648,9 +648,9 @@ impl ClientCore {
             }
             _ => {}
         }
-        if code == Code::Executed {
-            self.watch_lineage(Lineage(header.lineage.get()), kind, on);
-        } else if matches!(code, Code::NotLeader | Code::Stopping | Code::NotAttached)
+        // First, so that whoever hears that his session is gone knows why.
+        self.watch_lineage(Lineage(header.lineage.get()), kind, on);
+        if matches!(code, Code::NotLeader | Code::Stopping | Code::NotAttached)
             || (code == Code::Starting && kind == ServerFrame::Subscribed)
             // A node that sees too few others says so; one elsewhere may see more.
             || (code == Code::NoCopies && kind != ServerFrame::Reply)

@@ -20,3 +20,11 @@ fn nanos(time: Timespec) -> Nanos {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Nanos(seconds * Nanos::SECOND + u64::try_from(time.tv_nsec).unwrap_or(0))
 }
+
+/// Identity of this run of the operating system, zeros if unknown: Linux draws this number when it starts.
+#[must_use]
+pub fn os_boot() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits = text.trim().replace('-', "");
+    u128::from_str_radix(&digits, 16).map_or([0; 16], u128::to_be_bytes)
+}

@@ -12,7 +12,7 @@ use ordain_agent::peer::{NoPeers, Peers};
 use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
-use ordain_keys::{KeyPair, PeerSelf, PublicKey};
+use ordain_keys::{KeyPair, PeerSelf, PublicKey, Software, Versions};
 use ordain_node::gateway::GatewayConfig;
 use ordain_node::journal::{Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, NodeConfig, SHADOW, ShadowLanes, Snapshots};
@@ -183,7 +183,14 @@ fn peers(host: &Ports, pair: &KeyPair) -> Result<Box<dyn Peers>, Fatal> {
         return Ok(Box::new(NoPeers));
     };
     let fingerprint = members::fingerprint(&host.facts, &members.operator.0);
-    let me = PeerSelf { pair: pair.clone(), cluster: host.facts.cluster, id: host.node, fingerprint };
+    let me = PeerSelf {
+        pair: pair.clone(),
+        cluster: host.facts.cluster,
+        id: host.node,
+        fingerprint,
+        versions: Versions::OURS,
+        software: Software::ours(),
+    };
     let others = members.all.iter().chain(&members.joined).filter(|member| member.id != host.node);
     match TcpPeers::new(me, others.map(OtherNode::from).collect(), listen, host.bell("log"), &host.registry) {
         Ok(peers) => Ok(Box::new(peers)),

@@ -319,7 +319,7 @@ pub fn serve(
         gateway_journals: names.contains(&JOURNAL) && plan.share(GATEWAY, JOURNAL),
         cursors: cursors.clone(),
         registry: registry.clone(),
-        os_boot: os_boot(),
+        os_boot: clock::os_boot(),
         stop: stop.clone(),
         dir,
         bells: names.iter().map(|name| (*name, plan.bell(name))).collect(),
@@ -515,13 +515,6 @@ fn draw_cluster() -> std::io::Result<ClusterId> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     Ok(ClusterId(bytes))
-}
-
-/// Linux draws this number when it starts.
-fn os_boot() -> [u8; 16] {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits = text.trim().replace('-', "");
-    u128::from_str_radix(&digits, 16).map_or([0; 16], u128::to_be_bytes)
 }
 
 /// Logs to standard error, unless the program has set up something else.

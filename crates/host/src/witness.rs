@@ -14,6 +14,18 @@ pub const SHARED_MEMORY: &str = "/dev/shm";
 /// What `statfs` says of a tmpfs (`statfs(2)`).
 const TMPFS: u64 = 0x0102_1994;
 
+/// What the witness of a data directory recalls, for tools that change nothing; `None` without one.
+#[must_use]
+pub fn recall(data: &Path) -> Option<BatchIndex> {
+    let data = data.canonicalize().ok()?;
+    let file = File::open(Path::new(SHARED_MEMORY).join(name(&data))).ok()?;
+    SharedMemory(file).recall()
+}
+
+fn name(data: &Path) -> String {
+    format!("ordain-{}", blake3::hash(data.as_os_str().as_bytes()).to_hex())
+}
+
 /// See the module. The file's name is made from the path of the data directory. It holds the number and its
 /// complement, 16 bytes that are written in one call, so that a killed process leaves them whole.
 #[derive(Debug)]
@@ -30,9 +42,8 @@ impl SharedMemory {
             return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{} is no tmpfs", dir.display())));
         }
         let data = data.canonicalize()?;
-        let name = format!("ordain-{}", blake3::hash(data.as_os_str().as_bytes()).to_hex());
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::open(dir.join(name), flags, Mode::RUSR | Mode::WUSR)?);
+        let file = File::from(rustix::fs::open(dir.join(name(&data)), flags, Mode::RUSR | Mode::WUSR)?);
         // Anybody may make files there.
         let metadata = file.metadata()?;
         let is_own = metadata.is_file() && metadata.uid() == rustix::process::geteuid().as_raw();

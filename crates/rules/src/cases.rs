@@ -76,6 +76,7 @@ fn fixed(n: usize, policy: Policy, [terms, batches, losses, kills]: [u8; 4]) -> 
         rivals: false,
         led: false,
         ring: false,
+        lineage: 0,
     };
     Case { name: "", nodes: n, bounds, variant: Variant::Rule, meets: &[] }
 }
@@ -112,6 +113,11 @@ fn rivals(bounds: &mut Bounds) {
     bounds.rivals = true;
 }
 
+/// The operator may declare a loss: the second lineage begins with term 2, the first has term 1 alone.
+fn forced(bounds: &mut Bounds) {
+    bounds.lineage = 2;
+}
+
 fn led(bounds: &mut Bounds) {
     bounds.led = true;
 }
@@ -135,6 +141,7 @@ pub fn small() -> Vec<Case> {
         fixed(3, DISK_RAM, [2, 1, 1, 1]).with(ring).named("disk+ram, ring").meets(&[3, 4]),
         broken(fixed(3, DISK_RAM, [2, 1, 2, 0]), Disk::Torn).named("torn tails").meets(&[0, 3]),
         switch(TWO_DISKS, ONE_DISK, [2, 1, 1, 0]).named("R6, two-disks to one-disk").meets(&[5]),
+        fixed(3, RAM, [3, 2, 1, 0]).with(forced).with(led).named("R7, ram").meets(&[7, 8, 9]),
     ]
 }
 
@@ -160,6 +167,9 @@ pub fn large() -> Vec<Case> {
             .of(Variant::CutVotesBlank)
             .named("lying disks, cut nodes have no disk vote")
             .meets(&[0, 3]),
+        fixed(3, RAM, [4, 3, 2, 0]).with(forced).with(led).named("R7, ram, four terms").meets(&[7, 8, 9]),
+        fixed(3, DISK_RAM, [4, 3, 2, 0]).with(forced).with(led).named("R7, disk+ram").meets(&[7, 8, 9]),
+        fixed(3, TWO_DISKS, [4, 3, 1, 0]).with(forced).with(led).named("R7, two-disks").meets(&[7, 8, 9]),
         switch(DISK_RAM, ONE_DISK, [2, 1, 1, 1]).named("R6, disk+ram to one-disk").meets(&[0, 5]),
         switch(ONE_DISK, TWO_DISKS, [2, 1, 1, 1]).named("R6, one-disk to two-disks").meets(&[5]),
         switch(DISK_RAM, WIDE, [2, 1, 1, 1]).named("R6, W from 1 to 2").meets(&[3, 5]),
@@ -212,6 +222,8 @@ pub fn mistakes() -> Vec<Case> {
         broken(fixed(3, DISK_RAM, [2, 1, 2, 0]), Disk::Corrupt).with(led).of(Variant::CorruptVotesWeak),
         switch(TWO_DISKS, ONE_DISK, [2, 1, 1, 0]).of(Variant::SwitchAtOnce),
         members(3, DISK_RAM, [2, 1, 0, 1], [2, 0]).with(led).of(Variant::ChangeWithoutRaise),
+        fixed(3, RAM, [3, 2, 0, 0]).with(forced).with(led).of(Variant::LineageNotRaised),
+        fixed(3, TWO_DISKS, [4, 2, 0, 0]).with(forced).with(led).of(Variant::OldLineageElects),
     ]
 }
 

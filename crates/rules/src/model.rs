@@ -27,6 +27,8 @@ pub struct Bounds {
     pub led: bool,
     /// A batch is first in memory, and with the kernel in a later step.
     pub ring: bool,
+    /// Terms from this one on are of the second lineage, which an operator may begin, once (R7); 0: none are.
+    pub lineage: u8,
 }
 
 /// How disks keep their word.
@@ -68,6 +70,10 @@ pub enum Action {
     Kill { node: u8 },
     /// The power fails; `keep` batches are found at the start, and whether something behind them had to be cut.
     PowerLoss { node: u8, keep: u8, torn: bool },
+    /// An operator declares a loss: a node's log goes on with a batch of the second lineage.
+    Force { node: u8 },
+    /// A node hears that there is a second lineage, by a frame of whoever knows.
+    Hear { node: u8 },
 }
 
 /// Names of what must never happen.
@@ -75,7 +81,7 @@ pub const ALWAYS: [&str; 3] =
     ["a term has one leader", "a leader has what was committed before", "committed prefixes agree"];
 
 /// Names of what a search must meet.
-pub const SOMETIMES: [&str; 7] = [
+pub const SOMETIMES: [&str; 10] = [
     "votes in all win, strong ones do not",
     "a majority does not win",
     "a batch is committed in a reign won by votes in all",
@@ -83,6 +89,9 @@ pub const SOMETIMES: [&str; 7] = [
     "a suffix is cut",
     "a policy and a batch behind it are committed",
     "a change of voters is committed",
+    "a batch is committed in the second lineage",
+    "what was committed is not in the second lineage",
+    "a log of the first lineage is set aside",
 ];
 
 /// The rule, or a variant of it, within bounds. `N` nodes exist; those that are no voters may become some.
@@ -108,7 +117,49 @@ impl<const N: usize> Rules<N> {
     /// Whether nothing is broken in a state.
     #[must_use]
     pub fn holds(&self, cluster: &Cluster<N>) -> bool {
-        !cluster.two_leaders && leaders_complete(cluster) && commitments_agree(cluster)
+        !cluster.two_leaders && self.leaders_complete(cluster) && self.commitments_agree(cluster)
+    }
+
+    /// R7: whether a term is of the second lineage.
+    fn is_later(&self, term: u8) -> bool {
+        self.bounds.lineage > 0 && term >= self.bounds.lineage
+    }
+
+    /// Whether two terms are of one lineage, as far as clients are told.
+    fn is_same_lineage(&self, one: usize, other: usize) -> bool {
+        let later = |at: usize| self.is_later(at as u8 + 1);
+        later(one) == later(other) || self.is(Variant::LineageNotRaised)
+    }
+
+    /// R7: whether a node that knows of `term` elects a log: one that holds the beginning of the term's lineage.
+    fn may_elect(&self, term: u8, log: &Log) -> bool {
+        !self.is_later(term) || self.is_later(log.end().0) || self.is(Variant::OldLineageElects)
+    }
+
+    /// The leader of a term has every batch that was committed in an earlier one of its lineage, and the lineage's
+    /// beginning, which counts as committed by declaration.
+    fn leaders_complete(&self, cluster: &Cluster<N>) -> bool {
+        let reigns = || (1..).zip(&cluster.reigns).filter(|(_, reign)| reign.leader.is_some());
+        let begins =
+            |reign: &Reign<N>| reign.log.batches().iter().any(|batch| batch.term() == self.bounds.lineage);
+        reigns().all(|(term, reign)| !self.is_later(term) || begins(reign))
+            && cluster.reigns.iter().enumerate().all(|(at, reign)| {
+                let mut later = cluster.reigns.iter().enumerate().skip(at + 1);
+                later.all(|(other, later)| {
+                    later.leader.is_none()
+                        || !self.is_same_lineage(at, other)
+                        || later.log.has(&reign.log, reign.commit)
+                })
+            })
+    }
+
+    fn commitments_agree(&self, cluster: &Cluster<N>) -> bool {
+        let reigns = || cluster.reigns.iter().enumerate();
+        reigns().all(|(at, one)| {
+            reigns().all(|(to, other)| {
+                !self.is_same_lineage(at, to) || one.log.has(&other.log, one.commit.min(other.commit))
+            })
+        })
     }
 
     /// Where a search begins.
@@ -288,10 +339,21 @@ impl<const N: usize> Rules<N> {
                 let at = usize::from(node);
                 let reign = *cluster.reign(term);
                 enter(&mut cluster, at, term);
+                let outlived = self.sets_aside(&cluster, at, term, index);
                 let node = &mut cluster.nodes[at];
                 node.role = Role::Follower;
                 node.ballots = [Ballot::default(); N];
                 node.ack_term = term;
+                if outlived {
+                    // It starts again without a log, and owes what a node owes that lost one.
+                    let (owed, window) = (node.floor, self.window(&node.log));
+                    self.restart(&mut cluster, at, 0);
+                    let found = Found { end: (0, 0), watermark: 0, torn: false };
+                    let node = &mut cluster.nodes[at];
+                    node.floor = owed.max(rule::floor(found, node.ack_term, window, self.variant));
+                    self.settle(&mut cluster);
+                    return Some(cluster);
+                }
                 if let Some(batch) = reign.log.get(index)
                     && node.log.get(index) != Some(batch)
                 {
@@ -304,6 +366,19 @@ impl<const N: usize> Rules<N> {
                 node.matched = node.matched.max(index);
                 node.commit = node.commit.max(reign.commit.min(node.matched));
             }
+            Action::Force { node } => {
+                let at = usize::from(node);
+                let keep = cluster.nodes[at].written;
+                self.restart(&mut cluster, at, keep);
+                let term = self.bounds.lineage;
+                enter(&mut cluster, at, term);
+                let node = &mut cluster.nodes[at];
+                node.log.push(Batch::new(term, Change::None));
+                let len = node.log.len();
+                (node.written, node.durable, node.watermark) = (len, len, len);
+                (node.ack_term, node.floor, node.suspect) = (term, (0, 0), false);
+            }
+            Action::Hear { node } => enter(&mut cluster, usize::from(node), self.bounds.lineage),
             Action::Write { node } => cluster.nodes[usize::from(node)].written += 1,
             Action::Sync { node } => cluster.nodes[usize::from(node)].durable += 1,
             Action::Watermark { node } => {
@@ -500,6 +575,16 @@ impl<const N: usize> Rules<N> {
             })
     }
 
+    /// R7: whether a frame meets a log that lacks the beginning of the term's lineage and goes on differently.
+    fn sets_aside(&self, cluster: &Cluster<N>, at: usize, term: u8, index: u8) -> bool {
+        let log = &cluster.nodes[at].log;
+        let held = log.get(index);
+        self.is_later(term)
+            && !self.is_later(log.end().0)
+            && held.is_some()
+            && held != cluster.reign(term).log.get(index)
+    }
+
     fn cuts(&self, cluster: &Cluster<N>) -> bool {
         self.frames(cluster).any(|(at, term, index)| {
             let held = cluster.nodes[at].log.get(index);
@@ -514,19 +599,6 @@ fn members<const N: usize>(set: u8) -> impl Iterator<Item = usize> {
 
 fn committed<const N: usize>(reign: &Reign<N>) -> impl Iterator<Item = Change> {
     reign.log.batches()[..usize::from(reign.commit)].iter().map(|batch| batch.change())
-}
-
-/// The leader of a term has every batch that was committed in an earlier one.
-fn leaders_complete<const N: usize>(cluster: &Cluster<N>) -> bool {
-    cluster.reigns.iter().enumerate().all(|(at, reign)| {
-        let mut later = cluster.reigns[at + 1..].iter().filter(|later| later.leader.is_some());
-        later.all(|later| later.log.has(&reign.log, reign.commit))
-    })
-}
-
-fn commitments_agree<const N: usize>(cluster: &Cluster<N>) -> bool {
-    let reigns = &cluster.reigns;
-    reigns.iter().all(|one| reigns.iter().all(|other| one.log.has(&other.log, one.commit.min(other.commit))))
 }
 
 /// A node hears of a term.
@@ -560,9 +632,15 @@ impl<const N: usize> Model for Rules<N> {
                 cluster.reign(term).leader.is_some()
                     || cluster.nodes.iter().any(|node| node.term == term && node.role == Role::Candidate)
             };
-            if node.role != Role::Leader && free(node) && self.voters(cluster, at) >> at & 1 == 1 {
-                let terms =
-                    (node.term + 1..=self.bounds.terms).filter(|&term| self.bounds.rivals || !used(term));
+            let votes = self.voters(cluster, at) >> at & 1 == 1;
+            if node.role != Role::Leader && free(node) && votes && self.may_elect(node.term, &node.log) {
+                // Nobody is elected in the term of the break, and none but who knows of its lineage behind it.
+                let lineage = self.bounds.lineage;
+                let terms = (node.term + 1..=self.bounds.terms)
+                    .filter(|&term| {
+                        lineage == 0 || (term > lineage) == (node.term >= lineage) && term != lineage
+                    })
+                    .filter(|&term| self.bounds.rivals || !used(term));
                 actions.extend(terms.map(|term| Action::Campaign { node: name, term }));
             }
             if node.role == Role::Candidate {
@@ -572,7 +650,8 @@ impl<const N: usize> Model for Rules<N> {
                             && (!voter.voted
                                 || node.ballots[j].grant > Grant::None
                                 || self.is(Variant::VotesTwice));
-                    if j != at && can && node.log.end() >= voter.log.end() {
+                    let may = node.log.end() >= voter.log.end() && self.may_elect(node.term, &node.log);
+                    if j != at && can && may {
                         actions.push(Action::Vote { node: j as u8, candidate: name });
                     }
                 }
@@ -620,6 +699,16 @@ impl<const N: usize> Model for Rules<N> {
                 }
             }
         }
+        let knows = |node: &Node<N>| self.is_later(node.term);
+        for (at, node) in cluster.nodes.iter().enumerate().filter(|_| self.bounds.lineage > 0) {
+            let is_known = cluster.nodes.iter().any(knows);
+            if !is_known && free(node) {
+                actions.push(Action::Force { node: at as u8 });
+            }
+            if is_known && !knows(node) && free(node) {
+                actions.push(Action::Hear { node: at as u8 });
+            }
+        }
         let frames = self.frames(cluster).filter(|&(at, ..)| free(&cluster.nodes[at]));
         actions.extend(frames.map(|(at, term, index)| Action::Append { node: at as u8, term, index }));
     }
@@ -632,8 +721,8 @@ impl<const N: usize> Model for Rules<N> {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(ALWAYS[0], |_, cluster: &Cluster<N>| !cluster.two_leaders),
-            Property::always(ALWAYS[1], |_, cluster| leaders_complete(cluster)),
-            Property::always(ALWAYS[2], |_, cluster| commitments_agree(cluster)),
+            Property::always(ALWAYS[1], |rules: &Self, cluster| rules.leaders_complete(cluster)),
+            Property::always(ALWAYS[2], |rules: &Self, cluster| rules.commitments_agree(cluster)),
             Property::sometimes(SOMETIMES[0], |rules: &Self, cluster: &Cluster<N>| {
                 (0..N).any(|at| {
                     cluster.nodes[at].role == Role::Candidate && rules.wins(cluster, at) == Some(Win::Weak)
@@ -662,6 +751,20 @@ impl<const N: usize> Model for Rules<N> {
             Property::sometimes(SOMETIMES[6], |_, cluster: &Cluster<N>| {
                 let voters = |change| matches!(change, Change::Voters(_));
                 cluster.reigns.iter().any(|reign| committed(reign).any(voters))
+            }),
+            Property::sometimes(SOMETIMES[7], |rules: &Self, cluster: &Cluster<N>| {
+                (1..).zip(&cluster.reigns).any(|(term, reign)| rules.is_later(term) && reign.commit > 0)
+            }),
+            Property::sometimes(SOMETIMES[8], |rules: &Self, cluster: &Cluster<N>| {
+                let reigns = || (1..).zip(&cluster.reigns);
+                reigns().any(|(term, reign)| {
+                    let lacks =
+                        |later: &Reign<N>| later.leader.is_some() && !later.log.has(&reign.log, reign.commit);
+                    !rules.is_later(term) && reigns().any(|(to, later)| rules.is_later(to) && lacks(later))
+                })
+            }),
+            Property::sometimes(SOMETIMES[9], |rules: &Self, cluster: &Cluster<N>| {
+                rules.frames(cluster).any(|(at, term, index)| rules.sets_aside(cluster, at, term, index))
             }),
         ]
     }

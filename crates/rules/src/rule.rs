@@ -96,6 +96,11 @@ pub enum Variant {
     /// R8: a leader that has committed nothing in its term changes voters.
     ChangeBeforeCommit,
 
+    /// R7: a declared loss is not declared: clients see no other lineage.
+    LineageNotRaised,
+    /// R7: a node that knows of a lineage votes for logs without its beginning.
+    OldLineageElects,
+
     // Not mistakes: a search within bounds finds nothing.
     /// R2, stricter: a node that cut anything has no disk vote until repaired.
     CutVotesBlank,

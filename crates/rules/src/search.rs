@@ -101,6 +101,8 @@ fn describe(action: Action, name: &dyn Fn(u8) -> char) -> String {
         Action::Sync { node } => format!("{} syncs a batch", name(node)),
         Action::Watermark { node } => format!("{} stores its watermark", name(node)),
         Action::Kill { node } => format!("{}'s process ends and starts again", name(node)),
+        Action::Force { node } => format!("an operator declares a loss on {}", name(node)),
+        Action::Hear { node } => format!("{} hears of the second lineage", name(node)),
         Action::PowerLoss { node, keep, torn } => {
             let torn = if torn { " and cuts what is torn behind them" } else { "" };
             format!("{}'s power fails; it finds {keep} batches{torn}", name(node))

@@ -13,6 +13,7 @@ mod journal;
 mod keys;
 mod load;
 mod pipeline;
+mod recover;
 mod replay;
 mod steer;
 
@@ -67,6 +68,8 @@ enum Command {
     /// Make a cluster of several nodes, look at it, and change it while it runs
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Say what stopped nodes hold and whether they can go on; declare a loss where they cannot
+    Recover(recover::RecoverArgs),
     /// See a node be loaded, killed, restarted and audited, in about twenty seconds
     Demo(demo::DemoArgs),
     /// The load client of `demo`
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Node { config, server } => node(*server, config),
         Command::Cluster(command) => cluster::run(&command),
+        Command::Recover(args) => recover::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Keys(command) => keys::run(&command),

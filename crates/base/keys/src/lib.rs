@@ -9,7 +9,7 @@ mod peer;
 mod text;
 
 pub use handshake::{ClientHandshake, HandshakeError, Identified, ServerHandshake};
-pub use peer::{PEER_PROTOCOL, PeerChallenge, PeerHello, PeerProof, PeerSelf, Refusal};
+pub use peer::{PeerChallenge, PeerHello, PeerProof, PeerSelf, Refusal, Software, Versions};
 pub use text::KeyTextError;
 
 use core::fmt;

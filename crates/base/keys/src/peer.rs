@@ -2,23 +2,90 @@
 //! each end knows beforehand which key the other must have.
 //!
 //! What is signed is a label of 32 bytes that only this protocol and this direction use, followed by the
-//! SHA-256 of the transcript: `version (u16) | role (u8) | cluster (16) | dialling node (u32) | accepting node
-//! (u32) | fingerprint (32) | dialler's key (32) | its nonce (32) | acceptor's key (32) | its nonce (32)`.
+//! SHA-256 of the transcript: `version (u16) | role (u8) | the hello | acceptor's key (32) | its nonce (32) | its
+//! software (6)`. The version is the one agreed upon, and the hello holds what was offered, so that nobody in between
+//! can talk the two into an older one.
 
 use crate::{KeyPair, PublicKey};
 use core::fmt;
 use ordain_types::frame::role;
 use ordain_types::{ClusterId, NodeId};
 use sha2::{Digest, Sha256};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian::U32};
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
+    little_endian::{U16, U32},
+};
 
-/// Version of what nodes say to each other, handshake and frames.
-pub const PEER_PROTOCOL: u16 = 1;
+/// Versions of what nodes say to each other behind the handshake, from the oldest to the newest that a build speaks.
+/// Two nodes speak the newest that both know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Versions {
+    /// The oldest.
+    pub oldest: U16,
+    /// The newest.
+    pub newest: U16,
+}
+
+impl Versions {
+    /// Those of this build. A build speaks the version before its own, so that nodes are upgraded one by one.
+    pub const OURS: Self = Self::new(1, 1);
+
+    /// From one to another.
+    #[must_use]
+    pub const fn new(oldest: u16, newest: u16) -> Self {
+        Self { oldest: U16::new(oldest), newest: U16::new(newest) }
+    }
+
+    /// The newest that both know.
+    #[must_use]
+    pub fn common(self, other: Self) -> Option<u16> {
+        let newest = self.newest.get().min(other.newest.get());
+        (newest >= self.oldest.get().max(other.oldest.get())).then_some(newest)
+    }
+
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn has(self, version: u16) -> bool {
+        (self.oldest.get()..=self.newest.get()).contains(&version)
+    }
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.oldest, self.newest)
+    }
+}
+
+/// Which software a node runs: major, minor, patch. For people; nothing is decided by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Software(pub [U16; 3]);
+
+impl Software {
+    /// This build's, as Cargo says it.
+    #[must_use]
+    pub fn ours() -> Self {
+        let part = |text: &str| U16::new(text.parse().unwrap_or(0));
+        Self([
+            part(env!("CARGO_PKG_VERSION_MAJOR")),
+            part(env!("CARGO_PKG_VERSION_MINOR")),
+            part(env!("CARGO_PKG_VERSION_PATCH")),
+        ])
+    }
+}
+
+impl fmt::Display for Software {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor, patch] = self.0;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
 
 const ACCEPTOR_LABEL: &[u8; 32] = b"ordain peers v1: acceptor       ";
 const DIALLER_LABEL: &[u8; 32] = b"ordain peers v1: dialler        ";
 
-/// The dialling node's first message.
+/// The dialling node's first message. Its layout never changes: here versions meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct PeerHello {
@@ -34,6 +101,12 @@ pub struct PeerHello {
     pub key: [u8; 32],
     /// Fresh and unpredictable.
     pub nonce: [u8; 32],
+    /// What the dialler speaks.
+    pub versions: Versions,
+    /// What it runs.
+    pub software: Software,
+    /// Zero.
+    pub reserved: [u8; 6],
 }
 
 /// The accepting node's answer.
@@ -44,6 +117,10 @@ pub struct PeerChallenge {
     pub key: [u8; 32],
     /// Fresh and unpredictable.
     pub nonce: [u8; 32],
+    /// The version that both will speak.
+    pub version: U16,
+    /// What the acceptor runs.
+    pub software: Software,
     /// Over the transcript, with the acceptor's label.
     pub signature: [u8; 64],
 }
@@ -96,7 +173,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Version => "they speak different versions of the peer protocol: run the same build on both",
+            Self::Version => "no version of the peer protocol is spoken by both: upgrade the older one, one version at a time",
             Self::Cluster => "they belong to different clusters: check the peer addresses in members.toml",
             Self::Configuration => {
                 "their files `facts`, or the operator in `members.toml`, differ: one of them was made for another \
@@ -129,15 +206,20 @@ pub struct PeerSelf {
     pub id: NodeId,
     /// Of its configuration.
     pub fingerprint: [u8; 32],
+    /// What it speaks.
+    pub versions: Versions,
+    /// What it runs.
+    pub software: Software,
 }
 
-fn message(label: &[u8; 32], hello: &PeerHello, key: &[u8; 32], nonce: &[u8; 32]) -> [u8; 64] {
+fn message(label: &[u8; 32], hello: &PeerHello, challenge: &PeerChallenge) -> [u8; 64] {
     let hash = Sha256::new()
-        .chain_update(PEER_PROTOCOL.to_le_bytes())
+        .chain_update(challenge.version.as_bytes())
         .chain_update([role::PEER])
         .chain_update(hello.as_bytes())
-        .chain_update(key)
-        .chain_update(nonce)
+        .chain_update(challenge.key)
+        .chain_update(challenge.nonce)
+        .chain_update(challenge.software.as_bytes())
         .finalize();
     let mut message = [0; 64];
     message[..32].copy_from_slice(label);
@@ -156,13 +238,16 @@ impl PeerSelf {
             fingerprint: self.fingerprint,
             key: self.pair.public().0,
             nonce,
+            versions: self.versions,
+            software: self.software,
+            reserved: [0; 6],
         }
     }
 
     /// The dialler answers the challenge to its `hello`; `expected` is the acceptor's key.
     ///
     /// # Errors
-    /// [`Refusal::Key`] or [`Refusal::Signature`].
+    /// [`Refusal::Version`], [`Refusal::Key`] or [`Refusal::Signature`].
     pub fn prove(
         &self,
         hello: &PeerHello,
@@ -173,11 +258,14 @@ impl PeerSelf {
         if key != expected {
             return Err(Refusal::Key);
         }
-        let said = message(ACCEPTOR_LABEL, hello, &challenge.key, &challenge.nonce);
+        if !self.versions.has(challenge.version.get()) {
+            return Err(Refusal::Version);
+        }
+        let said = message(ACCEPTOR_LABEL, hello, challenge);
         if !key.verifies(&said, &challenge.signature) {
             return Err(Refusal::Signature);
         }
-        let signature = self.pair.sign(&message(DIALLER_LABEL, hello, &challenge.key, &challenge.nonce));
+        let signature = self.pair.sign(&message(DIALLER_LABEL, hello, challenge));
         Ok(PeerProof { signature })
     }
 
@@ -187,7 +275,9 @@ impl PeerSelf {
     /// # Errors
     /// [`Refusal`].
     pub fn judge(&self, hello: &PeerHello, expected: Option<PublicKey>) -> Result<(), Refusal> {
-        if hello.cluster != self.cluster.0 {
+        if self.versions.common(hello.versions).is_none() {
+            Err(Refusal::Version)
+        } else if hello.cluster != self.cluster.0 {
             Err(Refusal::Cluster)
         } else if hello.fingerprint != self.fingerprint {
             Err(Refusal::Configuration)
@@ -203,11 +293,21 @@ impl PeerSelf {
     }
 
     /// The acceptor's answer to a hello that was judged good.
+    ///
+    /// # Panics
+    /// If there is no version that both speak: [`PeerSelf::judge`] looks for it.
     #[must_use]
     pub fn challenge(&self, hello: &PeerHello, nonce: [u8; 32]) -> PeerChallenge {
-        let key = self.pair.public().0;
-        let signature = self.pair.sign(&message(ACCEPTOR_LABEL, hello, &key, &nonce));
-        PeerChallenge { key, nonce, signature }
+        let version = self.versions.common(hello.versions).expect("the hello was judged");
+        let mut challenge = PeerChallenge {
+            key: self.pair.public().0,
+            nonce,
+            version: version.into(),
+            software: self.software,
+            signature: [0; 64],
+        };
+        challenge.signature = self.pair.sign(&message(ACCEPTOR_LABEL, hello, &challenge));
+        challenge
     }
 
     /// Whether the dialler proved what its hello claims.
@@ -220,7 +320,7 @@ impl PeerSelf {
         challenge: &PeerChallenge,
         proof: &PeerProof,
     ) -> Result<(), Refusal> {
-        let said = message(DIALLER_LABEL, hello, &challenge.key, &challenge.nonce);
+        let said = message(DIALLER_LABEL, hello, challenge);
         if PublicKey(hello.key).verifies(&said, &proof.signature) { Ok(()) } else { Err(Refusal::Signature) }
     }
 }
@@ -235,6 +335,55 @@ mod tests {
             cluster: ClusterId([9; 16]),
             id: NodeId(id),
             fingerprint: [8; 32],
+            versions: Versions::OURS,
+            software: Software::ours(),
+        }
+    }
+
+    /// A node of a build that speaks these versions.
+    fn of(id: u32, oldest: u16, newest: u16) -> PeerSelf {
+        PeerSelf { versions: Versions::new(oldest, newest), ..node(id) }
+    }
+
+    #[test]
+    fn the_newest_version_that_both_speak_is_spoken() {
+        #[track_caller]
+        fn check(dialler: (u16, u16), acceptor: (u16, u16), version: Option<u16>) {
+            let (dialler, acceptor) = (of(2, dialler.0, dialler.1), of(1, acceptor.0, acceptor.1));
+            let hello = dialler.hello(NodeId(1), [3; 32]);
+            let judged = acceptor.judge(&hello, Some(dialler.pair.public()));
+            let Some(version) = version else {
+                assert_eq!(judged, Err(Refusal::Version));
+                return;
+            };
+            let challenge = acceptor.challenge(&hello, [4; 32]);
+            assert_eq!(challenge.version.get(), version);
+            let proof = dialler.prove(&hello, &challenge, acceptor.pair.public()).unwrap();
+            acceptor.check(&hello, &challenge, &proof).unwrap();
+        }
+        check((1, 1), (1, 1), Some(1));
+        check((1, 2), (1, 1), Some(1));
+        check((1, 1), (1, 2), Some(1));
+        check((2, 5), (1, 3), Some(3));
+        check((2, 3), (1, 1), None);
+        check((1, 1), (2, 3), None);
+    }
+
+    #[test]
+    fn nobody_is_talked_into_another_version() {
+        let (dialler, acceptor) = (of(2, 1, 3), of(1, 1, 3));
+        let hello = dialler.hello(NodeId(1), [3; 32]);
+        let key = acceptor.pair.public();
+        for version in [1, 4] {
+            // The acceptor signed for version 3.
+            let mut challenge = acceptor.challenge(&hello, [4; 32]);
+            challenge.version = version.into();
+            assert!(dialler.prove(&hello, &challenge, key).is_err());
+            // And what it was told was offered is what the dialler proves.
+            let mut told = hello;
+            told.versions = Versions::new(1, version);
+            let challenge = acceptor.challenge(&told, [4; 32]);
+            assert!(dialler.prove(&hello, &challenge, key).is_err());
         }
     }
 

@@ -117,6 +117,13 @@ impl Lineage {
         Self(if before < u16::MAX as u64 { before as u16 + 1 } else { u16::MAX })
     }
 
+    /// The id of a session that a record of this lineage opens. In a later lineage numbers of records come again that
+    /// were used in what was lost: a client that still believes in a lost session must not find another's.
+    #[must_use]
+    pub const fn session(self, seq: Seq) -> SessionId {
+        SessionId(seq.0 + ((self.0.saturating_sub(1) as u64) << 48))
+    }
+
     /// The lowest term of the lineage.
     #[must_use]
     pub const fn first_term(self) -> Term {

@@ -37,7 +37,7 @@ impl TcpPeers {
     }
 
     pub(super) fn take_in(&mut self, fd: OwnedFd, from: Option<SocketAddr>, now: Instant) {
-        let conn = Conn::new(fd, self.token(), SHAKE_RECV);
+        let conn = Conn::new(fd, self.token(), SHAKE_RECV, self.me.versions);
         if let Err(error) = set_up(&conn.fd).and_then(|()| self.watch(&conn)) {
             tracing::warn!(%error, "a connection cannot be watched and is closed");
             return;
@@ -63,6 +63,10 @@ impl TcpPeers {
                     let Stranger { mut conn, hello, .. } = self.strangers.remove(at);
                     let link = hello.and_then(|hello| self.caller(&hello)).expect("it was judged");
                     conn.shake(kind::ACCEPTED, 0, &[]);
+                    if let Some(PeerHello { from, software, .. }) = hello {
+                        let version = conn.version;
+                        tracing::info!(node = from.get(), %software, version, "a node says what it runs");
+                    }
                     if matches!(self.links[link].state, State::Up(..)) {
                         // Its process is gone; the news of both comes in order.
                         self.fall(link, now);
@@ -94,6 +98,7 @@ impl TcpPeers {
                     match self.answer(&said, now) {
                         Ok(Some(challenge)) => {
                             let stranger = &mut self.strangers[at];
+                            stranger.conn.version = challenge.version.get();
                             stranger.conn.shake(kind::CHALLENGE, 0, challenge.as_bytes());
                             stranger.challenge = Some(challenge);
                         }
@@ -156,7 +161,10 @@ impl TcpPeers {
         let from = stranger.from.map_or_else(|| "an unknown address".to_owned(), |from| from.to_string());
         match stranger.hello {
             Some(hello) => {
-                tracing::error!(from, claims = hello.from.get(), "a node was refused: {refusal}");
+                tracing::error!(
+                    from, claims = hello.from.get(), software = %hello.software, versions = %hello.versions,
+                    ours = %self.me.versions, "a node was refused: {refusal}"
+                );
             }
             None => tracing::error!(from, "a connection for nodes was refused: {refusal}"),
         }

@@ -2,7 +2,7 @@
 
 use super::{COMPACT, DEAD_AFTER, PREFIX, RECV, SEND_KEPT, SEND_MAX};
 use ordain_agent::peer::PEER_FRAME_MAX;
-use ordain_keys::{PEER_PROTOCOL, PeerChallenge, PeerHello, PeerProof, Refusal};
+use ordain_keys::{PeerChallenge, PeerHello, PeerProof, Refusal, Versions};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
@@ -46,7 +46,8 @@ pub(super) enum Shake {
 /// The first message in `bytes` and its length; `None` if it is not whole.
 ///
 /// `Err(Some)`: a refusal is due; `Err(None)`: whoever this is, it is no node.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Shake, usize)>, Option<Refusal>> {
+/// A hello is understood whatever the version in front of it: what both speak is found from what it says.
+pub(super) fn parse(bytes: &[u8], versions: Versions) -> Result<Option<(Shake, usize)>, Option<Refusal>> {
     let Ok((header, rest)) = ShakeHeader::ref_from_prefix(bytes) else { return Ok(None) };
     if header.magic != MAGIC {
         return Err(None);
@@ -55,7 +56,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Shake, usize)>, Option<Refus
     if header.kind == kind::REFUSED {
         return Ok(Some((Shake::Refused(header.code), HEADER)));
     }
-    if header.version.get() != PEER_PROTOCOL {
+    if header.kind != kind::HELLO && !versions.has(header.version.get()) {
         return Err(Some(Refusal::Version));
     }
     pub(super) fn body<T: FromBytes + KnownLayout + Immutable + Unaligned + Copy>(
@@ -78,6 +79,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Shake, usize)>, Option<Refus
 pub(super) struct Conn {
     pub(super) fd: OwnedFd,
     pub(super) token: u64,
+    /// What this node speaks, and what it speaks here: its newest until both have agreed.
+    pub(super) versions: Versions,
+    pub(super) version: u16,
     pub(super) received: Vec<u8>,
     /// Bytes of `received` that are used up.
     pub(super) consumed: usize,
@@ -95,10 +99,12 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, token: u64, recv: usize) -> Self {
+    pub(super) fn new(fd: OwnedFd, token: u64, recv: usize, versions: Versions) -> Self {
         Self {
             fd,
             token,
+            versions,
+            version: versions.newest.get(),
             received: Vec::with_capacity(recv),
             consumed: 0,
             outgoing: Vec::new(),
@@ -218,14 +224,14 @@ impl Conn {
     }
 
     pub(super) fn shake(&mut self, kind: u8, code: u8, body: &[u8]) {
-        let header = ShakeHeader { magic: MAGIC, version: PEER_PROTOCOL.into(), kind, code };
+        let header = ShakeHeader { magic: MAGIC, version: self.version.into(), kind, code };
         self.send([header.as_bytes(), body]);
     }
 
     /// The next message of a handshake, after what can be read was read.
     pub(super) fn next_shake(&mut self) -> Result<Option<Shake>, Option<Refusal>> {
         loop {
-            if let Some((message, length)) = parse(self.unread())? {
+            if let Some((message, length)) = parse(self.unread(), self.versions)? {
                 self.consumed += length;
                 return Ok(Some(message));
             }

@@ -102,7 +102,7 @@ impl TcpPeers {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut conn = Conn::new(fd, self.token(), SHAKE_RECV);
+        let mut conn = Conn::new(fd, self.token(), SHAKE_RECV, self.me.versions);
         // The kernel says when it is connected.
         (conn.readable, conn.writable) = (false, false);
         conn.shake(kind::HELLO, 0, hello.as_bytes());
@@ -123,7 +123,14 @@ impl TcpPeers {
             match message {
                 Shake::Challenge(challenge) if !*proved => {
                     match self.me.prove(hello, &challenge, node.key) {
-                        Ok(proof) => conn.shake(kind::PROOF, 0, proof.as_bytes()),
+                        Ok(proof) => {
+                            conn.version = challenge.version.get();
+                            conn.shake(kind::PROOF, 0, proof.as_bytes());
+                            tracing::info!(
+                                node = node.id.0, software = %challenge.software, version = conn.version,
+                                "a node says what it runs"
+                            );
+                        }
                         Err(refusal) => {
                             conn.shake(kind::REFUSED, refusal as u8, &[]);
                             return Outcome::Refused(refusal);

@@ -3,7 +3,7 @@
 use super::conn::{HEADER, MAGIC, ShakeHeader, parse};
 use super::*;
 use ordain_keys::KeyPair;
-use ordain_keys::PEER_PROTOCOL;
+use ordain_keys::{Software, Versions};
 use ordain_types::ClusterId;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -29,7 +29,14 @@ fn pair(id: u32) -> KeyPair {
 }
 
 fn me(id: u32) -> PeerSelf {
-    PeerSelf { pair: pair(id), cluster: ClusterId([7; 16]), id: NodeId(id), fingerprint: [8; 32] }
+    PeerSelf {
+        pair: pair(id),
+        cluster: ClusterId([7; 16]),
+        id: NodeId(id),
+        fingerprint: [8; 32],
+        versions: Versions::OURS,
+        software: Software::ours(),
+    }
 }
 
 fn other(id: u32, address: &str) -> OtherNode {
@@ -213,14 +220,14 @@ fn noise_and_idle_strangers_do_no_harm() {
         })
         .collect();
     let mut old = TcpStream::connect(&address).unwrap();
-    let other_version = ShakeHeader { magic: MAGIC, version: 99.into(), kind: kind::HELLO, code: 0 };
+    let other_version = ShakeHeader { magic: MAGIC, version: 99.into(), kind: kind::PROOF, code: 0 };
     old.write_all(other_version.as_bytes()).unwrap();
     let mut high = Node::new(me(1), vec![other(0, &address)]);
     until(&mut [&mut low, &mut high], |nodes| nodes.iter().all(|node| node.seen.len() == 1));
     until(&mut [&mut low, &mut high], |nodes| nodes[0].refusals() > 0);
     let mut answer = [0; HEADER];
     old.read_exact(&mut answer).unwrap();
-    assert!(matches!(parse(&answer), Ok(Some((Shake::Refused(1), HEADER)))));
+    assert!(matches!(parse(&answer, Versions::OURS), Ok(Some((Shake::Refused(1), HEADER)))));
     drop(noise);
     assert!(low.peers.strangers.len() <= STRANGERS);
 }
@@ -229,7 +236,7 @@ fn noise_and_idle_strangers_do_no_harm() {
 fn by_hand(low: &mut Node, id: u32) -> TcpStream {
     let mut stream = TcpStream::connect(low.address()).unwrap();
     let hello = me(id).hello(NodeId(0), [1; 32]);
-    let header = |kind| ShakeHeader { magic: MAGIC, version: PEER_PROTOCOL.into(), kind, code: 0 };
+    let header = |kind| ShakeHeader { magic: MAGIC, version: Versions::OURS.newest, kind, code: 0 };
     stream.write_all(header(kind::HELLO).as_bytes()).unwrap();
     stream.write_all(hello.as_bytes()).unwrap();
     stream.set_nonblocking(true).unwrap();
@@ -239,7 +246,9 @@ fn by_hand(low: &mut Node, id: u32) -> TcpStream {
         filled += stream.read(&mut bytes[filled..]).unwrap_or(0);
         filled == bytes.len()
     });
-    let Ok(Some((Shake::Challenge(challenge), _))) = parse(&bytes) else { panic!("no challenge") };
+    let Ok(Some((Shake::Challenge(challenge), _))) = parse(&bytes, Versions::OURS) else {
+        panic!("no challenge")
+    };
     let proof = me(id).prove(&hello, &challenge, pair(0).public()).unwrap();
     stream.set_nonblocking(false).unwrap();
     stream.write_all(header(kind::PROOF).as_bytes()).unwrap();
@@ -345,4 +354,20 @@ fn a_name_is_looked_up() {
     let address = low.address().replace("127.0.0.1", "localhost");
     let mut high = Node::new(me(1), vec![other(0, &address)]);
     until(&mut [&mut low, &mut high], |nodes| nodes.iter().all(|node| !node.seen.is_empty()));
+}
+
+/// Builds that speak other versions, older and newer ones.
+#[test]
+fn nodes_of_different_builds_speak_what_both_know() {
+    let of = |id, oldest, newest| PeerSelf { versions: Versions::new(oldest, newest), ..me(id) };
+    let mut low = Node::new(of(0, 2, 3), vec![other(1, "127.0.0.1:1"), other(2, "127.0.0.1:1")]);
+    let address = low.address();
+    let mut old = Node::new(of(1, 1, 2), vec![other(0, &address)]);
+    let mut older = Node::new(of(2, 1, 1), vec![other(0, &address)]);
+    until(&mut [&mut low, &mut old, &mut older], |nodes| {
+        nodes[0].seen == [Seen::Up(1)] && nodes[1].seen == [Seen::Up(0)] && nodes[2].refusals() > 0
+    });
+    assert!(low.send(1, 7, 100), "frames follow");
+    until(&mut [&mut low, &mut old], |nodes| nodes[1].seen.contains(&Seen::Frame(0, 7, 100)));
+    assert!(older.seen.is_empty() && low.refusals() > 0);
 }

@@ -194,7 +194,7 @@ impl State {
 
     /// Opens a session, or says why not.
     pub fn open_session<O: Emit>(&mut self, out: &mut O, seq: Seq, record: &RecordView<'_>) {
-        let (header, id) = (record.header, SessionId(seq.0));
+        let (header, id) = (record.header, self.lineage.session(seq));
         let valid = header.session() == SessionId::ZERO
             && body::<OpenBody>(record.payload).is_some_and(|body| body.reserved == [0; 8]);
         let code = match self.keys.get_mut(header.key()) {

@@ -787,8 +787,8 @@ impl Core {
                 Verdict::Skip
             }
             Some(_) if index <= self.following.matched => Verdict::Drop,
-            Some(held) if Lineage::of(held) < Lineage::of(term) => {
-                self.outlived = Some(Outlived { first: index, lineage: Lineage::of(term) });
+            Some(_) if Lineage::of(self.log.end().term) < Lineage::of(self.state.term) => {
+                self.outlived = Some(Outlived { first: index, lineage: Lineage::of(self.state.term) });
                 Verdict::Drop
             }
             Some(held) => {

@@ -715,6 +715,10 @@ fn what_a_lineage_was_ended_without_is_kept() {
     assert_eq!(append, [Verdict::Drop, Verdict::Drop]);
     assert_eq!(bench.core.outlived(), Some(Outlived { first: at(3), lineage: Lineage(2) }));
     assert_eq!((bench.core.truncating(), bench.core.log().last()), (None, at(4)));
+    // So it is where the logs part before the break, whoever's batch there was the later.
+    let mut bench = Bench::new(AckPolicy::DISK_RAM, recovered(&[1, 3, 3]));
+    assert_eq!(bench.append(later(9), end(1, 1), 1, &[2, later(4)]), [Verdict::Drop, Verdict::Drop]);
+    assert_eq!(bench.core.outlived(), Some(Outlived { first: at(2), lineage: Lineage(2) }));
     // A log that ends where the break follows goes on.
     let mut bench = Bench::new(AckPolicy::DISK_RAM, recovered(&[1, 2]));
     assert_eq!(bench.append(later(9), end(2, 2), 2, &[later(4), later(9)]), [Verdict::Write; 2]);

@@ -171,11 +171,14 @@ impl NodeState {
         Lineage::of(self.term)
     }
 
-    /// The state of the same node without its log, which was moved aside: what it promised stays.
+    /// The state of the same node without its log, which was moved aside: what it promised stays. `unsynced_max` is W:
+    /// it may have acknowledged up to 2W beyond the watermark (rule R2).
     #[must_use]
-    pub fn without_log(&self) -> Self {
+    pub fn without_log(&self, unsynced_max: u64) -> Self {
         let (os_boot, watermark) = (OsBoot::default(), Mark::default());
-        Self { os_boot, watermark, cut: None, clean: false, ..self.clone() }
+        let reach = BatchIndex(self.watermark.index.0.saturating_add(2 * unsynced_max));
+        let floor = self.floor.max(Some(Floor { term: self.ack_term, index: reach }));
+        Self { os_boot, watermark, cut: None, clean: false, floor, ..self.clone() }
     }
 
     /// The bytes of a node-state file with this state in both slots.
