@@ -68,6 +68,12 @@ impl Registry {
         self.register(name, format!("{{{}=\"{}\"}}", label.0, label.1), help, Kind::Gauge)
     }
 
+    /// Registers a counter of several of one name, told apart by a label.
+    #[must_use]
+    pub fn labelled_counter(&self, name: &'static str, label: (&str, &str), help: &'static str) -> Gauge {
+        self.register(name, format!("{{{}=\"{}\"}}", label.0, label.1), help, Kind::Counter)
+    }
+
     fn register(&self, name: &'static str, label: String, help: &'static str, kind: Kind) -> Gauge {
         let value = Gauge::default();
         let mut entries = self.0.lock().expect("no holder of this lock panics");

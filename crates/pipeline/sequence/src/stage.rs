@@ -3,6 +3,7 @@
 
 mod copies;
 mod steer;
+mod waits;
 
 use crate::lineage::{self, Plight};
 use crate::sides::Sides;
@@ -21,7 +22,9 @@ use ordain_types::LogEnd;
 use ordain_types::batch::{BatchKind, BatchView};
 use ordain_types::frame::{ReceiptAskBody, body};
 use ordain_types::record::{RECORD_HEADER, RecordKind};
-use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, Seq, Term};
+use ordain_types::{
+    BatchIndex, ClusterFacts, Lineage, Nanos, NodeId, Now, Position, RecordHeader, Seq, Term,
+};
 use std::collections::VecDeque;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -106,7 +109,9 @@ struct Metrics {
     rejoins: Gauge,
     owes_floor: Gauge,
     cuts: Gauge,
-    blocked: Gauge,
+    waits: waits::Waits,
+    lineage: Gauge,
+    old_batches: Gauge,
     role: Gauge,
     leader: Gauge,
     last: Gauge,
@@ -216,9 +221,11 @@ impl<P: Peers> Log<P> {
             owes_floor: registry
                 .gauge("ordain_promise_floor", "1 while this node may lack what it acknowledged (rule R2)."),
             cuts: registry.counter("ordain_log_cuts_total", "Uncommitted suffixes cut off the log."),
-            blocked: registry.counter(
-                "ordain_log_blocked_total",
-                "Cycles in which requests waited for ring, room or copies.",
+            waits: waits::Waits::new(registry),
+            lineage: registry.gauge("ordain_lineage", "Lineage of the term: declared losses and one (rule R7)."),
+            old_batches: registry.counter(
+                "ordain_catchup_frames_total",
+                "Frames of batches from segments, sent to nodes that lag behind the ring.",
             ),
             role: registry.gauge("ordain_role", "0 follows, 1 and 2 ask for election, 3 leads."),
             leader: registry.gauge("ordain_leader", "Number of the leader plus one; 0 if none is known."),
@@ -424,6 +431,7 @@ impl<P: Peers> Log<P> {
     fn note_term(&self, term: Term) {
         self.shared.term.store(term.0);
         self.metrics.term.set(term.0);
+        self.metrics.lineage.set(Lineage::of(term).0.into());
     }
 
     fn persist(&mut self, state: VoteState) -> Result<(), Fatal> {
@@ -511,7 +519,7 @@ impl<P: Peers> Log<P> {
             return Ok(1);
         }
         if !self.may_grow() {
-            self.metrics.blocked.add(u64::from(self.requests.peek().is_some()));
+            self.metrics.waits.copies.add(u64::from(self.requests.peek().is_some()));
             return Ok(0);
         }
         let (taken, records) = self.drain(limit);
@@ -542,21 +550,22 @@ impl<P: Peers> Log<P> {
             let Some(bytes) = self.requests.peek() else { return (taken, records) };
             let (head, frame) = Submission::ref_from_prefix(bytes).expect("the gateway wrote a submission");
             if head.kind.get() == submission::RECORD {
-                if self.writer.push(frame) != Put::Done {
-                    self.metrics.blocked.add(1);
+                let put = self.writer.push(frame);
+                if put != Put::Done {
+                    self.metrics.waits.note(put);
                     return (taken, records);
                 }
                 records += 1;
             } else if head.kind.get() == submission::STEER {
                 if !self.take_steer() {
-                    self.metrics.blocked.add(1);
+                    self.metrics.waits.questions.add(1);
                     return (taken, records);
                 }
             } else {
                 let found = (head.kind.get() == submission::RECEIPT).then(|| find(&self.writer, frame));
                 let found = found.as_ref().map_or(&[][..], IntoBytes::as_bytes);
                 let Some(space) = self.questions.try_claim(QUESTION + frame.len() + found.len()) else {
-                    self.metrics.blocked.add(1);
+                    self.metrics.waits.questions.add(1);
                     return (taken, records);
                 };
                 let Some(round) = self.core.read_round() else {
@@ -617,7 +626,10 @@ impl<P: Peers> Log<P> {
                     Ok(Some(found)) => found,
                     Ok(None) => break,
                     Err(_not_in_ring) => match self.archive.read(peer, first, room)? {
-                        Old::Batches(bytes, through) => (bytes, through),
+                        Old::Batches(bytes, through) => {
+                            self.metrics.old_batches.add(1);
+                            (bytes, through)
+                        }
                         Old::NotYet => break,
                         Old::Gone => {
                             self.sides.lacks(peer, first, now);
