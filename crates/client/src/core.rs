@@ -55,10 +55,16 @@ pub struct CoreConfig {
     pub retry_after: Option<u64>,
     /// How many nanoseconds a node may leave a sign-in or a Ping unanswered.
     pub silence: u64,
+    /// The same while something is open that only a node can answer: after so long without a word it is sent a
+    /// Ping, and after as long again it is given up for the next one. A Ping costs little, and a node that has no
+    /// answer yet still answers it; so this finds a leader that fell silent and not one that is slow. It doubles
+    /// each time a node is given up for it, up to `silence`, until an answer comes.
+    pub impatience: u64,
 }
 
 impl CoreConfig {
-    /// The defaults: 1,024 requests, 1 MiB, another try after 20 ms, 10 s of silence.
+    /// The defaults: 1,024 requests, 1 MiB, another try after 20 ms, 10 s of silence, 150 ms of it where something
+    /// is open.
     #[must_use]
     pub const fn new(pair: KeyPair) -> Self {
         Self {
@@ -69,6 +75,7 @@ impl CoreConfig {
             buffer: 1 << 20,
             retry_after: Some(20 * Nanos::MILLI),
             silence: 10 * Nanos::SECOND,
+            impatience: 150 * Nanos::MILLI,
         }
     }
 }
@@ -194,6 +201,10 @@ pub struct ClientCore {
     recorded: Nanos,
     /// When the Ping that is unanswered was sent.
     pinged: Option<Nanos>,
+    /// Since when something is open that only a node can answer.
+    asking: Option<Nanos>,
+    /// Nodes given up for their silence since the last answer.
+    given_up: u32,
 }
 
 impl ClientCore {
@@ -231,6 +242,8 @@ impl ClientCore {
             spoke: Nanos::ZERO,
             recorded: Nanos::ZERO,
             pinged: None,
+            asking: None,
+            given_up: 0,
             config,
         }
     }
@@ -520,19 +533,19 @@ impl ClientCore {
     /// Lets time pass: keeps connection and session alive, gives up a node that is silent.
     pub fn tick(&mut self, now: Nanos, on: &mut impl FnMut(Event<'_>)) {
         self.now = now;
-        let awaited = match self.phase {
-            Phase::Down => return,
-            Phase::Challenge(_) | Phase::Welcome(_) => Some(self.heard),
-            _ => self.pinged.map(|pinged| pinged.max(self.heard)),
-        };
-        if awaited.is_some_and(|since| now.since(since) >= self.config.silence) {
+        self.asking = if self.has_open() { self.asking.or(Some(now)) } else { None };
+        if matches!(self.phase, Phase::Down) {
+            return;
+        }
+        if self.given_up_at().is_some_and(|time| now >= time) {
+            self.given_up = self.given_up.saturating_add(1);
             return self.end(Ending::Silent, on);
         }
         if !self.is_signed_in() {
             return;
         }
-        let (idle, session) = self.intervals();
-        if self.pinged.is_none() && (now.since(self.spoke) >= idle || now.since(self.heard) >= idle) {
+        let (_, session) = self.intervals();
+        if self.ping_at().is_some_and(|time| now >= time) {
             self.pinged = Some(now);
             self.control(ClientFrame::Ping as u8, 0, 0, &[]);
         }
@@ -547,14 +560,11 @@ impl ClientCore {
     /// When [`ClientCore::tick`] or [`ClientCore::outgoing`] has something to do next if nothing happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Nanos> {
-        let awaited = match self.phase {
-            Phase::Down => return None,
-            Phase::Challenge(_) | Phase::Welcome(_) => Some(self.heard),
-            _ => self.pinged.map(|pinged| pinged.max(self.heard)),
-        };
-        let (idle, session) = self.intervals();
-        let silence = awaited.map(|since| since.plus(self.config.silence));
-        let ping = self.pinged.is_none().then(|| self.spoke.min(self.heard).plus(idle));
+        if matches!(self.phase, Phase::Down) {
+            return None;
+        }
+        let (_, session) = self.intervals();
+        let (silence, ping) = (self.given_up_at(), self.ping_at());
         let alive = matches!(self.phase, Phase::Attached).then(|| self.recorded.plus(session));
         let open = match self.phase {
             Phase::Detached(Detached::Until(time)) => Some(time),
@@ -562,6 +572,40 @@ impl ClientCore {
         };
         let retry = (self.stall.is_none() && self.hold > self.now).then_some(self.hold);
         [silence, ping, alive, open, retry].into_iter().flatten().min()
+    }
+
+    /// When a node that says nothing more is given up; `None` while nothing is awaited of it.
+    fn given_up_at(&self) -> Option<Nanos> {
+        let (since, limit) = match self.phase {
+            Phase::Down => return None,
+            // A sign-in costs a node more than a Ping, and many come at once when a leader is gone.
+            Phase::Challenge(_) | Phase::Welcome(_) => (self.heard, self.patience().saturating_mul(4)),
+            _ => (self.pinged?.max(self.heard), self.patience()),
+        };
+        Some(since.plus(limit.min(self.config.silence)))
+    }
+
+    /// When a Ping is due.
+    fn ping_at(&self) -> Option<Nanos> {
+        let (idle, _) = self.intervals();
+        let asking = self.asking.unwrap_or(self.now).max(self.heard);
+        let asks = self.has_open().then(|| asking.plus(self.patience()));
+        let ping = self.spoke.min(self.heard).plus(idle);
+        self.pinged.is_none().then(|| asks.map_or(ping, |asks| asks.min(ping)))
+    }
+
+    /// Whether something is open that only a node can answer.
+    fn has_open(&self) -> bool {
+        self.pending.len() > 0 || !self.questions.is_empty()
+    }
+
+    /// How long a node may say nothing at present.
+    fn patience(&self) -> u64 {
+        if !self.has_open() {
+            return self.config.silence;
+        }
+        let doubled = self.config.impatience.saturating_mul(1 << self.given_up.min(16));
+        doubled.min(self.config.silence)
     }
 
     /// How often to ping, and to keep the session alive, in nanoseconds: thrice as often as needed.
@@ -647,6 +691,9 @@ impl ClientCore {
                 return Err(Ending::Protocol("a frame before Welcome"));
             }
             _ => {}
+        }
+        if code == Code::Executed && matches!(kind, ServerFrame::Reply | ServerFrame::Answer) {
+            self.given_up = 0;
         }
         // First, so that whoever hears that his session is gone knows why.
         self.watch_lineage(Lineage(header.lineage.get()), kind, on);

@@ -637,6 +637,41 @@ fn subscriptions_go_on_behind_the_last_output_seen() {
 }
 
 #[test]
+fn a_node_that_falls_silent_while_something_is_open_is_left_soon() {
+    let mut pair = Pair::ready(core_config());
+    let mut patience = core_config().impatience;
+    // It was idle for long: that is no silence.
+    pair.pass(Nanos::SECOND);
+    pair.node.kinds.clear();
+    // A node that has no answer yet is not left.
+    pair.node.hold_back = true;
+    pair.submit(b"a");
+    pair.pass(0);
+    for _ in 0..10 {
+        pair.pass(patience);
+    }
+    assert_eq!(pair.node.kinds.iter().filter(|kind| **kind == 70).count(), 10, "{:?}", pair.node.kinds);
+    // From now on nothing reaches anybody. Each node that is left for it gets twice the time of the one before.
+    for _ in 0..3 {
+        pair.core.tick(pair.now.plus(patience - 1), &mut |_| {});
+        let quiet = pair.core.outgoing(pair.now).len();
+        pair.core.sent(quiet);
+        pair.core.tick(pair.now.plus(patience), &mut |_| {});
+        assert!(!pair.core.outgoing(pair.now).is_empty(), "a Ping");
+        pair.core.tick(pair.now.plus(2 * patience - 1), &mut |_| {});
+        assert!(pair.core.is_connected());
+        pair.now = pair.now.plus(2 * patience);
+        pair.core.tick(pair.now, &mut |_| {});
+        assert!(!pair.core.is_connected(), "given up");
+        pair.node.hang_up();
+        pair.connect();
+        pair.run();
+        assert!(pair.core.is_ready());
+        patience *= 2;
+    }
+}
+
+#[test]
 fn silence_is_broken_and_noticed() {
     let mut pair = Pair::ready(core_config());
     pair.take_seen();

@@ -76,6 +76,9 @@ pub struct ServerConfig {
     /// changes of threads less [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub direct_io: Option<bool>,
+    /// For experiments: as long as this file exists, nothing is synced or made by this node's disk
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub stall_while: Option<PathBuf>,
     /// While a sync is under way, what clients send waits at most so long to be taken together, where one thread
     /// does both; 0 for not at all [default: 200us]
     #[arg(long, value_name = "DURATION")]
@@ -333,6 +336,8 @@ pub struct Validated {
     pub lock_memory: bool,
     /// Whether a lone node writes its log by direct I/O.
     pub direct_io: bool,
+    /// A file whose existence stalls the disk.
+    pub stall_while: Option<PathBuf>,
     /// How long input may wait for a sync.
     pub input_delay: Nanos,
     /// Bound of a graceful stop.
@@ -479,7 +484,7 @@ impl ServerConfig {
         }
         merge!(
             data unix metrics peer_listen election_timeout connections_max send_max ring_size snapshots snapshot_every
-            retain lock_memory direct_io input_delay stop_timeout log_format
+            retain lock_memory direct_io stall_while input_delay stop_timeout log_format
             log_level mode idle spins yields duty_limit cluster created voters durability unsynced_max
             segment_size batch_max payload_max sessions_max sessions_per_key window reply_max session_timeout
             step_outputs_max;
@@ -576,6 +581,7 @@ impl ServerConfig {
             retain: self.retain.map_or(4 << 30, |retain| retain.0),
             lock_memory: self.lock_memory.unwrap_or(false),
             direct_io: self.direct_io.unwrap_or(true),
+            stall_while: self.stall_while,
             input_delay: Nanos(self.input_delay.map_or(200_000, |span| span.0.as_nanos() as u64)),
             stop_timeout: self.stop_timeout.map_or(Duration::from_secs(10), |span| span.0),
             log_format: self.log_format.unwrap_or_default(),

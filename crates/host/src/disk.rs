@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Files that a lane keeps open. Beyond it the lane closes all and opens anew what it needs: a journal
 /// touches two segments at a time, a reader goes through them in order.
@@ -30,6 +31,9 @@ const ZERO_CHUNK: usize = 1 << 20;
 /// A file under construction is synced whenever this many bytes were written, so that the device's queue
 /// stays short for the journal's own syncs.
 const ZERO_SYNC: u64 = 8 << 20;
+
+/// How often a stalled disk looks whether it still is.
+const STALL_LOOK: Duration = Duration::from_millis(1);
 
 pub(crate) const UNFINISHED: &str = ".new-";
 
@@ -83,6 +87,8 @@ struct Inner {
     /// Counts files created and removed: a lane that sees it move closes what it has open, because a name
     /// may mean another file now.
     generation: AtomicU64,
+    /// As long as this file exists, the disk stalls; for experiments.
+    stall_while: Option<PathBuf>,
     _lock: File,
 }
 
@@ -110,7 +116,27 @@ impl DataDir {
             }
         }
         let generation = AtomicU64::new(0);
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), directory, generation, _lock: lock })))
+        let path = path.to_owned();
+        Ok(Self(Arc::new(Inner { path, directory, generation, stall_while: None, _lock: lock })))
+    }
+
+    /// Lets the disk stall as long as the file exists: whatever its lanes sync, make, remove or rename waits. Writes
+    /// go on, as they do into a kernel's memory, until they stand behind such an operation of their lane.
+    ///
+    /// # Panics
+    /// If a lane exists.
+    #[must_use]
+    pub fn stalling_while(mut self, file: Option<PathBuf>) -> Self {
+        Arc::get_mut(&mut self.0).expect("no lane exists yet").stall_while = file;
+        self
+    }
+
+    fn stall(&self) {
+        if let Some(file) = &self.0.stall_while {
+            while file.exists() {
+                std::thread::sleep(STALL_LOOK);
+            }
+        }
     }
 
     /// Where it is.
@@ -264,6 +290,9 @@ impl Worker {
         if generation != self.generation || self.open.len() > OPEN_MAX {
             self.open.clear();
             self.generation = generation;
+        }
+        if !matches!(op, DiskOp::Write { .. } | DiskOp::Read { .. } | DiskOp::List { .. }) {
+            self.dir.stall();
         }
         match op {
             DiskOp::Write { file, offset, bytes, .. } => {

@@ -281,6 +281,7 @@ pub fn serve(
     let signals = Signals::catch(&stop).map_err(system("catch signals"))?;
 
     let dir = DataDir::open(&config.data).map_err(ServerError::Data)?;
+    let dir = dir.stalling_while(config.stall_while.clone());
     let finished = aside::finish(&dir).map_err(system("finish moving a log of an ended lineage aside"))?;
     if let Some(folder) = finished {
         tracing::warn!(folder, "a log of an ended lineage was moved aside; the node joins empty");

@@ -197,6 +197,23 @@ impl Drop for SmallFileSystem {
 }
 
 #[test]
+fn a_disk_stalls_as_long_as_its_file_exists() {
+    let temp = tempfile::tempdir().unwrap();
+    let stall = temp.path().join("stall");
+    let dir = DataDir::open(&temp.path().join("data")).unwrap().stalling_while(Some(stall.clone()));
+    let mut lane = Lane::open(&dir);
+    lane.create(SEGMENT, 4096).unwrap();
+    std::fs::write(&stall, []).unwrap();
+    // A write reaches the kernel; what has to reach the disk waits.
+    lane.write(SEGMENT, 0, b"there").unwrap();
+    let syncing = std::thread::spawn(move || lane.run(DiskOp::Sync { tag: 5, file: SEGMENT }).map(|_| ()));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(!syncing.is_finished());
+    std::fs::remove_file(&stall).unwrap();
+    assert_eq!(syncing.join().unwrap(), Ok(()));
+}
+
+#[test]
 fn a_full_file_system_is_an_error_and_leaves_nothing_behind() {
     let Some(small) = SmallFileSystem::mount() else {
         eprintln!("SKIPPED: this user may not mount a small file system, so a full one was not tried");

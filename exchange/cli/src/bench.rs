@@ -1,7 +1,8 @@
 //! `ordain bench`: the engine alone, whole round trips, and the floors of the machine beside them.
 
-use crate::child::{ANY_PORT, OwnCluster, OwnNode};
+use crate::child::{ANY_PORT, ClusterSpec, OwnCluster, OwnNode};
 use crate::error::{CliError, OrNext, Result};
+use crate::stall::{self, Stall};
 use crate::{cluster, failover, pipeline};
 use clap::{Args, ValueEnum};
 use ordain_client::ClientConfig;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the load goes on trying to connect.
@@ -26,7 +28,7 @@ enum Mode {
     Pipeline,
     /// Orders over loopback TCP to a node of its own, journal synced, every answer read and checked
     Roundtrip,
-    /// A cluster of its own under load, whose leader is killed again and again: how long nobody is answered
+    /// A cluster of its own under load, whose leader is killed or silenced again and again: how long nobody is answered
     Failover,
     /// What the disk, the network and a core of this machine can do at best
     Floors,
@@ -43,6 +45,15 @@ pub struct BenchArgs {
     /// Failover: how often the leader is killed
     #[arg(long, default_value_t = 20)]
     runs: usize,
+    /// Failover: what happens to the leader
+    #[arg(long, value_enum, default_value = "kill")]
+    how: failover::How,
+    /// Roundtrip with several nodes: what stalls for a part of each second while it is measured
+    #[arg(long, value_enum)]
+    stall: Option<Stall>,
+    /// How long each stall lasts, milliseconds
+    #[arg(long, default_value_t = 500)]
+    stall_millis: u64,
     /// Several nodes: a fact of the cluster other than its default, as for `ordain cluster init`; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = cluster::fact)]
     fact: Vec<(String, String)>,
@@ -127,6 +138,9 @@ struct RoundTrip {
     connections: usize,
     window: usize,
     rate: Option<u64>,
+    stall: Option<Stall>,
+    stall_millis: Option<u64>,
+    stalls: u64,
     accounts: u32,
     instruments: u32,
     node_args: Vec<String>,
@@ -257,6 +271,12 @@ fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
             "Give connections, window, seconds and rate above 0.",
         ));
     }
+    if args.stall.is_some() && (args.nodes.unwrap_or(1) == 1 || !(1..=900).contains(&args.stall_millis)) {
+        return Err(CliError::new(
+            "a stall is of one of several nodes and lasts a part of a second",
+            "Give --nodes 3 or 5, and --stall-millis from 1 to 900.",
+        ));
+    }
     let data = args.data();
     let result = roundtrip(args, &data);
     let _ = std::fs::remove_dir_all(&data);
@@ -266,11 +286,14 @@ fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
     } else {
         describe(&result.machine);
         println!(
-            "{} nodes, {} x {}{}: {} requests/s, p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, max {:.0} us",
+            "{} nodes, {} x {}{}{}: {} requests/s, p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, max {:.0} us",
             result.nodes,
             result.connections,
             result.window,
             result.rate.map_or(String::new(), |rate| format!(", open loop {rate}/s")),
+            args.stall.map_or(String::new(), |what| {
+                format!(", {} stalls of {} ms ({what:?})", result.stalls, args.stall_millis)
+            }),
             result.throughput,
             result.p50_us,
             result.p99_us,
@@ -309,8 +332,18 @@ fn roundtrip(args: &BenchArgs, data: &std::path::Path) -> Result<RoundTrip> {
         flow,
     };
     let before = Server::of(&bed);
-    let report = load::run(&options, &mut |_, _, _, _| Ok(()), |_| ControlFlow::Continue(()))
-        .or_next("the load broke off", failed)?;
+    let ends = AtomicBool::new(false);
+    let (report, stalls) = std::thread::scope(|scope| {
+        let stalling = args.stall.zip(bed.cluster()).map(|(what, cluster)| {
+            let lasts = Duration::from_millis(args.stall_millis);
+            let ends = &ends;
+            scope.spawn(move || stall::keep_stalling(cluster, what, lasts, ends))
+        });
+        let report = load::run(&options, &mut |_, _, _, _| Ok(()), |_| ControlFlow::Continue(()));
+        ends.store(true, Ordering::Relaxed);
+        let stalls = stalling.map_or(Ok(0), |stalling| stalling.join().expect("it does not panic"))?;
+        Ok((report.or_next("the load broke off", failed)?, stalls))
+    })?;
     let after = Server::of(&bed);
     let resident = bed.sum("process_resident_memory_bytes") as u64;
     bed.stop()?;
@@ -323,6 +356,9 @@ fn roundtrip(args: &BenchArgs, data: &std::path::Path) -> Result<RoundTrip> {
         connections: args.load().0,
         window: args.load().1,
         rate: args.rate,
+        stall: args.stall,
+        stall_millis: args.stall.map(|_| args.stall_millis),
+        stalls,
         accounts: args.accounts,
         instruments: args.instruments,
         node_args: args.node_arg.clone(),
@@ -354,7 +390,13 @@ impl Bed {
         if nodes == 1 {
             return OwnNode::start_with(data, ANY_PORT, &args.node_arg).map(Self::Node);
         }
-        let cluster = OwnCluster::start(data, nodes, &args.fact, &args.node_arg)?;
+        let spec = ClusterSpec {
+            count: nodes,
+            facts: args.fact.clone(),
+            arguments: args.node_arg.clone(),
+            stalls: args.stall.is_some(),
+        };
+        let cluster = OwnCluster::start(data, spec)?;
         cluster.leader()?;
         Ok(Self::Cluster(cluster))
     }
@@ -363,6 +405,13 @@ impl Bed {
         match self {
             Self::Node(node) => node.operator(),
             Self::Cluster(cluster) => cluster.operator(),
+        }
+    }
+
+    const fn cluster(&self) -> Option<&OwnCluster> {
+        match self {
+            Self::Node(_) => None,
+            Self::Cluster(cluster) => Some(cluster),
         }
     }
 
@@ -409,6 +458,7 @@ impl Server {
 fn run_failover(args: &BenchArgs) -> Result<ExitCode> {
     let (connections, window) = args.load();
     let options = failover::Options {
+        how: args.how,
         nodes: args.nodes.unwrap_or(3),
         runs: args.runs,
         facts: args.fact.clone(),

@@ -154,10 +154,12 @@ impl<'a> Launch<'a> {
             }
         };
         command.arg("node").arg("--data").arg(self.data);
-        if !self.arguments.iter().any(|argument| argument == "--metrics") {
-            command.args(["--metrics", "127.0.0.1:0"]);
+        for default in [["--metrics", "127.0.0.1:0"], ["--log-level", "warn"]] {
+            if !self.arguments.iter().any(|argument| argument == default[0]) {
+                command.args(default);
+            }
         }
-        command.args(["--log-level", "warn"]).args(self.arguments);
+        command.args(self.arguments);
         if let Some(log) = self.log {
             let file = File::options().create(true).append(true).open(log);
             command.stderr(file.or_next("a node's log cannot be opened", "Check the directory.")?);
@@ -218,32 +220,71 @@ impl Drop for Starting {
     }
 }
 
+/// What an [`OwnCluster`] is made of.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterSpec {
+    /// Nodes.
+    pub count: usize,
+    /// Facts other than their defaults.
+    pub facts: Vec<(String, String)>,
+    /// Further arguments for each node.
+    pub arguments: Vec<String>,
+    /// Whether [`OwnCluster::stall_disk`] is wanted.
+    pub stalls: bool,
+}
+
 /// A cluster on this machine, each node a process. Dropped, all are killed.
 pub struct OwnCluster {
     dir: PathBuf,
     members: Members,
-    arguments: Vec<String>,
+    spec: ClusterSpec,
     /// By number; `None`: it is dead.
     nodes: Vec<Option<OwnNode>>,
 }
 
 impl OwnCluster {
-    /// Makes a cluster of `count` nodes in `dir`, and starts it.
-    pub fn start(dir: &Path, count: usize, facts: &[(String, String)], arguments: &[String]) -> Result<Self> {
+    /// Makes a cluster in `dir`, and starts it.
+    pub fn start(dir: &Path, spec: ClusterSpec) -> Result<Self> {
         let host = own_host();
         let address = |base: usize, node: usize| format!("{host}:{}", base + 10 * node);
-        let addresses: Vec<_> = (0..count).map(|node| (address(7500, node), address(7400, node))).collect();
-        let (_, members) = cluster::create(dir, &addresses, facts)?;
-        let starting: Vec<_> = (0..count)
-            .map(|node| Launch::of(&data_of(dir, node), arguments).spawn())
-            .collect::<Result<_>>()?;
-        let nodes = starting.into_iter().map(|node| node.ready().map(Some)).collect::<Result<_>>()?;
-        Ok(Self { dir: dir.to_owned(), members, arguments: arguments.to_vec(), nodes })
+        let addresses: Vec<_> =
+            (0..spec.count).map(|node| (address(7500, node), address(7400, node))).collect();
+        let (_, members) = cluster::create(dir, &addresses, &spec.facts)?;
+        let mut cluster = Self { dir: dir.to_owned(), members, spec, nodes: Vec::new() };
+        let starting: Vec<_> =
+            (0..cluster.spec.count).map(|node| cluster.spawn(node)).collect::<Result<_>>()?;
+        cluster.nodes = starting.into_iter().map(|node| node.ready().map(Some)).collect::<Result<_>>()?;
+        Ok(cluster)
+    }
+
+    fn spawn(&self, node: usize) -> Result<Starting> {
+        let mut arguments = self.spec.arguments.clone();
+        if self.spec.stalls {
+            arguments.extend(["--stall-while".to_owned(), self.stall_file(node).display().to_string()]);
+        }
+        Launch::of(&self.data(node), &arguments).spawn()
+    }
+
+    fn stall_file(&self, node: usize) -> PathBuf {
+        self.dir.join(format!("stall-{node}"))
+    }
+
+    /// Lets a node's disk stall: it syncs nothing until it is told otherwise.
+    pub fn stall_disk(&self, node: usize, stalls: bool) -> Result<()> {
+        let file = self.stall_file(node);
+        let done = if stalls { std::fs::write(file, []) } else { std::fs::remove_file(file) };
+        done.or_next("a disk cannot be stalled", "Check the directory.")
+    }
+
+    /// Stops a node's process where it stands, so that its machine seems to be silent, or lets it go on.
+    pub fn freeze(&self, node: usize, frozen: bool) -> Result<()> {
+        let node = self.nodes[node].as_ref().expect("only the living are frozen");
+        node.signal(if frozen { Signal::STOP } else { Signal::CONT })
     }
 
     /// How its operator connects.
     pub fn operator(&self) -> Result<ClientConfig> {
-        let key = keys::load(&self.dir.join(OPERATOR)).or_next("the key cannot be used", "Report this.")?;
+        let key = keys::load(&self.operator_key()).or_next("the key cannot be used", "Report this.")?;
         let member = |member: &ordain_types::members::Member| Member {
             address: member.client.clone(),
             key: Some(PublicKey(member.key)),
@@ -254,6 +295,54 @@ impl OwnCluster {
     /// The data directory of a node.
     pub fn data(&self, node: usize) -> PathBuf {
         data_of(&self.dir, node)
+    }
+
+    /// The file of its operator's key.
+    pub fn operator_key(&self) -> PathBuf {
+        self.dir.join(OPERATOR)
+    }
+
+    /// The members' addresses for clients, with commas between them.
+    pub fn clients(&self) -> String {
+        let clients: Vec<_> = self.members.all.iter().map(|member| member.client.as_str()).collect();
+        clients.join(",")
+    }
+
+    /// A node, if it lives.
+    pub fn node(&self, node: usize) -> Option<&OwnNode> {
+        self.nodes.get(node)?.as_ref()
+    }
+
+    /// The node that leads at this moment, if one says so; of several the one with the highest term.
+    pub fn leads(&self) -> Option<usize> {
+        let term = |node: &OwnNode| {
+            let metrics = metrics(node.ops?).ok()?;
+            (metrics.get("ordain_leads") == Some(1.0))
+                .then(|| metrics.get("ordain_term").unwrap_or(0.0) as u64)
+        };
+        let terms = self.nodes.iter().enumerate().filter_map(|(at, node)| Some((term(node.as_ref()?)?, at)));
+        terms.max().map(|(_, node)| node)
+    }
+
+    /// Waits until nobody asks for anything any more and all nodes have the same log to its end, and says who leads.
+    pub fn settle(&self) -> Result<usize> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline {
+            let leader = self.leader()?;
+            let end = |node: &OwnNode| {
+                let metrics = metrics(node.ops?).ok()?;
+                let number = |name| metrics.get(name).map(|number| number as u64);
+                Some((number("ordain_last_batch")?, number("ordain_committed_batch")?))
+            };
+            let ends: Vec<_> = self.nodes().map(end).collect();
+            if ends[0].is_some_and(|(last, committed)| last == committed)
+                && ends.iter().all(|end| *end == ends[0])
+            {
+                return Ok(leader);
+            }
+            std::thread::sleep(10 * LOOK);
+        }
+        Err(CliError::new("the nodes do not come to the same end", "Their log on standard error says why."))
     }
 
     /// The nodes that live.
@@ -304,7 +393,7 @@ impl OwnCluster {
 
     /// Starts a dead node again.
     pub fn restart(&mut self, node: usize) -> Result<()> {
-        self.nodes[node] = Some(Launch::of(&self.data(node), &self.arguments).spawn()?.ready()?);
+        self.nodes[node] = Some(self.spawn(node)?.ready()?);
         Ok(())
     }
 

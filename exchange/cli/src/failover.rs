@@ -1,15 +1,16 @@
-//! `ordain bench --mode failover`: a cluster under load whose leader is killed again and again.
+//! `ordain bench --mode failover`: a cluster under load whose leader is killed or frozen again and again.
 //!
 //! A prober sends one order after the other and notes when each was sent and answered. What is reported of a run is
-//! the time from just before the kill to the first answer to an order that was sent after it: no answer of the dead
+//! the time from just before that to the first answer to an order that was sent after it: no answer of that
 //! leader can be among these. Beside it a load keeps the log busy. At the end every acknowledgement that either got is
 //! looked for in the journals of all nodes, with its reply, and the journals are compared byte for byte.
 
 use crate::audit::{self, Ack, Acks, reply_hash};
 use crate::bench::PATIENCE;
-use crate::child::OwnCluster;
+use crate::child::{ClusterSpec, OwnCluster};
 use crate::error::{OrNext, Result};
 use crate::journal;
+use clap::ValueEnum;
 use ordain_client::pipelined::Client;
 use ordain_client::{ClientConfig, Completion, Outcome};
 use ordain_exchange_bench::flow::{Flow, Settings};
@@ -28,7 +29,18 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long the cluster is left alone before its leader is killed.
 const CALM: Duration = Duration::from_millis(300);
 
+/// What happens to the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// Its process is killed; its connections close
+    Kill,
+    /// Its process is frozen; its connections stay, and nothing comes over them, as if its machine had died
+    Silence,
+}
+
 pub struct Options {
+    pub how: How,
     pub nodes: usize,
     pub runs: usize,
     pub facts: Vec<(String, String)>,
@@ -43,6 +55,7 @@ pub struct Options {
 /// What was measured and found.
 #[derive(Debug, Serialize)]
 pub struct Failover {
+    how: How,
     median_ms: f64,
     max_ms: f64,
     /// Of every run, in order.
@@ -67,8 +80,12 @@ impl fmt::Display for Failover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "leader killed {} times; first new acknowledgement after {:.0} ms (median), {:.0} ms (longest)\n{} \
+            "leader {} {} times; first new acknowledgement after {:.0} ms (median), {:.0} ms (longest)\n{} \
              acknowledgements: {} missing, {} differing, {} lost; journals {}",
+            match self.how {
+                How::Kill => "killed",
+                How::Silence => "silenced",
+            },
             self.all_ms.len(),
             self.median_ms,
             self.max_ms,
@@ -108,7 +125,13 @@ impl Shared {
 const NEXT: &str = "The nodes' log on standard error says why.";
 
 pub fn measure(options: &Options, data: &Path) -> Result<Failover> {
-    let mut cluster = OwnCluster::start(data, options.nodes, &options.facts, &options.node_args)?;
+    let spec = ClusterSpec {
+        count: options.nodes,
+        facts: options.facts.clone(),
+        arguments: options.node_args.clone(),
+        stalls: false,
+    };
+    let mut cluster = OwnCluster::start(data, spec)?;
     cluster.leader()?;
     let client = ClientConfig { timeout: PATIENCE, pause: PAUSE, ..cluster.operator()? };
     let shared = Shared { acks: Mutex::default(), lost: AtomicU64::new(0), ends: AtomicBool::new(false) };
@@ -121,7 +144,9 @@ pub fn measure(options: &Options, data: &Path) -> Result<Failover> {
         let (tell, probes) = mpsc::channel();
         let prober = scope.spawn(|| probe(&client, &options.flow, &shared, tell));
         let loader = scope.spawn(|| keep_busy(options, &client, &shared));
-        let times = (0..options.runs).map(|_| kill_leader(&mut cluster, &probes)).collect::<Result<Vec<_>>>();
+        let times = (0..options.runs)
+            .map(|_| fail_over(options.how, &mut cluster, &probes))
+            .collect::<Result<Vec<_>>>();
         shared.ends.store(true, Ordering::Relaxed);
         let prober = prober.join().expect("the prober does not panic");
         let loader = loader.join().expect("the load does not panic");
@@ -144,6 +169,7 @@ pub fn measure(options: &Options, data: &Path) -> Result<Failover> {
     sorted.sort_unstable();
     let millis = |time: &Duration| time.as_secs_f64() * 1e3;
     Ok(Failover {
+        how: options.how,
         median_ms: millis(&sorted[sorted.len() / 2]),
         max_ms: millis(&sorted[sorted.len() - 1]),
         all_ms: times.iter().map(millis).collect(),
@@ -155,22 +181,31 @@ pub fn measure(options: &Options, data: &Path) -> Result<Failover> {
     })
 }
 
-/// One run: until somebody is answered again. The dead node is started again behind it.
-fn kill_leader(cluster: &mut OwnCluster, probes: &mpsc::Receiver<Probe>) -> Result<Duration> {
+/// One run: until somebody is answered again. What was done to the leader is undone behind it.
+fn fail_over(how: How, cluster: &mut OwnCluster, probes: &mpsc::Receiver<Probe>) -> Result<Duration> {
     let leader = cluster.leader()?;
     std::thread::sleep(CALM);
     while probes.try_recv().is_ok() {}
     let before = Instant::now();
-    cluster.kill(leader)?;
-    let killed = Instant::now();
-    loop {
-        let probe = probes.recv_timeout(PATIENCE).or_next("nobody is answered after a kill", NEXT)?;
-        if probe.sent > killed {
+    match how {
+        How::Kill => cluster.kill(leader)?,
+        How::Silence => cluster.freeze(leader, true)?,
+    }
+    let gone = Instant::now();
+    let answered = loop {
+        let probe = probes.recv_timeout(PATIENCE).or_next("nobody is answered any more", NEXT)?;
+        if probe.sent > gone {
+            break probe.answered;
+        }
+    };
+    match how {
+        How::Kill => {
             cluster.bury(leader);
             cluster.restart(leader)?;
-            return Ok(probe.answered - before);
         }
+        How::Silence => cluster.freeze(leader, false)?,
     }
+    Ok(answered - before)
 }
 
 /// Sends one order after the other.

@@ -15,6 +15,7 @@ mod load;
 mod pipeline;
 mod recover;
 mod replay;
+mod stall;
 mod steer;
 
 use clap::{Parser, Subcommand};
@@ -70,7 +71,7 @@ enum Command {
     Cluster(cluster::ClusterCommand),
     /// Say what stopped nodes hold and whether they can go on; declare a loss where they cannot
     Recover(recover::RecoverArgs),
-    /// See a node be loaded, killed, restarted and audited, in about twenty seconds
+    /// See three nodes be loaded, their leader killed, and all of it audited, in about twenty seconds
     Demo(demo::DemoArgs),
     /// The load client of `demo`
     #[command(hide = true)]

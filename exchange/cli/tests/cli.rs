@@ -344,9 +344,19 @@ fn receipts_hold_until_history_is_changed() {
 }
 
 #[test]
-fn the_demonstration_kills_its_node_and_loses_nothing() {
-    let said = ordain(&["demo", "--seconds", "3", "--connections", "2", "--window", "16"]);
-    assert_eq!(said.code, 0, "{}{}", said.out, said.error);
-    assert!(said.out.contains("killed with SIGKILL under load"), "{}", said.out);
-    assert!(said.out.contains(" 0 lost\n") && said.out.contains(" 0 missing, 0 differing;"), "{}", said.out);
+fn the_demonstration_kills_who_leads_and_loses_nothing() {
+    for nodes in ["1", "3"] {
+        let load = ["--seconds", "3", "--connections", "2", "--window", "16"];
+        let said = ordain(&[&["demo", "--nodes", nodes], load.as_slice()].concat());
+        let out = &said.out;
+        assert_eq!(said.code, 0, "{out}{}", said.error);
+        assert!(out.contains("killed with SIGKILL under load"), "{out}");
+        assert!(out.contains(" 0 lost\n"), "{out}");
+        let audits = out.matches(" 0 missing, 0 differing;").count();
+        assert_eq!(audits.to_string(), nodes, "{out}");
+        if nodes == "3" {
+            assert!(out.contains("has taken over") && out.contains("has caught up"), "{out}");
+            assert!(out.contains("journals  the same up to batch"), "{out}");
+        }
+    }
 }

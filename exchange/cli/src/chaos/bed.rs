@@ -42,6 +42,8 @@ struct Node {
     wanted: bool,
     paused: bool,
     unplugged: bool,
+    /// The file whose existence stalls its disk.
+    stall: PathBuf,
     disk: Option<SmallDisk>,
     full: bool,
 }
@@ -107,6 +109,8 @@ impl Bed {
                 let mut arguments =
                     vec!["--peer-listen".to_owned(), targets[node].to_string(), "--metrics".to_owned()];
                 arguments.push(ops.to_string());
+                let stall = dir.join(format!("stall-{node}"));
+                arguments.extend(["--stall-while".to_owned(), stall.display().to_string()]);
                 arguments.extend_from_slice(more);
                 let log = dir.join(format!("node-{node}.log"));
                 Ok(Node {
@@ -117,6 +121,7 @@ impl Bed {
                     wanted: true,
                     paused: false,
                     unplugged: false,
+                    stall,
                     disk,
                     full: false,
                 })
@@ -234,6 +239,7 @@ impl Bed {
             }),
             Fault::Slow(_, millis) => self.slow(node, millis, true),
             Fault::Unplug(_) => self.plug(node, false)?,
+            Fault::StallDisk(_) => self.with(node, |node| node.stall_disk(true))?,
             Fault::FillDisk(_) => self.with(node, Node::fill_disk)?,
         }
         Ok(Some(node))
@@ -256,6 +262,7 @@ impl Bed {
             Fault::Reset(_) => {}
             Fault::Slow(_, millis) => self.slow(node, millis, false),
             Fault::Unplug(_) => return self.plug(node, true),
+            Fault::StallDisk(_) => return self.with(node, |node| node.stall_disk(false)),
             Fault::FillDisk(_) => self.with(node, Node::free_disk),
         }
         Ok(())
@@ -390,6 +397,15 @@ impl Node {
         let (Process::Up(node) | Process::Stopping(node)) = &self.process else { return Ok(()) };
         self.paused = paused;
         node.signal(if paused { Signal::STOP } else { Signal::CONT })
+    }
+
+    fn stall_disk(&self, stalled: bool) -> Result<()> {
+        let done = match (stalled, self.stall.exists()) {
+            (true, _) => std::fs::write(&self.stall, []),
+            (false, true) => std::fs::remove_file(&self.stall),
+            (false, false) => Ok(()),
+        };
+        done.or_next("a disk cannot be stalled", "Check --dir.")
     }
 
     fn fill_disk(&mut self) -> Result<()> {

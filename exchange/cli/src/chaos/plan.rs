@@ -46,6 +46,8 @@ pub enum Fault {
     Slow(Who, u64),
     /// Its machine's cable is pulled: nobody reaches it. Needs network namespaces.
     Unplug(Who),
+    /// Nothing is synced to its disk.
+    StallDisk(Who),
     /// Its disk is full. Needs file systems of their own.
     FillDisk(Who),
 }
@@ -64,6 +66,7 @@ impl fmt::Display for Fault {
             Self::Reset(who) => write!(f, "reset connections of {who}"),
             Self::Slow(who, millis) => write!(f, "slow {who} by {millis} ms"),
             Self::Unplug(who) => write!(f, "unplug {who}"),
+            Self::StallDisk(who) => write!(f, "stall the disk of {who}"),
             Self::FillDisk(who) => write!(f, "fill the disk of {who}"),
         }
     }
@@ -84,6 +87,7 @@ impl Fault {
             Self::Reset(_) => "reset",
             Self::Slow(..) => "slow",
             Self::Unplug(_) => "unplug",
+            Self::StallDisk(_) => "stalled disk",
             Self::FillDisk(_) => "full disk",
         }
     }
@@ -102,6 +106,7 @@ impl Fault {
             | Self::Reset(who)
             | Self::Slow(who, _)
             | Self::Unplug(who)
+            | Self::StallDisk(who)
             | Self::FillDisk(who) => Some(*who),
         }
     }
@@ -202,6 +207,8 @@ impl Plan {
             Fault::Reset(Who::Leader),
             Fault::Slow(Who::Leader, 20),
             Fault::Slow(follower(), 60),
+            Fault::StallDisk(Who::Leader),
+            Fault::StallDisk(follower()),
         ];
         if self.means.namespaces {
             deck.extend([Fault::Unplug(Who::Leader), Fault::Unplug(follower())]);
@@ -260,9 +267,9 @@ mod tests {
             let count = plan.shuffled().len();
             (0..count).map(|_| plan.draw().name()).collect::<BTreeSet<_>>()
         };
-        assert_eq!(names(ALL).len(), 12);
+        assert_eq!(names(ALL).len(), 13);
         let least = names(Means { namespaces: false, disks: false });
-        assert_eq!(least.len(), 10);
+        assert_eq!(least.len(), 11);
         assert!(!least.contains("unplug") && !least.contains("full disk"));
     }
 

@@ -1,11 +1,15 @@
-//! `ordain demo`: the whole promise in twenty seconds. A node under load is killed and started again; at the end
-//! every acknowledgement that the clients wrote down is looked for in the journal.
+//! `ordain demo`: the whole promise in twenty seconds. Of three nodes under load the one that leads is killed; another
+//! takes over, and the dead one returns and catches up. At the end every acknowledgement that the clients wrote down is
+//! looked for in every journal, and the journals are compared.
 
-use crate::audit;
-use crate::child::{self, ANY_PORT, OwnNode};
+mod nodes;
+
+use crate::child;
 use crate::error::{CliError, OrNext, Result};
 use crate::load::Line;
+use crate::{audit, journal};
 use clap::Args;
+use nodes::Nodes;
 use ordain_client::blocking::Client;
 use ordain_exchange_protocol::{Answer, BookLevelsQuery, IntoBytes, LevelEntry};
 use ordain_exchange_server::SCHEMA;
@@ -24,16 +28,20 @@ const SHOWN: u32 = 1;
 
 /// Shows what Ordain promises, on this machine, in about twenty seconds.
 ///
-/// Starts a node on temporary data and a load client, each a process of its own. The client writes down
-/// every acknowledgement that it gets. Meanwhile the node is killed with SIGKILL and started again; the client
-/// reconnects and goes on by itself. At the end the journal is replayed, and every acknowledgement must be found
-/// in it, with the very reply that the client got. The command fails if one is missing.
+/// Starts three nodes on temporary data and a load client, each a process of its own. The client writes down every
+/// acknowledgement that it gets. Meanwhile the node that leads is killed with SIGKILL: another one takes over, the client
+/// goes on there by itself, and the dead node is started again and catches up. At the end the journals are replayed, and
+/// every acknowledgement must be found in each of them, with the very reply that the client got; and the journals must be
+/// the same, byte for byte. The command fails if anything is missing.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
+    /// Nodes: 1, 3 or 5. A lone node is killed and started again
+    #[arg(long, default_value_t = 3, value_parser = node_count)]
+    nodes: usize,
     /// Seconds of load
     #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u64).range(2..=3600))]
     seconds: u64,
-    /// How often the node is killed, at equal intervals
+    /// How often the node that leads is killed, at equal intervals
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=100))]
     kills: u64,
     /// Connections of the load client
@@ -42,9 +50,18 @@ pub struct DemoArgs {
     /// Requests in flight per connection
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
     window: u64,
-    /// Keep data directory and acknowledgements, and say how to check them by hand
+    /// Keep data directories and acknowledgements, and say how to check them by hand
     #[arg(long)]
     keep: bool,
+}
+
+fn node_count(text: &str) -> std::result::Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("a demonstration has 1, 3 or 5 nodes".to_owned()),
+    }
 }
 
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
@@ -52,23 +69,55 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let result = show(args, folder.path());
     if args.keep {
         let folder = folder.keep();
-        let (data, acks) = places(&folder);
-        let (data, acks) = (data.display(), acks.display());
-        say(&format!(
-            "\nkept in {}; check by hand:\n  ordain audit --acks {acks} {data}\n  ordain journal verify {data}\n  \
-             ordain journal inspect {data}",
-            folder.display()
-        ));
+        let acks = folder.join("acks");
+        say(&format!("\nkept in {}; check by hand:", folder.display()));
+        let dirs = nodes::data(&folder, args.nodes);
+        for data in &dirs {
+            say(&format!("  ordain audit --acks {} {}", acks.display(), data.display()));
+        }
+        let all: Vec<_> = dirs.iter().map(|data| data.display().to_string()).collect();
+        match all.as_slice() {
+            [one] => say(&format!("  ordain journal verify {one}\n  ordain journal inspect {one}")),
+            several => say(&format!("  ordain journal compare {}", several.join(" "))),
+        }
     }
     result
 }
 
-fn places(folder: &Path) -> (PathBuf, PathBuf) {
-    (folder.join("data"), folder.join("acks"))
+/// What is done to the nodes, and when.
+struct Strikes {
+    /// Seconds between two.
+    interval: f64,
+    left: u64,
+    next: f64,
+    /// When the dead node of a cluster is started again.
+    revival: Option<f64>,
+}
+
+impl Strikes {
+    fn new(args: &DemoArgs) -> Self {
+        let interval = args.seconds as f64 / (args.kills + 1) as f64;
+        Self { interval, left: args.kills, next: interval, revival: None }
+    }
+
+    /// Does what is due `now`, seconds from the beginning.
+    fn advance(&mut self, nodes: &mut Nodes, now: f64) -> Result<()> {
+        if self.revival.is_some_and(|due| now >= due) {
+            self.revival = None;
+            nodes.revive()?;
+        }
+        if self.left > 0 && now >= self.next && self.revival.is_none() {
+            self.left -= 1;
+            self.next += self.interval;
+            self.revival = Some(now + (self.interval / 3.0).min(3.0));
+            nodes.strike()?;
+        }
+        Ok(())
+    }
 }
 
 fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
-    let (data, acks) = places(folder);
+    let (dirs, acks) = (nodes::data(folder, args.nodes), folder.join("acks"));
     // With these caught, an interrupted load ends the demonstration in order.
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -76,24 +125,31 @@ fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
             .or_next("signals cannot be caught", "Report this.")?;
     }
     let is_interrupted = || interrupted.load(Ordering::Relaxed);
-    let mut node = OwnNode::start(&data, ANY_PORT)?;
-    say(&format!("node      process {} on {}, data in {}", node.pid(), node.address(), data.display()));
-    let mut load = Load(start_load(args, &node, &acks)?);
+    let mut nodes = Nodes::start(folder, args.nodes)?;
+    let mut load = Load(start_load(args, &nodes, &acks)?);
     let load_client = format!("{} connections x {} requests in flight", args.connections, args.window);
     say(&format!(
         "load      process {}, {load_client}, {ACCOUNTS} accounts, {INSTRUMENTS} instruments",
         load.0.id()
     ));
-    let mut watcher = node.operator()?;
+    let mut watcher = nodes.operator()?;
     watcher.timeout = Duration::from_secs(2);
     let mut book = Client::connect(&watcher)
-        .or_next("the book cannot be watched", "The node's log on standard error says why.")?;
+        .or_next("the book cannot be watched", "The nodes' log on standard error says why.")?;
     say(&format!(
-        "\n{:>6} {:>9} {:>8} {:>8} {:>8} {:>8} {:>5}  {}",
-        "second", "orders/s", "p50 us", "p99 us", "p99.9 us", "fills/s", "lost", "best bid / ask of SYM001"
+        "\n{:>6} {:>6} {:>9} {:>8} {:>8} {:>8} {:>8} {:>5}  {}",
+        "second",
+        "leader",
+        "orders/s",
+        "p50 us",
+        "p99 us",
+        "p99.9 us",
+        "fills/s",
+        "lost",
+        "best bid / ask of SYM001"
     ));
     let out = load.0.stdout.take().expect("its output is piped");
-    let (mut total, mut killed, mut before) = (None, 0, 0.0);
+    let (mut total, mut strikes, mut before, mut led) = (None, Strikes::new(args), 0.0, 0);
     for line in BufReader::new(out).lines() {
         let line = line.or_next("the load client cannot be heard", "Report this.")?;
         let line: Line =
@@ -102,17 +158,16 @@ fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
             total = Some(line);
             continue;
         }
-        say(&row(&line, line.seconds - before, &top(&mut book)));
+        let leader = nodes.leader();
+        let shown = leader.map_or("-".to_owned(), |leader| leader.to_string());
+        say(&row(&line, line.seconds - before, &shown, &top(&mut book)));
+        led = leader.unwrap_or(led);
         before = line.seconds;
-        let due = (killed + 1) as f64 * args.seconds as f64 / (args.kills + 1) as f64;
-        if killed < args.kills && line.seconds >= due {
-            killed += 1;
-            match kill_and_restart(node, &data) {
-                Ok(restarted) => node = restarted,
-                // A terminal's Ctrl-C reaches the node too.
-                Err(_) if is_interrupted() => return check(&acks, &data).map(exit_code),
-                Err(error) => return Err(error),
-            }
+        match strikes.advance(&mut nodes, line.seconds) {
+            Ok(()) => {}
+            // A terminal's Ctrl-C reaches the nodes too.
+            Err(_) if is_interrupted() => break,
+            Err(error) => return Err(error),
         }
         if is_interrupted() {
             break;
@@ -121,9 +176,9 @@ fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
     if is_interrupted() {
         say("  ---- interrupted ----");
         drop(load);
-        // It may have heard the interrupt too, and then this cuts its graceful stop short.
-        let _ = node.stop();
-        return check(&acks, &data).map(exit_code);
+        nodes.stop_anyhow();
+        // Others may lack what they would have got: the journal of who led has everything.
+        return check(&acks, &dirs[led..=led]).map(exit_code);
     }
     let status = load.0.wait().or_next("the load client's end cannot be awaited", "Report this.")?;
     if !status.success() {
@@ -132,10 +187,10 @@ fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
             "Its message is above; --keep leaves the data to look at.",
         ));
     }
-    let costs = Costs::of(&node);
     drop(book);
+    nodes.revive()?;
     let stop = Instant::now();
-    node.stop()?;
+    let costs = nodes.stop()?;
     say(&format!("\nstopped   gracefully, in {} ms", stop.elapsed().as_millis()));
     let lost = total.as_ref().map_or(0, |total| total.lost);
     if let Some(total) = &total {
@@ -149,7 +204,7 @@ fn show(args: &DemoArgs, folder: &Path) -> Result<ExitCode> {
         "cost      {:.1} bytes of journal and {:.4} syncs per order since the last start",
         costs.bytes, costs.syncs
     ));
-    let is_good = check(&acks, &data)?;
+    let is_good = check(&acks, &dirs)?;
     Ok(exit_code(is_good && lost == 0))
 }
 
@@ -163,14 +218,14 @@ fn say(text: &str) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-fn row(line: &Line, seconds: f64, top: &str) -> String {
+fn row(line: &Line, seconds: f64, leader: &str, top: &str) -> String {
     let fills = (line.fills as f64 / seconds.max(1e-9)) as u64;
     let silence = match line.silence_ms {
         0..100 => String::new(),
         silence => format!("  ({silence} ms without an answer)"),
     };
     format!(
-        "{:>6.1} {:>9} {:>8.0} {:>8.0} {:>8.0} {fills:>8} {:>5}  {top}{silence}",
+        "{:>6.1} {leader:>6} {:>9} {:>8.0} {:>8.0} {:>8.0} {fills:>8} {:>5}  {top}{silence}",
         line.seconds, line.rate, line.p50_us, line.p99_us, line.p999_us, line.lost
     )
 }
@@ -188,23 +243,6 @@ fn top(client: &mut Client) -> String {
     format!("{} / {}", level(bids), level(asks))
 }
 
-fn kill_and_restart(node: OwnNode, data: &Path) -> Result<OwnNode> {
-    let (address, pid) = (node.address(), node.pid());
-    let start = Instant::now();
-    node.kill();
-    say(&format!("  ---- process {pid} killed with SIGKILL under load; starting the node again ----"));
-    let node = OwnNode::start(data, address)?;
-    let mut client = Client::connect(&node.operator()?)
-        .or_next("the node does not serve after its restart", "Its log on standard error says why.")?;
-    let _ = client.query(SCHEMA, BookLevelsQuery::new(SHOWN, 1).as_bytes());
-    say(&format!(
-        "  ---- process {} has recovered and answers, {} ms after the kill ----",
-        node.pid(),
-        start.elapsed().as_millis()
-    ));
-    Ok(node)
-}
-
 /// Killed when dropped, so that no failure leaves it running.
 struct Load(Child);
 
@@ -216,14 +254,15 @@ impl Drop for Load {
     }
 }
 
-fn start_load(args: &DemoArgs, node: &OwnNode, acks: &Path) -> Result<Child> {
+fn start_load(args: &DemoArgs, nodes: &Nodes, acks: &Path) -> Result<Child> {
+    let (connect, key) = nodes.connect();
     let program = std::env::current_exe()
         .or_next("this program's own file is not known", "Start it by its whole path.")?;
     Command::new(program)
         .arg("load")
-        .args(["--connect", &node.address().to_string()])
+        .args(["--connect", &connect])
         .arg("--key")
-        .arg(node.operator_key())
+        .arg(key)
         .arg("--acks")
         .arg(acks)
         .args(["--seconds", &args.seconds.to_string()])
@@ -236,35 +275,37 @@ fn start_load(args: &DemoArgs, node: &OwnNode, acks: &Path) -> Result<Child> {
         .or_next("the load client cannot be started", "Raise the limit of processes (ulimit -u).")
 }
 
-/// Per record of the log, since the node started last.
-struct Costs {
-    bytes: f64,
-    syncs: f64,
-}
-
-impl Costs {
-    fn of(node: &OwnNode) -> Self {
-        let records = node.metric("ordain_log_records_total").max(1.0);
-        Self {
-            bytes: node.metric("ordain_journal_bytes_total") / records,
-            syncs: node.metric("ordain_journal_syncs_total") / records,
-        }
+/// Looks for every acknowledgement in every journal, and compares the journals.
+fn check(acks: &Path, dirs: &[PathBuf]) -> Result<bool> {
+    let acks = audit::read_acks(acks)?;
+    let mut is_good = true;
+    for (node, data) in dirs.iter().enumerate() {
+        let start = Instant::now();
+        let (findings, examples) = audit::compare(&acks, data)?;
+        examples.iter().for_each(|example| say(example));
+        let whose = if dirs.len() == 1 { String::new() } else { format!("node {node}: ") };
+        say(&format!(
+            "audit     {whose}{} acknowledgements: {} found with the same reply, {} missing, {} differing; \
+             {} records replayed in {:.1} s",
+            findings.acknowledged,
+            findings.found,
+            findings.missing,
+            findings.differing,
+            findings.records,
+            start.elapsed().as_secs_f64()
+        ));
+        is_good &= findings.is_good();
     }
-}
-
-fn check(acks: &Path, data: &Path) -> Result<bool> {
-    let start = Instant::now();
-    let (findings, examples) = audit::compare(&audit::read_acks(acks)?, data)?;
-    examples.iter().for_each(|example| say(example));
-    say(&format!(
-        "audit     {} acknowledgements: {} found with the same reply, {} missing, {} differing; \
-         {} records replayed in {:.1} s",
-        findings.acknowledged,
-        findings.found,
-        findings.missing,
-        findings.differing,
-        findings.records,
-        start.elapsed().as_secs_f64()
-    ));
-    Ok(findings.is_good())
+    if dirs.len() > 1 {
+        let comparison = journal::compare(dirs)?;
+        let is_same = comparison.difference.is_none();
+        say(&format!(
+            "journals  {} up to batch {}, {} bytes",
+            if is_same { "the same" } else { "DIFFERENT" },
+            comparison.shortest.index,
+            comparison.shortest.position
+        ));
+        is_good &= is_same;
+    }
+    Ok(is_good)
 }
