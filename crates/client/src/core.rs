@@ -596,7 +596,7 @@ impl ClientCore {
 
     /// Whether something is open that only a node can answer.
     fn has_open(&self) -> bool {
-        self.pending.len() > 0 || !self.questions.is_empty()
+        !self.pending.is_empty() || !self.questions.is_empty()
     }
 
     /// How long a node may say nothing at present.

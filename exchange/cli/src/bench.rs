@@ -3,7 +3,7 @@
 use crate::child::{ANY_PORT, ClusterSpec, OwnCluster, OwnNode};
 use crate::error::{CliError, OrNext, Result};
 use crate::stall::{self, Stall};
-use crate::{cluster, failover, pipeline};
+use crate::{catchup, cluster, failover, pipeline};
 use clap::{Args, ValueEnum};
 use ordain_client::ClientConfig;
 use ordain_exchange_bench::flow::Settings;
@@ -30,6 +30,8 @@ enum Mode {
     Roundtrip,
     /// A cluster of its own under load, whose leader is killed or silenced again and again: how long nobody is answered
     Failover,
+    /// A cluster of its own, one of whose followers was away: how fast it gets what it missed, while the others serve
+    CatchUp,
     /// What the disk, the network and a core of this machine can do at best
     Floors,
 }
@@ -39,7 +41,7 @@ pub struct BenchArgs {
     /// What to measure
     #[arg(long, value_enum, default_value = "roundtrip")]
     mode: Mode,
-    /// Nodes of roundtrip and failover, each a process: 1, 3 or 5 [default: 1, failover 3]
+    /// Nodes of roundtrip, failover and catch-up, each a process: 1, 3 or 5 [default: 1, the others 3]
     #[arg(long)]
     nodes: Option<usize>,
     /// Failover: how often the leader is killed
@@ -48,6 +50,9 @@ pub struct BenchArgs {
     /// Failover: what happens to the leader
     #[arg(long, value_enum, default_value = "kill")]
     how: failover::How,
+    /// Catch-up: how many events the follower lacks at least
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
     /// Roundtrip with several nodes: what stalls for a part of each second while it is measured
     #[arg(long, value_enum)]
     stall: Option<Stall>,
@@ -98,6 +103,15 @@ impl BenchArgs {
 
     fn flow(&self) -> Settings {
         Settings { accounts: self.accounts, instruments: self.instruments, ..Settings::default() }
+    }
+
+    fn cluster(&self, count: usize) -> ClusterSpec {
+        ClusterSpec {
+            count,
+            facts: self.fact.clone(),
+            arguments: self.node_arg.clone(),
+            stalls: self.stall.is_some(),
+        }
     }
 
     /// The folder for the nodes' data.
@@ -166,6 +180,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         Mode::Pipeline => run_pipeline(args),
         Mode::Roundtrip => run_roundtrip(args),
         Mode::Failover => run_failover(args),
+        Mode::CatchUp => run_catch_up(args),
         Mode::Floors => run_floors(args),
     }
 }
@@ -390,13 +405,7 @@ impl Bed {
         if nodes == 1 {
             return OwnNode::start_with(data, ANY_PORT, &args.node_arg).map(Self::Node);
         }
-        let spec = ClusterSpec {
-            count: nodes,
-            facts: args.fact.clone(),
-            arguments: args.node_arg.clone(),
-            stalls: args.stall.is_some(),
-        };
-        let cluster = OwnCluster::start(data, spec)?;
+        let cluster = OwnCluster::start(data, args.cluster(nodes))?;
         cluster.leader()?;
         Ok(Self::Cluster(cluster))
     }
@@ -455,6 +464,50 @@ impl Server {
     }
 }
 
+fn run_catch_up(args: &BenchArgs) -> Result<ExitCode> {
+    let (connections, window) = args.load();
+    let nodes = args.nodes.unwrap_or(3);
+    let options = catchup::Options {
+        spec: args.cluster(nodes),
+        events: args.events,
+        connections,
+        window,
+        rate: args.rate.unwrap_or(2_000),
+        flow: args.flow(),
+    };
+    if nodes == 1 || connections == 0 || window == 0 {
+        return Err(CliError::new(
+            "nobody can catch up",
+            "Give 3 or 5 nodes, and connections and window above 0.",
+        ));
+    }
+    let data = args.data();
+    let result = catchup::measure(&options, &data);
+    let _ = std::fs::remove_dir_all(&data);
+    let result = result?;
+    if args.json {
+        let settings = serde_json::json!({
+            "mode": "catch-up", "machine": machine(), "nodes": nodes, "connections": connections,
+            "window": window, "rate": options.rate,
+        });
+        print_with(settings, &result)?;
+    } else {
+        describe(&machine());
+        println!("{nodes} nodes, load of {}/s: {result}", options.rate);
+    }
+    Ok(if result.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints one object made of both.
+fn print_with<T: Serialize>(mut settings: serde_json::Value, result: &T) -> Result<()> {
+    let rest =
+        serde_json::to_value(result).or_next("the result cannot be written as JSON", "Report this.")?;
+    if let (Some(settings), serde_json::Value::Object(rest)) = (settings.as_object_mut(), rest) {
+        settings.extend(rest);
+    }
+    print(&settings)
+}
+
 fn run_failover(args: &BenchArgs) -> Result<ExitCode> {
     let (connections, window) = args.load();
     let options = failover::Options {
@@ -479,16 +532,11 @@ fn run_failover(args: &BenchArgs) -> Result<ExitCode> {
     let _ = std::fs::remove_dir_all(&data);
     let result = result?;
     if args.json {
-        let mut value = serde_json::json!({
+        let settings = serde_json::json!({
             "mode": "failover", "machine": machine(), "nodes": options.nodes, "runs": options.runs,
             "connections": connections, "window": window, "rate": options.rate,
         });
-        let rest =
-            serde_json::to_value(&result).or_next("the result cannot be written as JSON", "Report this.")?;
-        if let (Some(value), serde_json::Value::Object(rest)) = (value.as_object_mut(), rest) {
-            value.extend(rest);
-        }
-        print(&value)?;
+        print_with(settings, &result)?;
     } else {
         describe(&machine());
         println!("{} nodes, load of {}/s: {result}", options.nodes, options.rate);

@@ -3,6 +3,7 @@
 
 mod audit;
 mod bench;
+mod catchup;
 mod chaos;
 mod child;
 mod cluster;
