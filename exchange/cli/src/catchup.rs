@@ -110,8 +110,9 @@ pub fn measure(options: &Options, data: &Path) -> Result<CatchUp> {
                 !ends.load(Ordering::Relaxed)
             })
         });
-        let mut next = || told.recv_timeout(PATIENCE).or_next("the load does not begin", NEXT);
-        let before = (0..BEFORE).map(|_| next()).last().expect("some seconds are measured");
+        let next = || told.recv_timeout(PATIENCE).or_next("the load does not begin", NEXT);
+        // The last of these seconds says what all were like.
+        let before = (1..BEFORE).try_for_each(|_| next().map(drop)).and_then(|()| next());
         let lacks = events(&cluster) - had;
         let times = before.and_then(|before| Ok((before, come_back(&mut cluster, leader, follower)?)));
         ends.store(true, Ordering::Relaxed);
