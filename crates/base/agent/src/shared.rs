@@ -2,6 +2,7 @@
 //! that need an answer. Stages know this and the rings, never each other.
 
 use crate::board::Board;
+use crate::digests::Digests;
 use ordain_types::{BatchIndex, Position, Stint};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -133,6 +134,8 @@ pub struct Cursors {
     /// necessary: whatever it delivered before the RESTART of this number is void, even if a batch of the
     /// same index is committed by now.
     pub restarts: Cursor,
+    /// Apply: what came of each recent batch. Stored before `applied`.
+    pub digests: Digests,
     /// Cutting the log.
     pub cut: Cut,
     /// Shadow: log [`Position`] of the newest snapshot stored; 0 if there is none.

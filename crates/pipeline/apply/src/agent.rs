@@ -4,6 +4,7 @@ use crate::deliver::{Emit, MESSAGE_MAX, message_len, write_frame};
 use crate::replica::{Introduction, Querier, Replica, step_messages};
 use crate::restore::{Progress, Restore, Restored};
 use crate::source::BatchSource;
+use ordain_agent::digests::Digest;
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::{Holder, Shared};
@@ -17,7 +18,7 @@ use ordain_types::frame::{
     body,
 };
 use ordain_types::{
-    BatchIndex, ClusterFacts, KeyId, Now, Position, RecordHeader, RecordView, Seq, Stint, Stream,
+    BatchIndex, Chain, ClusterFacts, KeyId, Now, Position, RecordHeader, RecordView, Seq, Stint, Stream,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -114,6 +115,7 @@ where
             || Replica::new(facts, &factory, decoder.clone(), encoder.clone()),
             |restored| restored.replica,
         );
+        shared.digests.put(replica.applied(), digest(&replica, &Chain([0; 32])));
         shared.applied.store(replica.applied().0);
         assert!(
             deliveries.max_len() * 4 >= Self::ring_min(facts),
@@ -180,10 +182,11 @@ where
             Progress::Done(None) => self.source.seek(Position::ZERO, BatchIndex(1)),
             Progress::Done(Some(restored)) => {
                 let end = restored.anchor.end;
+                assert!(end.index == restored.replica.applied(), "a snapshot stands where its log ends");
                 self.source.seek(end.position, end.index.next());
                 self.replica = restored.replica;
                 self.introduction = Some(Introduction::default());
-                self.shared.applied.store(end.index.0);
+                self.tell_applied(&Chain([0; 32]));
             }
         }
         self.restoring = None;
@@ -231,12 +234,20 @@ where
         while steps < limit && self.out.has_room(self.step_room) {
             steps += 1;
             if self.replica.step(&batch, &mut self.out)? == Step::Done {
+                let chain = batch.header.previous();
                 self.source.advance();
-                self.shared.applied.store(self.replica.applied().0);
+                self.tell_applied(&chain);
                 break;
             }
         }
         Ok(steps)
+    }
+
+    /// Tells how far the log is applied, and first what came of it.
+    fn tell_applied(&self, chain: &Chain) {
+        let applied = self.replica.applied();
+        self.shared.digests.put(applied, digest(&self.replica, chain));
+        self.shared.applied.store(applied.0);
     }
 
     /// Answers questions whose turn has come, at most `limit`; says how many were taken.
@@ -325,6 +336,21 @@ where
             self.publish();
         }
         Ok(work)
+    }
+}
+
+/// What others can compare: `chain` is the log's chain value in front of the batch applied last, 0 if it is not known.
+fn digest<A, D, E>(replica: &Replica<A, D, E>, chain: &Chain) -> Digest
+where
+    A: ordain_api::Application,
+    D: RequestDecoder<A>,
+    E: ResponseEncoder<A>,
+{
+    let (chain, _) = chain.0.split_first_chunk().expect("a chain value has 32 bytes");
+    Digest {
+        output: replica.hash_after_batch(),
+        chain: u64::from_le_bytes(*chain),
+        next_seq: replica.next_seq().0,
     }
 }
 
