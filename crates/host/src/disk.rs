@@ -203,6 +203,7 @@ pub fn file_name(file: FileId) -> String {
         FileId::Snapshot(position) => format!("snapshot-{position:016x}"),
         FileId::SnapshotDraft => format!("{UNFINISHED}snapshot"),
         FileId::Incoming(position) => format!("incoming-{position:016x}"),
+        FileId::Diverged => "diverged".to_owned(),
         FileId::Succession => "succession".to_owned(),
     }
 }
@@ -213,6 +214,7 @@ pub fn file_id(name: &str) -> Option<FileId> {
     let file = match name {
         "node-state" => FileId::NodeState,
         "facts" => FileId::Facts,
+        "diverged" => FileId::Diverged,
         "succession" => FileId::Succession,
         _ => {
             let number = |digits: &str| u64::from_str_radix(digits, 16).ok();

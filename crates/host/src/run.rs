@@ -15,7 +15,7 @@ use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
 use ordain_keys::{KeyPair, PeerSelf, PublicKey, Software, Versions};
 use ordain_node::gateway::GatewayConfig;
 use ordain_node::journal::{Lanes, OsBoot};
-use ordain_node::{AGENTS, App, Boot, NodeConfig, SHADOW, ShadowLanes, Snapshots};
+use ordain_node::{AGENTS, App, Boot, GUARD, NodeConfig, SHADOW, ShadowLanes, Snapshots};
 use ordain_types::frame::KeyBody;
 use ordain_types::members::Member;
 use ordain_types::{Configuration, Nanos, NodeId, members};
@@ -112,6 +112,7 @@ where
             prepare: Box::new(host.lane("journal", "prepare", 1)?),
         },
         replay: Box::new(host.lane("apply", "replay", 2)?),
+        guard: Box::new(host.lane(GUARD, "guard", 2)?),
         shadow: match config.snapshot_every {
             Some(_) => Some(ShadowLanes {
                 log: Box::new(host.lane(SHADOW, "shadow-log", 2)?),

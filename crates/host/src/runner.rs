@@ -21,7 +21,7 @@ const PARK_MAX: Duration = Duration::from_secs(1);
 
 /// Agents that give way to all others: each has a thread of its own whatever the mode, unless a group names it, at
 /// a lower priority, and no other thread wakes it. It wakes by its own deadlines.
-const BACKGROUND: [&str; 1] = ["shadow"];
+const BACKGROUND: [&str; 2] = ["guard", "shadow"];
 
 /// Niceness of such a thread: about a tenth of what another gets where there are more threads than cores.
 const BACKGROUND_NICE: i32 = 10;

@@ -16,12 +16,14 @@ use ordain_agent::net::Net;
 use ordain_agent::peer::Peers;
 use ordain_agent::shared::Shared;
 use ordain_agent::side::Side;
+use ordain_agent::states::States;
 use ordain_agent::witness::Witness;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder};
 use ordain_apply::{Apply, Parts, Progress, Restore, Restored, Shadow, ShadowParts};
 use ordain_consensus::{Config as ConsensusConfig, Core, LogEnd as ConsensusEnd, TermSpan, Terms, VoteState};
 use ordain_gateway::{Gateway, GatewayConfig, GatewayParts};
+use ordain_guard::{Guard, GuardParts, Watch, WatchParts};
 use ordain_journal::{Journal, Lanes, LogReader, OsBoot, Peek, Recovered, Recovery};
 use ordain_ring::{log::LogRing, spsc};
 use ordain_sequence::{Log, LogConfig, Writer};
@@ -38,7 +40,9 @@ pub use ordain_gateway as gateway;
 pub use ordain_journal as journal;
 
 /// Names of the stages, in the order in which [`Node::agents`] has them.
-pub const AGENTS: [&str; 5] = ["gateway", "log", "journal", "apply", SHADOW];
+pub const AGENTS: [&str; 6] = ["gateway", "log", "journal", "apply", GUARD, SHADOW];
+/// The one in the background that stops a node that has diverged.
+pub const GUARD: &str = "guard";
 /// The last of them, which exists only where snapshots are stored ([`NodeConfig::snapshots`]).
 pub const SHADOW: &str = "shadow";
 
@@ -114,6 +118,8 @@ pub struct Ports<N, D, P> {
     pub journal: Lanes<D>,
     /// For replaying what is on disk. Depth 2.
     pub replay: D,
+    /// The guard's. Depth 2.
+    pub guard: D,
     /// The shadow's; there if and only if [`NodeConfig::snapshots`] is.
     pub shadow: Option<ShadowLanes<D>>,
     /// Remembers how far the journal is written. Without one the node, where copies in memory count, is clean
@@ -159,6 +165,7 @@ struct Rest<N, D, P> {
     peers: P,
     journal: Lanes<D>,
     replay: D,
+    guard: D,
     shadow: Option<ShadowLanes<D>>,
     witness: Option<Box<dyn Witness>>,
 }
@@ -207,9 +214,9 @@ where
             "with peers, at least two segments"
         );
         assert!(config.snapshots.is_some() == ports.shadow.is_some(), "the shadow has lanes if it exists");
-        let Ports { net, peers, recovery, journal, replay, shadow, witness } = ports;
+        let Ports { net, peers, recovery, journal, replay, guard, shadow, witness } = ports;
         let restore = Restore::new(&config.facts, app.decoder.clone(), app.encoder.clone());
-        let rest = Rest { net, peers, journal, replay, shadow, witness };
+        let rest = Rest { net, peers, journal, replay, guard, shadow, witness };
         let state = State::Restore(Box::new(restore), recovery, rest);
         Self { config, registry, shared, app, restored: None, state }
     }
@@ -336,14 +343,25 @@ where
         let others: Vec<NodeId> = config.voters.iter().copied().filter(|voter| *voter != config.id).collect();
         let (stored_sender, stored) = spsc::channel(STORED_RING);
         let mut sides: Vec<Box<dyn Side>> = Vec::new();
+        let (guard_sender, guard_receiver) = spsc::channel(ordain_guard::RING);
         if others.is_empty() {
             // Nobody else can need what this node does not.
             shared.trim_floor.store(u64::MAX);
         } else {
+            let states = States::default();
             sides.push(Box::new(Exchange::new(ExchangeParts {
+                states: states.clone(),
                 others: others.clone(),
                 stored: config.snapshots.map(|_| stored),
                 shared: shared.clone(),
+                registry: &self.registry,
+            })));
+            sides.push(Box::new(Watch::new(WatchParts {
+                id: config.id,
+                voters: config.voters.clone(),
+                shared: shared.clone(),
+                states,
+                guard: guard_sender,
                 registry: &self.registry,
             })));
         }
@@ -443,8 +461,9 @@ where
             },
             &self.registry,
         );
+        let guard = Guard::new(GuardParts { disk: rest.guard, watch: guard_receiver });
         let mut agents: Vec<Box<dyn Agent>> =
-            vec![Box::new(gateway), Box::new(log), Box::new(journal), Box::new(apply)];
+            vec![Box::new(gateway), Box::new(log), Box::new(journal), Box::new(apply), Box::new(guard)];
         if let Some(shadow) = shadow {
             agents.push(Box::new(shadow));
         }

@@ -237,6 +237,7 @@ fn file_number(file: FileId) -> u64 {
         FileId::Facts => u64::MAX - 1,
         FileId::SnapshotDraft => u64::MAX - 2,
         FileId::Succession => u64::MAX - 3,
+        FileId::Diverged => u64::MAX - 4,
         FileId::Snapshot(position) => position | 1 << 63,
         FileId::Incoming(position) => position | 1 << 62,
     }
@@ -450,6 +451,11 @@ impl Store {
             let at = found(&file.written).into_iter().chain(found(&file.durable)).min()?;
             Some(number * segment_size + (from + at) as u64)
         })
+    }
+
+    /// Removes a file, as an operator does.
+    pub fn remove(&mut self, file: FileId) {
+        self.files.remove(&file);
     }
 
     /// Flips bits of a byte.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod bend;
 pub mod client;
 pub mod disk;
 pub mod history;

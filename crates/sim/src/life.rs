@@ -1,5 +1,6 @@
 //! One life of a node's process: the production composition over simulated ports.
 
+use crate::bend::{Bend, Bent};
 use crate::disk::{SimDisk, StoreHandle};
 use crate::net::{NetHandle, SimNet};
 use crate::peers::{PeersHandle, SimPeers};
@@ -52,6 +53,8 @@ pub struct Life {
     pub shared: Shared,
     /// Its metrics.
     pub registry: Registry,
+    /// Bends a reply.
+    pub bend: Bend,
     trace: Trace,
 }
 
@@ -62,6 +65,8 @@ impl Life {
         let plan = site.plan;
         let registry = Registry::default();
         let (factory, decoder, encoder) = W::parts();
+        let bend = Bend::default();
+        let encoder = Bent { inner: encoder, bend: bend.clone() };
         let mut os_boot = [0; 16];
         os_boot[..8].copy_from_slice(&site.os_boot.to_le_bytes());
         let config = NodeConfig {
@@ -93,6 +98,7 @@ impl Life {
                 prepare: site.store.lane(1),
             },
             replay: site.store.lane(2),
+            guard: site.store.lane(2),
             shadow: plan
                 .snapshots
                 .map(|_| ShadowLanes { log: site.store.lane(2), snapshots: site.store.lane(2) }),
@@ -108,6 +114,7 @@ impl Life {
             floor: None,
             shared,
             registry,
+            bend,
             trace: site.trace.clone(),
         }
     }

@@ -92,6 +92,8 @@ pub struct Odds {
     pub scheme: u64,
     /// Batches on their way to another node arrive damaged.
     pub damage: u64,
+    /// A follower computes something else, as with a bad memory.
+    pub bend: u64,
 }
 
 /// See the module.
@@ -198,6 +200,7 @@ impl Plan {
             stall: odd(4),
             scheme: odd(4) * three,
             damage: odd(2) * three,
+            bend: odd(2) * three,
         };
         let slow = rng.one_in(4);
         let disks = (0..nodes)

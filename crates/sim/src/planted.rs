@@ -57,6 +57,9 @@ const OWN_TERM: &str = "leaders commit batches of their own term";
 const FLOOR: &str = "a promise floor covers what was acknowledged";
 const LACKS: &str = "who drops its floor lacks nothing";
 
+const DIVERGED: &str = "a node that diverged stops";
+const EVIDENCE: &str = "evidence of a divergence is kept";
+
 /// What follows when a committed batch is lost in an election.
 const ELECTION: &[&str] = &[PREFIX, CUT, LOST, LACKS];
 
@@ -88,6 +91,13 @@ fn snapshots(plan: &mut Plan) {
     crashes(plan);
     plan.snapshots = Some(Snapshots { every: 1 });
     plan.corrupt_snapshots = false;
+}
+
+/// Followers that compute something else, and now and then a crash.
+fn bends(plan: &mut Plan) {
+    short(plan);
+    plan.faults = 12;
+    plan.odds = Odds { bend: 4, kill: 1, ..Odds::default() };
 }
 
 /// Elections, crashes and partitions in quick succession.
@@ -158,7 +168,7 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 21] = [
+pub const ALL: [Planted; 23] = [
     stage(Mistake::ReplyBeforeCommit, 3, short, 20, &[COPIES]),
     stage(Mistake::StaleStint, 3, partitions, 100, &[COPIES, LOST, OUTPUTS, CHANGED, PROGRESS]),
     stage(Mistake::CutKeepsApplied, 3, elections, 100, &[LIVE, LOST, STOPS, PANICS]),
@@ -180,6 +190,8 @@ pub const ALL: [Planted; 21] = [
     Planted { checkers: &[LACKS, PREFIX, CUT, LOST], ..consensus(Mutation::NoBoot, memory_slow, 100) },
     Planted { checkers: &[COPIES, PREFIX, CUT, LOST], ..consensus(Mutation::NoWindow, memory, 100) },
     stage(Mistake::SnapshotWithoutSessions, 1, snapshots, 50, &[LIVE, LOST, ONCE, MODEL, CHANGED, PROGRESS]),
+    stage(Mistake::OutputsNotCompared, 3, bends, 50, &[DIVERGED, LIVE]),
+    stage(Mistake::EvidenceNotKept, 3, bends, 50, &[EVIDENCE]),
 ];
 
 impl Planted {

@@ -1,5 +1,6 @@
 //! The cluster, its clients and its troubles, and the scheduler that steps them.
 
+mod diverge;
 mod healing;
 mod peace;
 mod trouble;
@@ -20,6 +21,7 @@ use crate::workload::Workload;
 use crate::world::healing::Healing;
 use crate::world::trouble::Flapping;
 use core::marker::PhantomData;
+use diverge::Bent;
 use ordain_agent::disk::FileId;
 use ordain_agent::shared::Holder;
 use ordain_node::journal::Floor;
@@ -93,6 +95,12 @@ struct Node {
     oldest: u64,
     /// A bit that was flipped and is to be flipped back if the node notices.
     damage: Option<(FileId, u64, u8)>,
+    /// The next reply that it computes as a follower is bent.
+    bends: bool,
+    /// Its life has computed something else.
+    bent: Option<Bent>,
+    /// It must not start: it was found to have diverged.
+    evidence: bool,
 }
 
 /// See the module.
@@ -180,6 +188,9 @@ impl<W: Workload> World<W> {
                 seen: (0, 0),
                 oldest: 0,
                 damage: None,
+                bends: false,
+                bent: None,
+                evidence: false,
             })
             .collect();
         nodes.iter().for_each(|node| node.store.lock().lie = plan.lie);
@@ -233,7 +244,13 @@ impl<W: Workload> World<W> {
         let deadline = self.now + self.plan.patience.1;
         while self.trace.failure().is_none() && !self.is_at_rest() && !self.is_stuck() {
             if self.now > deadline {
-                self.trace.fail("progress after healing", self.describe());
+                match self.undetected() {
+                    Some(node) => {
+                        let what = format!("node {node} runs on, {:?}", self.nodes[node].bent);
+                        self.trace.fail("a node that diverged stops", what);
+                    }
+                    None => self.trace.fail("progress after healing", self.describe()),
+                }
             }
             self.step(false);
         }
@@ -377,8 +394,20 @@ impl<W: Workload> World<W> {
         if let Some((keep, _)) = life.shared.cut.asked(Holder::Journal) {
             state.cutting = Some(keep.0);
         }
-        let result = catch_unwind(AssertUnwindSafe(|| life.do_work(stage, now, limit)));
         let name = life.name(stage);
+        let applied = life.shared.applied.load();
+        let bends = state.bends && name == "apply" && !life.shared.leads();
+        if bends {
+            life.bend.arm();
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| life.do_work(stage, now, limit)));
+        if bends && life.bend.disarm() {
+            state.bends = false;
+            let restarts = life.shared.restarts.load();
+            state.bent = Some(Bent { from: applied + 1, at: self.now, restarts });
+            self.trace.event("bent", &[node as u64, applied + 1]);
+            self.trace.mark("reply bent");
+        }
         match result {
             Ok(Ok(0)) => state.idle |= 1 << stage,
             Ok(Ok(work)) => {

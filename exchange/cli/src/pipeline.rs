@@ -262,6 +262,7 @@ fn boot(data: &Path, connections: usize, key: &KeyPair, wires: Arc<Mutex<Wires>>
         recovery: lane("recovery", 2)?,
         journal: Lanes { log: lane("log", 32)?, state: lane("state", 2)?, prepare: lane("prepare", 1)? },
         replay: lane("replay", 2)?,
+        guard: lane("guard", 2)?,
         shadow: None,
         witness: None,
     };

@@ -20,6 +20,8 @@ pub enum FileId {
     /// A snapshot of this log position that another node sends, as far as it has come. Writes behind its end make it
     /// longer.
     Incoming(u64),
+    /// Says that this node computed something else than others: no node starts beside it.
+    Diverged,
     /// Says that an incoming snapshot takes the log's place. Writes behind its end make it longer.
     Succession,
 }

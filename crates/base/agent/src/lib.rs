@@ -14,6 +14,7 @@ pub mod peer;
 pub mod planted;
 pub mod shared;
 pub mod side;
+pub mod states;
 pub mod wire;
 pub mod witness;
 

@@ -30,6 +30,10 @@ pub enum Mistake {
     LineageNotRaised,
     /// Apply: snapshots are written without the session table.
     SnapshotWithoutSessions,
+    /// Guard: what nodes computed is exchanged and not compared.
+    OutputsNotCompared,
+    /// Guard: the evidence that a node was the odd one is not kept, so that it starts again.
+    EvidenceNotKept,
 }
 
 #[cfg(feature = "planted")]

@@ -157,6 +157,7 @@ pub struct Cursors {
     /// Graceful stop, last: 1 when the gateway has sent every reply that was due.
     pub gateway_closed: Cursor,
     stopping: AtomicBool,
+    diverged: AtomicBool,
 }
 
 /// Handle of the cursors of a node.
@@ -185,6 +186,18 @@ impl Cursors {
     /// (`requests_closed`), the log stage seals what was admitted, the journal syncs it, the gateway answers it; each says so in its `_closed` cursor.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+    }
+
+    /// This node computed something else than the majority: from now on it must not serve. The log stage leads no
+    /// more and adds nothing; the guard stops the node once the evidence is kept.
+    pub fn diverge(&self) {
+        self.diverged.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Cursors::diverge`] was called.
+    #[must_use]
+    pub fn has_diverged(&self) -> bool {
+        self.diverged.load(Ordering::Acquire)
     }
 
     /// Whether [`Cursors::stop`] was called.

@@ -1,15 +1,16 @@
 //! Whether the nodes of a cluster computed the same: what each of them has at each batch, exchanged and compared.
 //!
 //! Of each batch that is committed and applied a node tells the others two numbers: the output hash, which is
-//! over every reply and output since the first batch, and the beginning of the log's chain value. Both are chains,
-//! so that two nodes that have the same at a batch had the same at all before. Where two differ the voters decide:
+//! over every reply and output since the first batch, and the beginning of the log's chain value in front of the
+//! batch. Both are chains, so that two nodes that have the same at a batch had the same at all before. Where two differ the voters decide:
 //! a node whose number is not the majority's is the odd one, stops, and leaves evidence. Pure: no peer, no disk.
 
 use core::fmt;
 use ordain_agent::digests::Digests;
-use ordain_types::{BatchIndex, LogEnd, Nanos, NodeId};
+use ordain_agent::planted::{self, Mistake};
+use ordain_types::{BatchIndex, Nanos, NodeId};
 use std::collections::VecDeque;
-use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// How often a node tells the others: often enough for a fault to be found while it matters little, and rarely
@@ -22,10 +23,12 @@ const REACH: u64 = ENTRIES_MAX as u64;
 /// Batches told by a node that are remembered until this one has come to them: 384 KiB a node. Later ones are
 /// not remembered, and the first one that differs is named less exactly.
 const HEARD: usize = 16 * ENTRIES_MAX;
+/// Batches of a node that differs which are remembered, to find out who is of one mind with it.
+const MINDED: usize = 256;
 /// How long those are waited for that could decide between two nodes, before the follower of the two gives way.
 const PATIENCE: u64 = Nanos::SECOND;
 
-/// The number in front of the entries of a frame. Layout: `docs/format/peer.md`.
+/// What stands in front of the entries of a frame. Layout: `docs/format/peer.md`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Head {
@@ -78,19 +81,12 @@ struct Difference {
     theirs: u64,
 }
 
-impl Difference {
-    /// Whether two nodes that differ from this one are of one mind.
-    fn is_same(&self, other: &Self) -> bool {
-        (self.batch, self.what, self.theirs) == (other.batch, other.what, other.theirs)
-    }
-}
-
 /// Another node.
 #[derive(Debug)]
 struct Peer {
     id: NodeId,
     up: bool,
-    /// What it told and this node has not come to.
+    /// What it told and this node has not come to; once it differs, what it told last.
     heard: VecDeque<(BatchIndex, Entry)>,
     /// Hashes of states that it told: last batch and hash.
     states: VecDeque<(BatchIndex, u64)>,
@@ -109,10 +105,8 @@ const STATES: usize = 4;
 
 /// What this node has.
 pub struct Own<'a> {
-    /// Output hashes.
+    /// Of each recent batch.
     pub digests: &'a Digests,
-    /// The end of a batch, if it is at hand.
-    pub end: &'a dyn Fn(BatchIndex) -> Option<LogEnd>,
     /// Up to here everything is committed and applied.
     pub limit: BatchIndex,
     /// Those who vote.
@@ -123,9 +117,8 @@ pub struct Own<'a> {
 
 impl Own<'_> {
     fn entry(&self, batch: BatchIndex) -> Option<Entry> {
-        let output = self.digests.get(batch)?;
-        let chain = (self.end)(batch).map_or(0, |end| short(&end.chain.0));
-        Some(Entry { output: output.into(), chain: chain.into() })
+        let digest = self.digests.get(batch)?;
+        Some(Entry { output: digest.output.into(), chain: digest.chain.into() })
     }
 }
 
@@ -239,14 +232,17 @@ impl Agree {
         peer.told = BatchIndex::ZERO;
     }
 
+    /// The state was given up and built anew: what it agreed with before says nothing of what it is now.
+    pub fn rebuilt(&mut self) {
+        for peer in &mut self.peers {
+            (peer.agreed, peer.same_state) = (BatchIndex::ZERO, BatchIndex::ZERO);
+            peer.differs = None;
+        }
+    }
+
     /// The connection broke. What the node had told stays: it counts where others are to be judged.
     pub fn down(&mut self, id: NodeId) {
         self.peer(id).up = false;
-    }
-
-    /// The node is no member any more.
-    pub fn forget(&mut self, id: NodeId) {
-        self.peers.retain(|peer| peer.id != id);
     }
 
     /// Takes the body of a frame from another node.
@@ -264,6 +260,9 @@ impl Agree {
         }
         let peer = self.peer(from);
         for (batch, entry) in (first..).map(BatchIndex).zip(entries) {
+            if peer.differs.is_some() && peer.heard.len() >= MINDED {
+                peer.heard.pop_front();
+            }
             let is_next = peer.heard.back().is_none_or(|last| last.0 < batch);
             if is_next && batch > peer.agreed && peer.heard.len() < HEARD {
                 peer.heard.push_back((batch, *entry));
@@ -298,14 +297,19 @@ impl Agree {
         (owes || self.since.is_some()).then_some(self.due)
     }
 
-    /// Nodes that are connected.
-    pub fn connected(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let up: Vec<NodeId> = self.peers.iter().filter(|peer| peer.up).map(|peer| peer.id).collect();
-        up.into_iter()
+    /// The `at`th node that was ever connected, and whether it is.
+    #[must_use]
+    pub fn node(&self, at: usize) -> Option<(NodeId, bool)> {
+        self.peers.get(at).map(|peer| (peer.id, peer.up))
     }
 
-    /// Writes what node `to` is to be told next into `body`; `false` if it knows everything.
-    pub fn tell(&mut self, to: NodeId, own: &Own<'_>, body: &mut Vec<u8>) -> bool {
+    /// Writes what node `to` is to be told next into `body`, at most `room` bytes; `false` if it knows everything, or
+    /// if that is not even room for one batch.
+    pub fn tell(&mut self, to: NodeId, own: &Own<'_>, room: usize, body: &mut Vec<u8>) -> bool {
+        let most = (room.saturating_sub(size_of::<Head>()) / size_of::<Entry>()).min(ENTRIES_MAX);
+        if most == 0 {
+            return false;
+        }
         let peer = self.peer(to);
         let first = peer.told.max(peer.agreed).max(BatchIndex(own.limit.0.saturating_sub(REACH))).next();
         body.clear();
@@ -323,7 +327,7 @@ impl Agree {
                 None => break,
             }
             count += 1;
-            if count as usize == ENTRIES_MAX {
+            if count as usize == most {
                 break;
             }
         }
@@ -359,32 +363,32 @@ impl Agree {
             let peer = &self.peers[at];
             let Some(difference) = peer.differs else { continue };
             let voters = || self.peers.iter().filter(|other| votes(other.id));
-            let theirs = voters()
-                .filter(|other| other.differs.is_some_and(|other| other.is_same(&difference)))
-                .count();
+            let theirs = voters().filter(|other| peer.is_of_one_mind(other) == Some(true)).count();
             if theirs >= majority {
-                return Some(Verdict::Odd(self.evidence(&difference, own, true)));
+                return Some(Verdict::Odd(self.evidence(peer, &difference, own, true)));
             }
             let reached = |other: &Peer| match difference.what {
                 What::State => other.same_state >= difference.batch,
                 What::Chain | What::Output => other.agreed >= difference.batch,
             };
             let is_ours = |other: &Peer| match other.differs {
-                Some(_) => other.id != peer.id && reached(other),
+                Some(_) => peer.is_of_one_mind(other) == Some(false) && reached(other),
                 None => reached(other),
             };
             let ours = usize::from(votes(self.id)) + voters().filter(|other| is_ours(other)).count();
             let settled = ours >= majority;
-            let undecided =
-                voters().any(|other| other.up && other.differs.is_none() && !reached(other));
+            let undecided = voters().any(|other| {
+                let is_with_us = other.differs.is_none() && reached(other);
+                other.up && peer.is_of_one_mind(other).is_none() && !is_with_us
+            });
             if !settled && undecided && !waited {
                 continue;
             }
             if !settled && own.leader == Some(peer.id) {
-                return Some(Verdict::Odd(self.evidence(&difference, own, false)));
+                return Some(Verdict::Odd(self.evidence(peer, &difference, own, false)));
             }
             if (settled || own.leader == Some(self.id)) && !peer.warned {
-                let evidence = self.evidence(&difference, own, settled);
+                let evidence = self.evidence(peer, &difference, own, settled);
                 self.peers[at].warned = true;
                 return Some(Verdict::Others(evidence));
             }
@@ -404,13 +408,12 @@ impl Agree {
         self.peers.iter().find(|peer| peer.id == id).map_or(BatchIndex::ZERO, |peer| peer.agreed)
     }
 
-    fn evidence(&self, difference: &Difference, own: &Own<'_>, majority: bool) -> Evidence {
+    fn evidence(&self, peer: &Peer, difference: &Difference, own: &Own<'_>, majority: bool) -> Evidence {
         let Difference { batch, after, what, own: own_hash, .. } = *difference;
-        let same = |peer: &&Peer| peer.differs.is_some_and(|other| other.is_same(difference));
-        let theirs = self.peers.iter().filter(same).map(|peer| (peer.id, difference.theirs)).collect();
-        let records = (own.end)(after)
-            .zip((own.end)(batch))
-            .map(|(before, behind)| (before.next_seq.0, behind.next_seq.0.saturating_sub(1)));
+        let same = |other: &&Peer| peer.is_of_one_mind(other) == Some(true);
+        let theirs = self.peers.iter().filter(same).map(|other| (other.id, difference.theirs)).collect();
+        let records = (own.digests.get(after).zip(own.digests.get(batch)))
+            .map(|(before, behind)| (before.next_seq, behind.next_seq.saturating_sub(1)));
         Evidence { node: self.id, what, batch, after, records, own: own_hash, theirs, majority }
     }
 }
@@ -440,7 +443,7 @@ impl Peer {
             let known = mine.chain.get() != 0 && theirs.chain.get() != 0;
             let differs = if known && mine.chain != theirs.chain {
                 Some((What::Chain, mine.chain, theirs.chain))
-            } else if mine.output != theirs.output {
+            } else if mine.output != theirs.output && !planted::is(Mistake::OutputsNotCompared) {
                 Some((What::Output, mine.output, theirs.output))
             } else {
                 None
@@ -464,9 +467,30 @@ impl Peer {
         }
     }
 
+    /// Whether another node that differs from this one has the same as this node that does; `None` while that
+    /// cannot be told.
+    fn is_of_one_mind(&self, other: &Self) -> Option<bool> {
+        if self.id == other.id {
+            return Some(true);
+        }
+        let (one, two) = (self.differs?, other.differs?);
+        if (one.batch, one.what) == (two.batch, two.what) {
+            return Some(one.theirs == two.theirs);
+        }
+        if one.what == What::State || two.what == What::State {
+            return Some(false);
+        }
+        // Found at different batches, be it that they told different ones: what have they told since?
+        self.heard.iter().rev().find_map(|(batch, entry)| {
+            let at = other.heard.binary_search_by_key(batch, |known| known.0).ok()?;
+            Some(*entry == other.heard[at].1)
+        })
+    }
+
     fn found(&mut self, batch: BatchIndex, after: BatchIndex, what: What, own: u64, theirs: u64) {
         self.differs = Some(Difference { batch, after, what, own, theirs });
-        self.heard = VecDeque::new();
+        let beyond = self.heard.len().saturating_sub(MINDED);
+        self.heard.drain(..beyond);
     }
 }
 

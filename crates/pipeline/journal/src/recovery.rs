@@ -25,6 +25,9 @@ use std::collections::VecDeque;
 /// a step to be short and the bytes to be in the cache when they are checked.
 const CHUNK: usize = 1024 * 1024;
 
+/// Bytes read of what was noted of a divergence.
+const EVIDENCE_MAX: u64 = 64 * 1024;
+
 /// Where a snapshot lies in the log. It was committed and synced up to there before the snapshot got its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anchor {
@@ -151,6 +154,11 @@ pub enum RecoveryError {
     },
     /// A batch that was synced is damaged.
     Corrupt(Damage),
+    /// In an earlier life the node computed something else than others.
+    Diverged {
+        /// What was noted then.
+        evidence: String,
+    },
 }
 
 impl fmt::Display for Damage {
@@ -218,6 +226,12 @@ impl fmt::Display for RecoveryError {
                 "segment {segment}, offset {offset}: a batch of format version {version}, which this build does \
                  not know. Start the build that wrote it"
             ),
+            Self::Diverged { evidence } => write!(
+                f,
+                "the node has diverged: {evidence}. Its state is not to be trusted, and its snapshots may hold it, so it \
+                 does not start from this data directory. Keep the directory as evidence, find out what the node did \
+                 otherwise, and give it a new one: docs/operate/failures.md"
+            ),
             Self::Corrupt(damage) => write!(
                 f,
                 "{damage}. The node must not serve from this journal: keep a copy of it, see its extent with \
@@ -234,6 +248,8 @@ enum Phase {
     Start,
     List,
     ReadState,
+    /// Reading why this node must not start.
+    Evidence,
     /// First start: the node-state file is being created.
     CreateState,
     /// Learning where segments in front of the anchor begin, the last one first.
@@ -478,6 +494,10 @@ impl<D: Disk> Recovery<D> {
         };
         match (self.phase, done.op) {
             (Phase::List, DiskOp::List { files, .. }) => self.on_list(&files),
+            (Phase::Evidence, DiskOp::Read { buffer, .. }) => {
+                let text = String::from_utf8_lossy(&buffer[..moved]);
+                Err(RecoveryError::Diverged { evidence: text.trim_matches('\0').to_owned() })
+            }
             (Phase::ReadState, DiskOp::Read { buffer, .. }) => self.on_state(&buffer[..moved]),
             (Phase::CreateState, _) => {
                 self.outcome.was_clean = true;
@@ -548,6 +568,7 @@ impl<D: Disk> Recovery<D> {
 
     fn on_list(&mut self, files: &[(FileId, u64)]) -> Result<(), RecoveryError> {
         let mut has_state = false;
+        let mut diverged = None;
         let first = files.iter().find_map(|(file, _)| match file {
             FileId::Segment(number) => Some(*number),
             _ => None,
@@ -573,7 +594,14 @@ impl<D: Disk> Recovery<D> {
                 | FileId::SnapshotDraft
                 | FileId::Incoming(_)
                 | FileId::Succession => {}
+                FileId::Diverged => diverged = Some(*size),
             }
+        }
+        if let Some(size) = diverged {
+            self.phase = Phase::Evidence;
+            let buffer = vec![0; size.min(EVIDENCE_MAX) as usize];
+            self.submit(DiskOp::Read { tag: 0, file: FileId::Diverged, offset: 0, buffer });
+            return Ok(());
         }
         if has_state {
             self.phase = Phase::ReadState;
@@ -967,5 +995,6 @@ pub(crate) fn name(file: FileId) -> String {
         FileId::SnapshotDraft => "the snapshot under construction".to_owned(),
         FileId::Incoming(position) => format!("the incoming snapshot at position {position}"),
         FileId::Succession => "the succession file".to_owned(),
+        FileId::Diverged => "the evidence of a divergence".to_owned(),
     }
 }

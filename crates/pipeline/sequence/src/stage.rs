@@ -703,6 +703,14 @@ impl<P: Peers> Agent for Log<P> {
 
     fn do_work(&mut self, now: Now, limit: usize) -> Result<usize, Fatal> {
         self.worked = 0;
+        if self.shared.has_diverged() {
+            // Whoever leads next must not wait for this node, nor anybody be answered by it.
+            if self.leads.is_some() {
+                self.core.resign();
+                self.effects()?;
+            }
+            return self.sides.work(now, &mut self.peers);
+        }
         self.end_cut()?;
         self.hear_journal();
         self.effects()?;

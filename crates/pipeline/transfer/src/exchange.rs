@@ -6,6 +6,7 @@ use ordain_agent::Fatal;
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::shared::Shared;
 use ordain_agent::side::{Outbox, Side};
+use ordain_agent::states::States;
 use ordain_agent::wire::Stored;
 use ordain_ring::spsc;
 use ordain_types::{BatchIndex, Nanos, NodeId, Now, Position};
@@ -22,6 +23,8 @@ pub struct ExchangeParts<'a> {
     pub others: Vec<NodeId>,
     /// Snapshots as the shadow stores them; `None` if this node stores none.
     pub stored: Option<spsc::Receiver>,
+    /// Where it tells of the states that snapshots hold, for others to compare.
+    pub states: States,
     /// The node's cursors.
     pub shared: Shared,
     /// Where it registers its metrics.
@@ -32,6 +35,7 @@ pub struct ExchangeParts<'a> {
 pub struct Exchange {
     peers: Vec<Peer>,
     stored: Option<spsc::Receiver>,
+    states: States,
     shared: Shared,
     /// This node's snapshots, the newest first.
     own: [Option<Held>; 2],
@@ -57,7 +61,7 @@ impl Exchange {
     /// An exchange that has heard of nobody.
     #[must_use]
     pub fn new(parts: ExchangeParts<'_>) -> Self {
-        let ExchangeParts { others, stored, shared, registry } = parts;
+        let ExchangeParts { others, stored, states, shared, registry } = parts;
         let peer = |id: NodeId| {
             let number = id.0.to_string();
             let gauge = |name, help| registry.labelled(name, ("peer", &number), help);
@@ -80,6 +84,7 @@ impl Exchange {
         Self {
             peers: others.into_iter().map(peer).collect(),
             stored,
+            states,
             shared,
             own: [None; 2],
             holders: HOLDERS,
@@ -102,6 +107,7 @@ impl Exchange {
                 bytes: told.bytes.get(),
                 hash: told.hash,
             };
+            self.states.put(None, held.index, held.hash);
             self.own = [Some(held), self.own[0]];
             stored.release();
             heard += 1;
@@ -174,10 +180,16 @@ impl Side for Exchange {
     }
 
     fn hear(&mut self, from: NodeId, kind: u8, body: &[u8], _now: Now) {
+        let states = self.states.clone();
         let Some(peer) = self.peer(from) else { return };
         if kind == kind::ANNOUNCE
             && let Some(announce) = Announce::decode(body)
         {
+            for held in announce.snapshots.into_iter().flatten() {
+                if !peer.announced.snapshots.contains(&Some(held)) {
+                    states.put(Some(from), held.index, held.hash);
+                }
+            }
             peer.announced = announce;
             peer.oldest.set(announce.oldest.0);
             peer.snapshot.set(announce.snapshots[0].map_or(0, |held| held.position.0));
@@ -247,6 +259,7 @@ mod tests {
             let exchange = Exchange::new(ExchangeParts {
                 others: others.iter().copied().map(NodeId).collect(),
                 stored: Some(stored),
+                states: States::default(),
                 shared: shared.clone(),
                 registry: &Registry::default(),
             });

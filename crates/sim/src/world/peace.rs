@@ -34,6 +34,7 @@ impl<W: Workload> World<W> {
         self.net.lock().heal();
         for node in &mut self.nodes {
             node.paused_until = 0;
+            node.bends = false;
             node.full_until = None;
             node.store.lock().faults = Faults::default();
             if let Some((file, at, bit)) = node.damage.take()
@@ -45,7 +46,7 @@ impl<W: Workload> World<W> {
     }
 
     pub(super) fn is_at_rest(&self) -> bool {
-        self.clients.iter().all(|client| client.is_done()) && {
+        self.clients.iter().all(|client| client.is_done()) && self.undetected().is_none() && {
             let ends = self.nodes.iter().map(|node| {
                 let life =
                     node.life.as_ref().filter(|life| life.is_running() && node.stopping_until.is_none())?;

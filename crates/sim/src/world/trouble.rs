@@ -7,6 +7,7 @@ use crate::life::{Life, Site};
 use crate::partition::Partition;
 use crate::scheme::{Act, Scheme, View};
 use crate::workload::Workload;
+use ordain_agent::disk::FileId;
 use ordain_agent::shared::Holder;
 
 /// Another fault comes after this long though nothing was finished since the last.
@@ -66,6 +67,9 @@ impl<W: Workload> World<W> {
         if trouble {
             self.go_on_scheming();
         }
+        if trouble && self.next_fault <= now && self.is_diverging() {
+            self.next_fault = now + 10 * MILLI;
+        }
         if trouble && self.next_fault <= now {
             self.next_fault = now + self.rng.spread(self.plan.calm.0, self.plan.calm.1);
             // Faults keep pace with the work, so that a run is neither all trouble nor all calm.
@@ -124,6 +128,8 @@ impl<W: Workload> World<W> {
         }
         state.cutting = None;
         state.stopping_until = None;
+        (state.bends, state.bent) = (false, None);
+        state.evidence = state.store.lock().size(FileId::Diverged).is_some();
         state.paused_until = 0;
         self.net.lock().node_down(node, silent);
         self.peers.lock().node_down(node, silent);
@@ -170,6 +176,7 @@ impl<W: Workload> World<W> {
             (odds.stall, Fault::Stall),
             (odds.scheme, Fault::Scheme),
             (odds.damage, Fault::Damage),
+            (odds.bend, Fault::Bend),
         ];
         let mut at = self.rng.below(table.iter().map(|(odds, _)| odds).sum());
         let fault = table
@@ -232,6 +239,7 @@ impl<W: Workload> World<W> {
                     self.scheme = Some(Scheme::draw(&mut self.rng, self.now, leader, self.nodes.len()));
                 }
             }
+            Fault::Bend => self.bend(node),
             Fault::Reset => self.net.lock().reset_one(),
             Fault::Partition => {
                 let partition = Partition::draw(&mut self.rng, node, self.nodes.len());
@@ -356,6 +364,7 @@ pub(super) enum Fault {
     Stall,
     Scheme,
     Damage,
+    Bend,
 }
 
 impl Fault {
@@ -376,6 +385,7 @@ impl Fault {
             Self::Stall => "fault: disk stalls",
             Self::Scheme => "fault: scheme",
             Self::Damage => "fault: frame damaged",
+            Self::Bend => "fault: bent reply",
         }
     }
 }

@@ -40,6 +40,10 @@ impl<W: Workload> World<W> {
                 let what = format!("node {node} started although {file:?} is damaged at offset {at}");
                 self.trace.fail("damage at rest is reported", what);
             }
+            if state.evidence {
+                let what = format!("node {node} started although it had diverged");
+                self.trace.fail("evidence of a divergence is kept", what);
+            }
             self.trace.event("recovered", &[node as u64, seen.0]);
             // After a clean stop the log still holds what was acknowledged.
             if !life.was_clean && life.floor.unwrap_or_default() < state.promised {
@@ -78,6 +82,7 @@ impl<W: Workload> World<W> {
         if reigns {
             self.hear_commit(node, seen.1);
         }
+        self.note_rebuilt(node);
         self.hear_sent();
         self.check_trimmed(node);
         self.hear_promises();
@@ -215,6 +220,9 @@ impl<W: Workload> World<W> {
             self.trace.mark("damage reported");
             state.store.lock().flip(file, at, bit);
             return self.bring_down(node, Crash::Kill);
+        }
+        if !excused && fatal.contains("has diverged") {
+            return self.diverged(node, stage, fatal);
         }
         if !excused {
             return self

@@ -1,5 +1,5 @@
 use super::*;
-use ordain_types::{Chain, Seq};
+use ordain_agent::digests::Digest;
 
 /// A cluster of nodes whose numbers are given by hand, and who tell each other everything at once.
 struct Bench {
@@ -12,7 +12,6 @@ struct Bench {
 struct Node {
     agree: Agree,
     digests: Digests,
-    ends: Vec<LogEnd>,
     limit: u64,
     up: bool,
 }
@@ -22,13 +21,7 @@ impl Bench {
         let voters: Vec<NodeId> = (0..nodes as u32).map(NodeId).collect();
         let mut nodes: Vec<Node> = voters
             .iter()
-            .map(|id| Node {
-                agree: Agree::new(*id),
-                digests: Digests::default(),
-                ends: vec![LogEnd::EMPTY],
-                limit: 0,
-                up: true,
-            })
+            .map(|id| Node { agree: Agree::new(*id), digests: Digests::default(), limit: 0, up: true })
             .collect();
         for node in 0..nodes.len() {
             for other in voters.iter().filter(|id| id.0 as usize != node) {
@@ -42,15 +35,13 @@ impl Bench {
     fn run(&mut self, node: usize, to: u64, wrong: Option<(What, u64, u64)>) {
         let node = &mut self.nodes[node];
         for batch in node.limit + 1..=to {
-            let (mut output, mut chain) = (batch * 3, [batch as u8 + 1; 32]);
+            let (mut output, mut chain) = (batch * 3, batch * 5);
             match wrong {
                 Some((What::Output, from, by)) if batch >= from => output += by,
-                Some((What::Chain, from, by)) if batch >= from => chain[0] ^= by as u8,
+                Some((What::Chain, from, by)) if batch >= from => chain ^= by << 60,
                 _ => {}
             }
-            node.digests.put(BatchIndex(batch), output);
-            let (index, next_seq) = (BatchIndex(batch), Seq(10 * batch + 1));
-            node.ends.push(LogEnd { index, next_seq, chain: Chain(chain), ..LogEnd::EMPTY });
+            node.digests.put(BatchIndex(batch), Digest { output, chain, next_seq: 10 * batch + 1 });
         }
         node.limit = to;
     }
@@ -77,15 +68,13 @@ impl Bench {
                 }
                 loop {
                     let node = &mut self.nodes[from];
-                    let end = |batch: BatchIndex| node.ends.get(batch.0 as usize).copied();
                     let own = Own {
                         digests: &node.digests,
-                        end: &end,
                         limit: BatchIndex(node.limit),
                         voters: &self.voters,
                         leader: None,
                     };
-                    if !node.agree.tell(NodeId(to as u32), &own, &mut body) {
+                    if !node.agree.tell(NodeId(to as u32), &own, BODY_MAX, &mut body) {
                         break;
                     }
                     assert!(body.len() <= BODY_MAX);
@@ -97,10 +86,8 @@ impl Bench {
 
     fn judge(&mut self, node: usize) -> Option<Verdict> {
         let node = &mut self.nodes[node];
-        let end = |batch: BatchIndex| node.ends.get(batch.0 as usize).copied();
         let own = Own {
             digests: &node.digests,
-            end: &end,
             limit: BatchIndex(node.limit),
             voters: &self.voters,
             leader: Some(NodeId(self.leader as u32)),
@@ -146,7 +133,10 @@ fn the_odd_one_is_named_by_itself_and_by_the_others() {
             bench.run(2, 20, Some((what, 13, 1)));
             bench.tell();
             let evidence = bench.odd(2);
-            assert_eq!((evidence.what, evidence.batch, evidence.after), (what, BatchIndex(13), BatchIndex(12)));
+            assert_eq!(
+                (evidence.what, evidence.batch, evidence.after),
+                (what, BatchIndex(13), BatchIndex(12))
+            );
             assert_eq!(evidence.records, Some((121, 130)));
             assert!(evidence.majority);
             assert_eq!(evidence.theirs.iter().map(|other| other.0.0).collect::<Vec<_>>(), [0, 1]);
@@ -270,23 +260,54 @@ fn a_node_that_comes_back_is_judged_anew() {
 }
 
 #[test]
+fn those_who_told_different_batches_are_found_to_be_of_one_mind() {
+    let mut bench = Bench::new(3);
+    bench.run(1, 20, None);
+    bench.run(2, 20, None);
+    bench.tell();
+    // Node 0 came to batch 18 alike, gave its state up, and comes there again otherwise. What node 2 told last it
+    // has not heard.
+    bench.run(0, 18, None);
+    assert_eq!(bench.judge(0), None);
+    let node = &mut bench.nodes[0];
+    node.agree.rebuilt();
+    node.agree.peer(NodeId(2)).heard.pop_front();
+    node.limit = 0;
+    bench.run(0, 30, Some((What::Output, 3, 1)));
+    bench.run(1, 30, None);
+    bench.run(2, 30, None);
+    bench.tell();
+    let evidence = bench.odd(0);
+    assert_eq!((evidence.batch, evidence.majority, evidence.theirs.len()), (BatchIndex(19), true, 2));
+}
+
+#[test]
 fn what_could_not_be_sent_is_told_again() {
     let mut bench = Bench::new(3);
     bench.run(0, 5, None);
     let node = &mut bench.nodes[0];
-    let own = Own {
-        digests: &node.digests,
-        end: &|_| None,
-        limit: BatchIndex(5),
-        voters: &bench.voters,
-        leader: None,
-    };
+    let own = Own { digests: &node.digests, limit: BatchIndex(5), voters: &bench.voters, leader: None };
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    assert!(node.agree.tell(NodeId(1), &own, &mut first));
+    assert!(node.agree.tell(NodeId(1), &own, BODY_MAX, &mut first));
     node.agree.untold(NodeId(1), &first);
-    assert!(node.agree.tell(NodeId(1), &own, &mut second));
+    assert!(node.agree.tell(NodeId(1), &own, BODY_MAX, &mut second));
     assert_eq!(first, second);
-    assert!(!node.agree.tell(NodeId(1), &own, &mut second));
+    assert!(!node.agree.tell(NodeId(1), &own, BODY_MAX, &mut second));
+}
+
+#[test]
+fn a_frame_is_no_longer_than_there_is_room() {
+    let mut bench = Bench::new(2);
+    bench.run(0, 5, None);
+    let node = &mut bench.nodes[0];
+    let own = Own { digests: &node.digests, limit: BatchIndex(5), voters: &bench.voters, leader: None };
+    let mut body = Vec::new();
+    assert!(!node.agree.tell(NodeId(1), &own, 31, &mut body));
+    let told = core::iter::from_fn(|| {
+        let more = node.agree.tell(NodeId(1), &own, 16 + 2 * 16 + 15, &mut body);
+        more.then(|| (body[0], body[8], body.len()))
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(1, 2, 48), (3, 2, 48), (5, 1, 32)]);
 }
 
 #[test]
@@ -316,13 +337,11 @@ fn golden_body() {
     let mut bench = Bench::new(2);
     bench.run(0, 2, None);
     let node = &mut bench.nodes[0];
-    let end = |batch: BatchIndex| node.ends.get(batch.0 as usize).copied();
-    let own =
-        Own { digests: &node.digests, end: &end, limit: BatchIndex(2), voters: &bench.voters, leader: None };
+    let own = Own { digests: &node.digests, limit: BatchIndex(2), voters: &bench.voters, leader: None };
     let mut body = Vec::new();
-    assert!(node.agree.tell(NodeId(1), &own, &mut body));
+    assert!(node.agree.tell(NodeId(1), &own, BODY_MAX, &mut body));
     let mut golden = vec![1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
-    golden.extend([3, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2]);
-    golden.extend([6, 0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 3, 3, 3]);
+    golden.extend([3, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]);
+    golden.extend([6, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(body, golden);
 }

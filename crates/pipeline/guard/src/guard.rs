@@ -1,0 +1,128 @@
+//! The agent in the background. It keeps the evidence of a node that was found to be the odd one, and stops it.
+
+use crate::{EVIDENCE, Note};
+use ordain_agent::disk::{Disk, DiskDone, DiskOp, FileId, IoBytes};
+use ordain_agent::planted::{self, Mistake};
+use ordain_agent::{Agent, Fatal};
+use ordain_ring::spsc;
+use ordain_types::{Nanos, Now};
+use zerocopy::FromBytes;
+
+/// How often it looks for messages: nobody wakes it.
+const LOOK: u64 = 50 * Nanos::MILLI;
+
+/// What a [`Guard`] is made of.
+pub struct GuardParts<K> {
+    /// A lane of its own. Depth 2.
+    pub disk: K,
+    /// From the watch.
+    pub watch: spsc::Receiver,
+}
+
+/// See the module.
+pub struct Guard<K> {
+    disk: K,
+    watch: spsc::Receiver,
+    evidence: Option<Evidence>,
+    looked_at: Nanos,
+}
+
+/// Evidence on its way to the disk.
+struct Evidence {
+    text: String,
+    /// Operations in flight, and whether the last one is.
+    in_flight: usize,
+    step: Step,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Create,
+    Write,
+    Done,
+}
+
+impl<K: Disk> Guard<K> {
+    /// A guard with nothing to do.
+    #[must_use]
+    pub fn new(parts: GuardParts<K>) -> Self {
+        Self { disk: parts.disk, watch: parts.watch, evidence: None, looked_at: Nanos::ZERO }
+    }
+
+    fn hear(&mut self) -> usize {
+        let mut heard = 0;
+        while let Some(message) = self.watch.peek() {
+            let (head, body) = Note::ref_from_prefix(message).expect("the watch writes notes");
+            if head.kind.get() == EVIDENCE {
+                let text = String::from_utf8_lossy(body).into_owned();
+                self.evidence.get_or_insert(Evidence { text, in_flight: 0, step: Step::Create });
+            }
+            self.watch.release();
+            heard += 1;
+        }
+        heard
+    }
+
+    /// Goes on with keeping the evidence.
+    fn keep(&mut self) -> Result<usize, Fatal> {
+        let Some(evidence) = &mut self.evidence else { return Ok(0) };
+        let mut work = 0;
+        while let Some(DiskDone { op, result }) = self.disk.poll() {
+            evidence.in_flight -= 1;
+            work += 1;
+            if let Err(error) = result {
+                return Err(Fatal::new(
+                    format!("this node has diverged: {}. That could not be noted: {error}", evidence.text),
+                    format!("Do not start it again from this data directory. {}", what_to_do()),
+                ));
+            }
+            drop(op);
+        }
+        if evidence.in_flight > 0 || self.disk.free() < 2 {
+            return Ok(work);
+        }
+        let file = FileId::Diverged;
+        match evidence.step {
+            Step::Create if planted::is(Mistake::EvidenceNotKept) => evidence.step = Step::Done,
+            Step::Create => {
+                self.disk.submit(DiskOp::Create { tag: 0, file, size: evidence.text.len() as u64 });
+                evidence.in_flight = 1;
+                evidence.step = Step::Write;
+            }
+            Step::Write => {
+                let bytes = IoBytes::Owned(evidence.text.clone().into_bytes());
+                self.disk.submit(DiskOp::Write { tag: 0, file, offset: 0, bytes });
+                self.disk.submit(DiskOp::Sync { tag: 0, file });
+                evidence.in_flight = 2;
+                evidence.step = Step::Done;
+            }
+            Step::Done => {
+                let cause = format!("this node has diverged: {}", evidence.text);
+                return Err(Fatal::new(cause, what_to_do()));
+            }
+        }
+        Ok(work + 1)
+    }
+}
+
+/// What the operator does with a node that has diverged.
+fn what_to_do() -> &'static str {
+    "Keep the data directory as evidence, with the file `diverged` in it, find out what the node did otherwise (its \
+     build, its memory, its machine; `ordain journal compare` shows whether the journals differ), and give it a new \
+     data directory: docs/operate/failures.md"
+}
+
+impl<K: Disk> Agent for Guard<K> {
+    fn name(&self) -> &'static str {
+        "guard"
+    }
+
+    fn do_work(&mut self, now: Now, _limit: usize) -> Result<usize, Fatal> {
+        self.looked_at = now.mono;
+        Ok(self.hear() + self.keep()?)
+    }
+
+    fn next_deadline(&self) -> Option<Nanos> {
+        Some(self.looked_at.plus(LOOK))
+    }
+}

@@ -1,0 +1,197 @@
+//! The part of the guard that lives in the log stage: tells other nodes what this one computed, and hears them.
+
+use crate::agree::{Agree, Own, Verdict};
+use crate::{EVIDENCE, Note};
+use core::ops::RangeInclusive;
+use ordain_agent::Fatal;
+use ordain_agent::metrics::{Gauge, Registry};
+use ordain_agent::shared::Shared;
+use ordain_agent::side::{Outbox, SIDE_HEAD, Side};
+use ordain_agent::states::States;
+use ordain_ring::spsc;
+use ordain_types::{BatchIndex, Nanos, NodeId, Now};
+use zerocopy::IntoBytes;
+
+/// Kinds of frames.
+pub mod kind {
+    /// What a node has at each of some batches.
+    pub const DIGESTS: u8 = 24;
+    /// The last kind that is the guard's.
+    pub const LAST: u8 = 31;
+}
+
+/// Frames to one node in a turn.
+const FRAMES: usize = 4;
+
+/// What a [`Watch`] is made of.
+pub struct WatchParts<'a> {
+    /// This node.
+    pub id: NodeId,
+    /// Those who vote.
+    pub voters: Vec<NodeId>,
+    /// The node's cursors.
+    pub shared: Shared,
+    /// Hashes of states, of this node's snapshots and the others'.
+    pub states: States,
+    /// To the guard. [`RING`](crate::RING) bytes.
+    pub guard: spsc::Sender,
+    /// Where it registers its metrics.
+    pub registry: &'a Registry,
+}
+
+/// See the module.
+pub struct Watch {
+    voters: Vec<NodeId>,
+    shared: Shared,
+    states: States,
+    guard: spsc::Sender,
+    agree: Agree,
+    body: Vec<u8>,
+    /// Why this node stops, until the guard was told.
+    evidence: Option<String>,
+    /// How often the state was built anew.
+    restarts: u64,
+    compared: Gauge,
+    differing: Gauge,
+}
+
+impl Watch {
+    /// A watch that has heard nothing.
+    #[must_use]
+    pub fn new(parts: WatchParts<'_>) -> Self {
+        let WatchParts { id, voters, shared, states, guard, registry } = parts;
+        Self {
+            voters,
+            shared,
+            states,
+            guard,
+            agree: Agree::new(id),
+            body: Vec::new(),
+            evidence: None,
+            restarts: 0,
+            compared: registry.gauge(
+                "ordain_compared_batch",
+                "Last batch at which another node is known to have computed the same.",
+            ),
+            differing: registry
+                .gauge("ordain_diverged_peers", "Nodes that were found to have computed something else."),
+        }
+    }
+
+    fn tell(&mut self, out: &mut dyn Outbox) -> usize {
+        let mut sent = 0;
+        let own = own(&self.shared, &self.voters);
+        for at in 0.. {
+            let Some((node, up)) = self.agree.node(at) else { break };
+            for _ in 0..FRAMES {
+                let room = out.room(node).saturating_sub(SIDE_HEAD);
+                if !up || !self.agree.tell(node, &own, room, &mut self.body) {
+                    break;
+                }
+                if !out.send(node, kind::DIGESTS, &[], &self.body) {
+                    self.agree.untold(node, &self.body);
+                    break;
+                }
+                sent += 1;
+            }
+        }
+        sent
+    }
+
+    fn judge(&mut self, now: Now) {
+        self.states.take(|from, batch, hash| match from {
+            Some(node) => self.agree.hear_state(node, batch, hash),
+            None => self.agree.note_state(batch, hash),
+        });
+        let own = own(&self.shared, &self.voters);
+        match self.agree.judge(now.mono, &own) {
+            None => {}
+            Some(Verdict::Odd(evidence)) => {
+                tracing::error!(%evidence, "this node computed something else than others and stops serving");
+                self.evidence = Some(evidence.to_string());
+                self.shared.diverge();
+            }
+            Some(Verdict::Others(evidence)) if evidence.majority => tracing::error!(
+                %evidence, "another node computed something else; it stops by itself, and this one goes on"
+            ),
+            Some(Verdict::Others(evidence)) => tracing::error!(
+                %evidence, "another node computed something else, and no third one could be asked: this one goes on \
+                because it leads"
+            ),
+        }
+        let compared = (0..).map_while(|at| self.agree.node(at)).map(|(node, _)| self.agree.agreed(node));
+        self.compared.set(compared.max().unwrap_or_default().0);
+        self.differing.set(self.agree.differing() as u64);
+    }
+
+    /// Hands the evidence to the guard, who keeps it and stops the node.
+    fn hand_over(&mut self) {
+        let Some(evidence) = &self.evidence else { return };
+        let head = Note { kind: EVIDENCE.into(), node: 0.into() };
+        if put(&mut self.guard, head, evidence.as_bytes()) {
+            self.evidence = None;
+        }
+    }
+}
+
+/// Puts a message into a ring; `false` if there is no room for it.
+pub(crate) fn put(ring: &mut spsc::Sender, head: Note, body: &[u8]) -> bool {
+    let Some(space) = ring.try_claim(size_of::<Note>() + body.len()) else { return false };
+    let (front, behind) = space.split_at_mut(size_of::<Note>());
+    front.copy_from_slice(head.as_bytes());
+    behind.copy_from_slice(body);
+    ring.commit();
+    true
+}
+
+fn own<'a>(shared: &'a Shared, voters: &'a [NodeId]) -> Own<'a> {
+    // Applied last: what it says is of batches that are committed by then.
+    let committed = shared.committed.load();
+    let limit = BatchIndex(committed.min(shared.applied.load()));
+    let leader = shared.leader.load().checked_sub(1).map(|node| NodeId(node as u32));
+    Own { digests: &shared.digests, limit, voters, leader }
+}
+
+impl Side for Watch {
+    fn kinds(&self) -> RangeInclusive<u8> {
+        kind::DIGESTS..=kind::LAST
+    }
+
+    fn up(&mut self, peer: NodeId, _now: Now) {
+        self.agree.up(peer);
+    }
+
+    fn down(&mut self, peer: NodeId, _now: Now) {
+        self.agree.down(peer);
+    }
+
+    fn hear(&mut self, from: NodeId, kind: u8, body: &[u8], _now: Now) {
+        if kind == kind::DIGESTS && self.agree.hear(from, body).is_err() {
+            tracing::debug!(peer = from.0, "digests that are none were ignored");
+        }
+    }
+
+    fn work(&mut self, now: Now, out: &mut dyn Outbox) -> Result<usize, Fatal> {
+        if self.shared.has_diverged() {
+            self.hand_over();
+            return Ok(0);
+        }
+        if !self.agree.is_due(now.mono) {
+            return Ok(0);
+        }
+        let restarts = self.shared.restarts.load();
+        if core::mem::replace(&mut self.restarts, restarts) != restarts {
+            self.agree.rebuilt();
+        }
+        let sent = self.tell(out);
+        self.judge(now);
+        Ok(sent)
+    }
+
+    fn next_deadline(&self) -> Option<Nanos> {
+        if self.evidence.is_some() {
+            return Some(Nanos::ZERO);
+        }
+        self.agree.next_deadline(own(&self.shared, &self.voters).limit)
+    }
+}
