@@ -236,7 +236,8 @@ impl<W: Workload> World<W> {
         {
             self.step(true);
         }
-        if self.plan.core && self.trace.failure().is_none() && !self.is_stuck() {
+        self.nodes.iter_mut().for_each(|node| node.bends = false);
+        if self.plan.core && self.trace.failure().is_none() && !self.is_stuck() && !self.awaits_operator() {
             self.heal_core();
             self.serve_from_core();
         }

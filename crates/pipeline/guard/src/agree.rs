@@ -34,7 +34,8 @@ const PATIENCE: u64 = Nanos::SECOND;
 struct Head {
     first: U64,
     count: U32,
-    reserved: U32,
+    /// CRC32C of the two numbers and the entries: a bit that flips on the way must not stop a node.
+    crc: U32,
 }
 
 /// What a node has at a batch.
@@ -90,6 +91,8 @@ struct Peer {
     heard: VecDeque<(BatchIndex, Entry)>,
     /// Hashes of states that it told: last batch and hash.
     states: VecDeque<(BatchIndex, u64)>,
+    /// The same as it told them only once: what announces them has no checksum.
+    unsure: VecDeque<(BatchIndex, u64)>,
     /// Last batch at which both had the same.
     agreed: BatchIndex,
     /// Last batch behind which both had the same state.
@@ -207,6 +210,7 @@ impl Agree {
                 up: false,
                 heard: VecDeque::new(),
                 states: VecDeque::new(),
+                unsure: VecDeque::new(),
                 agreed: BatchIndex::ZERO,
                 same_state: BatchIndex::ZERO,
                 told: BatchIndex::ZERO,
@@ -227,6 +231,7 @@ impl Agree {
         }
         peer.heard.clear();
         peer.states.clear();
+        peer.unsure.clear();
         peer.differs = None;
         peer.warned = false;
         peer.told = BatchIndex::ZERO;
@@ -254,8 +259,9 @@ impl Agree {
         let count = head.count.get() as usize;
         let entries = <[Entry]>::ref_from_bytes(rest).map_err(|_| Malformed)?;
         let first = head.first.get();
+        let sum = checksum(body);
         let in_range = first > 0 && first.checked_add(count as u64).is_some_and(|end| end < 1 << 63);
-        if count != entries.len() || count > ENTRIES_MAX || head.reserved.get() != 0 || !in_range {
+        if count != entries.len() || count > ENTRIES_MAX || head.crc.get() != sum || !in_range {
             return Err(Malformed);
         }
         let peer = self.peer(from);
@@ -271,9 +277,20 @@ impl Agree {
         Ok(())
     }
 
-    /// Takes the hash of the state that another node's snapshot behind `batch` holds.
+    /// Takes the hash of the state that another node's snapshot behind `batch` holds. It counts once it was told
+    /// twice.
     pub fn hear_state(&mut self, from: NodeId, batch: BatchIndex, hash: &[u8; 32]) {
-        note(&mut self.peer(from).states, batch, short(hash));
+        let (peer, told) = (self.peer(from), (batch, short(hash)));
+        if batch <= peer.same_state {
+            return;
+        }
+        match peer.unsure.contains(&told) {
+            true => note(&mut peer.states, told.0, told.1),
+            false => {
+                peer.unsure.retain(|known| known.0 != batch);
+                note(&mut peer.unsure, told.0, told.1);
+            }
+        }
     }
 
     /// Takes the hash of the state that this node's snapshot behind `batch` holds.
@@ -336,7 +353,9 @@ impl Agree {
             return false;
         }
         peer.told = BatchIndex(begin.0 + u64::from(count) - 1);
-        let head = Head { first: begin.0.into(), count: count.into(), reserved: 0.into() };
+        let mut head = Head { first: begin.0.into(), count: count.into(), crc: 0.into() };
+        body[..size_of::<Head>()].copy_from_slice(head.as_bytes());
+        head.crc = checksum(body).into();
         body[..size_of::<Head>()].copy_from_slice(head.as_bytes());
         true
     }
@@ -416,6 +435,12 @@ impl Agree {
             .map(|(before, behind)| (before.next_seq, behind.next_seq.saturating_sub(1)));
         Evidence { node: self.id, what, batch, after, records, own: own_hash, theirs, majority }
     }
+}
+
+/// Over a body without its checksum.
+fn checksum(body: &[u8]) -> u32 {
+    let (numbers, rest) = body.split_at(size_of::<Head>());
+    crc32c::crc32c_append(crc32c::crc32c(&numbers[..size_of::<Head>() - size_of::<U32>()]), rest)
 }
 
 fn note(states: &mut VecDeque<(BatchIndex, u64)>, batch: BatchIndex, hash: u64) {

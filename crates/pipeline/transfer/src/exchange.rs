@@ -186,9 +186,7 @@ impl Side for Exchange {
             && let Some(announce) = Announce::decode(body)
         {
             for held in announce.snapshots.into_iter().flatten() {
-                if !peer.announced.snapshots.contains(&Some(held)) {
-                    states.put(Some(from), held.index, held.hash);
-                }
+                states.put(Some(from), held.index, held.hash);
             }
             peer.announced = announce;
             peer.oldest.set(announce.oldest.0);

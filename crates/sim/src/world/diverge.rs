@@ -51,6 +51,12 @@ impl<W: Workload> World<W> {
         self.nodes.iter().position(|node| node.bent.is_some())
     }
 
+    /// Whether a node has diverged and waits for an operator, or will: of a majority with such a node nothing can be
+    /// expected.
+    pub(super) fn awaits_operator(&self) -> bool {
+        self.nodes.iter().any(|node| node.bent.is_some() || node.evidence)
+    }
+
     /// A node says that it has diverged.
     pub(super) fn diverged(&mut self, node: usize, stage: &str, fatal: &str) {
         let state = &mut self.nodes[node];

@@ -229,7 +229,9 @@ fn states_of_snapshots_are_compared() {
         let hash = if node == 1 { [7; 32] } else { [5; 32] };
         bench.nodes[node].agree.note_state(BatchIndex(8), &hash);
         for other in (0..3).filter(|other| *other != node) {
-            bench.nodes[other].agree.hear_state(NodeId(node as u32), BatchIndex(8), &hash);
+            for _ in 0..2 {
+                bench.nodes[other].agree.hear_state(NodeId(node as u32), BatchIndex(8), &hash);
+            }
         }
     }
     let evidence = bench.odd(1);
@@ -239,6 +241,11 @@ fn states_of_snapshots_are_compared() {
     let mut bench = Bench::new(3);
     bench.nodes[1].agree.note_state(BatchIndex(8), &[7; 32]);
     bench.nodes[1].agree.hear_state(NodeId(0), BatchIndex(8), &[5; 32]);
+    bench.nodes[1].agree.hear_state(NodeId(0), BatchIndex(8), &[6; 32]);
+    assert_eq!(bench.judge(1), None);
+    bench.now = bench.now.plus(PATIENCE + 1);
+    assert_eq!(bench.judge(1), None, "told differently, it was damaged on its way");
+    bench.nodes[1].agree.hear_state(NodeId(0), BatchIndex(8), &[6; 32]);
     assert_eq!(bench.judge(1), None);
     bench.now = bench.now.plus(PATIENCE + 1);
     bench.odd(1);
@@ -312,23 +319,33 @@ fn a_frame_is_no_longer_than_there_is_room() {
 
 #[test]
 fn a_body_that_is_none_is_refused() {
-    let mut agree = Agree::new(NodeId(0));
-    let mut body = vec![0; 16 + 32];
-    body[0] = 9;
-    body[8] = 2;
-    assert_eq!(agree.hear(NodeId(1), &body), Ok(()));
+    let mut bench = Bench::new(2);
+    bench.run(0, 2, None);
+    let node = &mut bench.nodes[0];
+    let own = Own { digests: &node.digests, limit: BatchIndex(2), voters: &bench.voters, leader: None };
+    let mut body = Vec::new();
+    assert!(node.agree.tell(NodeId(1), &own, BODY_MAX, &mut body));
+    assert_eq!(bench.nodes[1].agree.hear(NodeId(0), &body), Ok(()));
+    for at in 0..body.len() * 8 {
+        let mut changed = body.clone();
+        changed[at / 8] ^= 1 << (at % 8);
+        assert_eq!(bench.nodes[1].agree.hear(NodeId(0), &changed), Err(Malformed), "bit {at}");
+    }
+    for len in 0..body.len() {
+        assert_eq!(bench.nodes[1].agree.hear(NodeId(0), &body[..len]), Err(Malformed));
+    }
+    // Whole, and impossible.
     for change in [
         |body: &mut Vec<u8>| body[8] = 3,
-        |body: &mut Vec<u8>| body[12] = 1,
         |body: &mut Vec<u8>| body[0] = 0,
         |body: &mut Vec<u8>| body[7] = 0x80,
-        |body: &mut Vec<u8>| body.truncate(47),
-        |body: &mut Vec<u8>| body.truncate(3),
         |body: &mut Vec<u8>| body.push(0),
     ] {
         let mut changed = body.clone();
         change(&mut changed);
-        assert_eq!(agree.hear(NodeId(1), &changed), Err(Malformed));
+        let sum = checksum(&changed).to_le_bytes();
+        changed[12..16].copy_from_slice(&sum);
+        assert_eq!(bench.nodes[1].agree.hear(NodeId(0), &changed), Err(Malformed));
     }
 }
 
@@ -340,7 +357,9 @@ fn golden_body() {
     let own = Own { digests: &node.digests, limit: BatchIndex(2), voters: &bench.voters, leader: None };
     let mut body = Vec::new();
     assert!(node.agree.tell(NodeId(1), &own, BODY_MAX, &mut body));
-    let mut golden = vec![1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
+    let sum = checksum(&body).to_le_bytes();
+    let mut golden = vec![1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0];
+    golden.extend(sum);
     golden.extend([3, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]);
     golden.extend([6, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(body, golden);
