@@ -66,13 +66,15 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "tick sealed",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
-    const CLUSTER: [&str; 17] = [
+    const CLUSTER: [&str; 19] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
         "dirty node rejoined",
-        "election won",
+        "diverged node does not start",
+        "divergence named",
         "election won by weak votes",
+        "election won",
         "fault: power loss everywhere",
         "fault: scheme",
         "machine suspended",

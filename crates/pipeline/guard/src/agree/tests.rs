@@ -23,10 +23,8 @@ impl Bench {
             .iter()
             .map(|id| Node { agree: Agree::new(*id), digests: Digests::default(), limit: 0, up: true })
             .collect();
-        for node in 0..nodes.len() {
-            for other in voters.iter().filter(|id| id.0 as usize != node) {
-                nodes[node].agree.up(*other);
-            }
+        for (id, node) in voters.iter().zip(&mut nodes) {
+            voters.iter().filter(|other| *other != id).for_each(|other| node.agree.up(*other));
         }
         Self { nodes, voters, leader: 0, now: Nanos(Nanos::SECOND) }
     }
