@@ -4,7 +4,7 @@
 //! be repeated, so that whatever was interrupted is finished by the next start.
 
 use crate::disk::{DataDir, file_id, file_name};
-use crate::facts::{self, store};
+use crate::facts::store;
 use ordain_agent::disk::FileId;
 use ordain_node::journal::read_state;
 use std::fs::{self, File};
@@ -60,8 +60,7 @@ pub fn finish(dir: &DataDir) -> io::Result<Option<String>> {
         }
     }
     sync(&to)?;
-    let facts = facts::read(path).map_err(io::Error::other)?;
-    let bare = read_state(&fs::read(&kept)?).map_err(|_| unreadable())?.without_log(facts.unsynced_max);
+    let bare = read_state(&fs::read(&kept)?).map_err(|_| unreadable())?.without_log();
     replace(&state, &bare.to_file())?;
     fs::remove_file(path.join(INTENT))?;
     sync(path)?;
@@ -108,12 +107,12 @@ mod tests {
         {
             fs::write(path.join(name), name).unwrap();
         }
-        facts::create(path, &facts).unwrap();
+        crate::facts::create(path, &facts).unwrap();
         state
     }
 
     fn check(path: &Path, state: &NodeState) {
-        assert_eq!(read_state(&fs::read(path.join("node-state")).unwrap()), Ok(state.without_log(1024)));
+        assert_eq!(read_state(&fs::read(path.join("node-state")).unwrap()), Ok(state.without_log()));
         let kept = path.join("lineage-1-start-7");
         assert_eq!(read_state(&fs::read(kept.join("node-state")).unwrap()), Ok(state.clone()));
         for name in
@@ -158,7 +157,7 @@ mod tests {
                 for name in ["segment-0000000000000000.log", "snapshot-0000000000000400"] {
                     fs::rename(path.join(name), kept.join(name)).unwrap();
                 }
-                fs::write(path.join("node-state"), state.without_log(1024).to_file()).unwrap();
+                fs::write(path.join("node-state"), state.without_log().to_file()).unwrap();
             }
             let dir = DataDir::open(path).unwrap();
             assert_eq!(finish(&dir).unwrap().as_deref(), Some("lineage-1-start-7"));

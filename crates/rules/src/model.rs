@@ -345,12 +345,13 @@ impl<const N: usize> Rules<N> {
                 node.ballots = [Ballot::default(); N];
                 node.ack_term = term;
                 if outlived {
-                    // It starts again without a log, and owes what a node owes that lost one.
-                    let (owed, window) = (node.floor, self.window(&node.log));
+                    // It starts again without a log, and owes the lineage's beginning.
+                    let window = self.window(&node.log);
                     self.restart(&mut cluster, at, 0);
                     let found = Found { end: (0, 0), watermark: 0, torn: false };
                     let node = &mut cluster.nodes[at];
-                    node.floor = owed.max(rule::floor(found, node.ack_term, window, self.variant));
+                    node.ack_term = self.bounds.lineage;
+                    node.floor = rule::floor(found, node.ack_term, window, self.variant);
                     self.settle(&mut cluster);
                     return Some(cluster);
                 }

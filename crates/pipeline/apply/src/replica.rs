@@ -10,6 +10,7 @@ use ordain_api::{
     AppFactory, Application, Buf, Context, Malformed, RequestDecoder, ResponseEncoder, Sink, Step, WARM_MAX,
 };
 use ordain_types::codes::Code;
+use ordain_types::feature::Feature;
 use ordain_types::record::permission;
 use ordain_types::{
     BatchIndex, BatchKind, BatchView, ClusterFacts, KeyId, Lineage, Nanos, Number, Position, RecordKind,
@@ -118,6 +119,7 @@ where
                 state.time,
             )));
         }
+        understand(batch)?;
         state.time = header.time();
         state.stint = stint;
         state.lineage = Lineage::of(header.term());
@@ -553,6 +555,28 @@ impl<A: Application, E: ResponseEncoder<A>, O: Emit> Sink<A> for EventSink<'_, E
 }
 
 /// A log that cannot be executed: the node stops, and the evidence is kept.
+/// Whether this build knows what a control batch says. What it does not know changes what follows, so that a node which
+/// passed over it would go its own way.
+fn understand(batch: &BatchView<'_>) -> Result<(), Fatal> {
+    if batch.header.kind() != BatchKind::Control {
+        return Ok(());
+    }
+    let index = batch.header.index();
+    let newer = |what: String| {
+        Fatal::new(
+            format!("batch {index} holds {what}: the cluster went on with a newer build"),
+            "Install the build that the other nodes run, and start the node again: it goes on where it stopped.",
+        )
+    };
+    match Feature::of_batch(batch) {
+        Ok(Some(feature)) if !feature.is_known() => {
+            Err(newer(format!("the beginning of feature {}, which this build does not have", feature.0)))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(newer(error.to_string())),
+    }
+}
+
 fn broken(cause: String) -> Fatal {
     Fatal::new(
         cause,

@@ -152,6 +152,13 @@ impl Log {
         Seq(self.next_seq.0 + u64::from(self.count) - 1)
     }
 
+    /// Seals a control batch with this body.
+    pub fn control(&mut self, body: &[u8]) -> Vec<u8> {
+        assert_eq!(self.count, 0, "a control batch holds nothing else");
+        self.body = body.to_vec();
+        self.seal(BatchKind::Control)
+    }
+
     /// Seals the open batch.
     pub fn seal(&mut self, kind: BatchKind) -> Vec<u8> {
         let mut batch = vec![0; BATCH_HEADER];

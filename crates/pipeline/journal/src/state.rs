@@ -171,14 +171,21 @@ impl NodeState {
         Lineage::of(self.term)
     }
 
-    /// The state of the same node without its log, which was moved aside: what it promised stays. `unsynced_max` is W:
-    /// it may have acknowledged up to 2W beyond the watermark (rule R2).
+    /// The state of the same node without its log, which was moved aside because it goes on where the lineage of this
+    /// term does not: term, vote and boot number stay. What it acknowledged is in front of the lineage's beginning, in
+    /// every log that it votes for (rule R7), or was declared lost: it owes no more than that beginning.
     #[must_use]
-    pub fn without_log(&self, unsynced_max: u64) -> Self {
-        let (os_boot, watermark) = (OsBoot::default(), Mark::default());
-        let reach = BatchIndex(self.watermark.index.0.saturating_add(2 * unsynced_max));
-        let floor = self.floor.max(Some(Floor { term: self.ack_term, index: reach }));
-        Self { os_boot, watermark, cut: None, clean: false, floor, ..self.clone() }
+    pub fn without_log(&self) -> Self {
+        let first = self.lineage().first_term();
+        Self {
+            os_boot: OsBoot::default(),
+            watermark: Mark::default(),
+            cut: None,
+            clean: false,
+            ack_term: first,
+            floor: Some(Floor { term: first, index: BatchIndex(0) }),
+            ..self.clone()
+        }
     }
 
     /// The bytes of a node-state file with this state in both slots.

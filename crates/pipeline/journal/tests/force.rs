@@ -140,15 +140,20 @@ fn an_interrupted_declaration_is_not_half_believed() {
 #[test]
 fn a_state_without_its_log_keeps_what_was_promised() {
     let (world, _) = lost(&[1]);
-    let recovered = recover(&world, &facts(3), 8).unwrap();
-    let bare = recovered.state.without_log(16);
+    force(&world, &declaration()).unwrap();
+    let state = recover(&world, &facts(3), 8).unwrap().state;
+    let heard =
+        NodeState { term: state.term.next(), voted_for: Some(NodeId(1)), ack_term: state.term, ..state };
+    let bare = heard.without_log();
     assert_eq!(read_state(&bare.to_file()), Ok(bare.clone()));
-    assert_eq!((bare.term, bare.boot), (Term(4), recovered.state.boot));
-    assert_eq!(bare.floor.unwrap().index.0, recovered.end.index.0 + 32);
+    assert_eq!((bare.term, bare.voted_for, bare.boot), (heard.term, heard.voted_for, heard.boot));
     let empty = World::default();
     let durable = bare.to_file();
     empty.lock().files.insert(FileId::NodeState, common::File { durable, ..Default::default() });
     let found = recover(&empty, &facts(3), 8).unwrap();
     assert_eq!((found.end.index.0, found.state.boot), (0, bare.boot.next()));
-    assert!(found.state.floor >= bare.floor);
+    // Every log with the lineage's beginning reaches its floor, and none without.
+    let floor = found.state.floor.unwrap();
+    assert_eq!(Lineage::of(floor.term), Lineage::of(heard.term));
+    assert!(floor.term < heard.ack_term);
 }
