@@ -66,10 +66,11 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "tick sealed",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
-    const CLUSTER: [&str; 19] = [
+    const CLUSTER: [&str; 23] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
+        "cluster trimmed",
         "dirty node rejoined",
         "diverged node does not start",
         "divergence named",
@@ -85,6 +86,9 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "partition: one alone",
         "partition: one alone, one way",
         "peer buffer full",
+        "snapshot offered",
+        "snapshot part refused",
+        "snapshot took the log's place",
         "uncommitted suffix cut",
     ];
     const FIVE: [&str; 18] = [

@@ -381,8 +381,12 @@ impl Worker {
         let mut list = || -> std::io::Result<()> {
             for entry in std::fs::read_dir(dir)? {
                 let entry = entry?;
-                if let Some(file) = entry.file_name().to_str().and_then(file_id) {
-                    files.push((file, entry.metadata()?.len()));
+                let Some(file) = entry.file_name().to_str().and_then(file_id) else { continue };
+                match entry.metadata() {
+                    Ok(metadata) => files.push((file, metadata.len())),
+                    // Another lane removed it meanwhile.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
                 }
             }
             Ok(())

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::config::{ServerConfig, Validated};
 use crate::keys;
 use crate::peers::{OtherNode, TcpPeers};
-use crate::server::{Hooks, Ports, ServerError, serve};
+use crate::server::{Addresses, Hooks, Ports, ServerError, StopHandle, serve};
 use crate::witness::{SHARED_MEMORY, SharedMemory};
 use core::task::Poll;
 use ordain_agent::disk::Disk;
@@ -15,12 +15,13 @@ use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, permission};
 use ordain_keys::{KeyPair, PeerSelf, PublicKey, Software, Versions};
 use ordain_node::gateway::GatewayConfig;
 use ordain_node::journal::{Lanes, OsBoot};
-use ordain_node::{AGENTS, App, Boot, GUARD, NodeConfig, SHADOW, ShadowLanes, Snapshots};
+use ordain_node::{AGENTS, App, Boot, GUARD, NodeConfig, SHADOW, ShadowLanes, SnapshotLanes, Snapshots};
 use ordain_types::frame::KeyBody;
 use ordain_types::members::Member;
 use ordain_types::{Configuration, Nanos, NodeId, members};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// Operations in flight on the log's lane: a write and a sync each, and writes that arrive meanwhile.
@@ -49,11 +50,38 @@ where
     D: RequestDecoder<F::App>,
     E: ResponseEncoder<F::App>,
 {
-    let config = config.validate().map_err(ServerError::Config)?;
-    let app = App { factory: Arc::new(factory), decoder, encoder };
+    let mut config = config.validate().map_err(ServerError::Config)?;
+    let factory = Arc::new(factory);
     let shadow = usize::from(config.snapshot_every.is_some());
     let agents = &AGENTS[..AGENTS.len() - 1 + shadow];
-    serve(&config, agents, |ports| build(&config, ports, app), hooks)
+    let (stop, mut on_ready) = match hooks {
+        Some(hooks) => (hooks.stop, Some(hooks.on_ready)),
+        None => {
+            let failed = |error| ServerError::System { what: "make a doorbell", error };
+            (StopHandle::new().map_err(failed)?, None)
+        }
+    };
+    loop {
+        let app = App { factory: factory.clone(), decoder: decoder.clone(), encoder: encoder.clone() };
+        let (sender, listens) = channel();
+        let tell = on_ready.take();
+        let on_ready = Box::new(move |addresses: Addresses| {
+            let _ = sender.send(addresses.tcp.clone());
+            if let Some(tell) = tell {
+                tell(addresses);
+            }
+        });
+        let hooks = Hooks { on_ready, stop: stop.clone() };
+        match serve(&config, agents, |ports| build(&config, ports, app), Some(hooks)) {
+            Err(ServerError::Failed(failure)) if failure.fatal.begins_anew => {
+                // Clients find it where it was, whatever ports the system chose.
+                if let Ok(tcp) = listens.try_recv() {
+                    (config.net.tcp, config.listen_given) = (tcp, true);
+                }
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn build<F, D, E>(config: &Validated, host: Ports, app: App<F, D, E>) -> Result<Vec<Box<dyn Agent>>, Fatal>
@@ -117,6 +145,13 @@ where
             Some(_) => Some(ShadowLanes {
                 log: Box::new(host.lane(SHADOW, "shadow-log", 2)?),
                 snapshots: Box::new(host.lane(SHADOW, "snapshots", 2)?),
+            }),
+            None => None,
+        },
+        snapshots: match host.peer_listen {
+            Some(_) => Some(SnapshotLanes {
+                send: Box::new(host.lane("log", "snapshot-send", 2)?),
+                receive: Box::new(host.lane("log", "snapshot-recv", 2)?),
             }),
             None => None,
         },

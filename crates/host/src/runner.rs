@@ -401,7 +401,12 @@ impl Thread {
         };
         if let Some(fatal) = fatal {
             let failure = Failure { agent: self.current, fatal };
-            tracing::error!(agent = failure.agent, cause = %failure.fatal.cause, action = %failure.fatal.action, "node stops");
+            match failure.fatal.begins_anew {
+                true => tracing::info!(cause = %failure.fatal.cause, "node ends to begin anew"),
+                false => {
+                    tracing::error!(agent = failure.agent, cause = %failure.fatal.cause, action = %failure.fatal.action, "node stops")
+                }
+            }
             self.shared.failure().get_or_insert(failure);
             self.shared.halt();
         }

@@ -352,6 +352,7 @@ pub fn serve(
     let outcome = supervise(running, &cursors, &stop, &signals, config.stop_timeout);
     match &outcome {
         Ok(()) => tracing::info!("node stopped; the journal is clean"),
+        Err(ServerError::Failed(failure)) if failure.fatal.begins_anew => tracing::info!("node begins anew"),
         Err(error) => tracing::error!(%error, "node stopped"),
     }
     if let Err(ServerError::Failed(failure)) = &outcome

@@ -27,7 +27,7 @@ use ordain_guard::{Guard, GuardParts, Watch, WatchParts};
 use ordain_journal::{Journal, Lanes, LogReader, OsBoot, Peek, Recovered, Recovery};
 use ordain_ring::{log::LogRing, spsc};
 use ordain_sequence::{Log, LogConfig, Writer};
-use ordain_transfer::{Exchange, ExchangeParts};
+use ordain_transfer::{Exchange, ExchangeParts, Succeed};
 use ordain_types::LogEnd;
 use ordain_types::frame::KeyBody;
 use ordain_types::record::{RecordKind, record_len};
@@ -38,6 +38,7 @@ use zerocopy::IntoBytes;
 
 pub use ordain_gateway as gateway;
 pub use ordain_journal as journal;
+pub use ordain_transfer::SnapshotLanes;
 
 /// Names of the stages, in the order in which [`Node::agents`] has them.
 pub const AGENTS: [&str; 6] = ["gateway", "log", "journal", "apply", GUARD, SHADOW];
@@ -122,6 +123,9 @@ pub struct Ports<N, D, P> {
     pub guard: D,
     /// The shadow's; there if and only if [`NodeConfig::snapshots`] is.
     pub shadow: Option<ShadowLanes<D>>,
+    /// For snapshots that other nodes are sent, or send. Without it nothing is sent, and nothing trimmed where there are
+    /// other nodes.
+    pub snapshots: Option<SnapshotLanes<D>>,
     /// Remembers how far the journal is written. Without one the node, where copies in memory count, is clean
     /// only after a stop in good order.
     pub witness: Option<Box<dyn Witness>>,
@@ -147,6 +151,8 @@ pub struct Node {
     pub recovered: Recovered,
     /// Log position of the snapshot that the node starts from.
     pub started_from: Option<Position>,
+    /// Log position of the snapshot that has just taken the log's place, if one has.
+    pub succeeded: Option<Position>,
 }
 
 /// A node on its way up: step it until it is ready.
@@ -156,6 +162,7 @@ pub struct Boot<N, D, P, F: AppFactory, Q, E> {
     shared: Shared,
     app: App<F, Q, E>,
     restored: Option<Restored<F::App, Q, E>>,
+    succeeded: Option<Position>,
     state: State<N, D, P, F, Q, E>,
 }
 
@@ -167,10 +174,12 @@ struct Rest<N, D, P> {
     replay: D,
     guard: D,
     shadow: Option<ShadowLanes<D>>,
+    snapshots: Option<SnapshotLanes<D>>,
     witness: Option<Box<dyn Witness>>,
 }
 
 enum State<N, D, P, F: AppFactory, Q, E> {
+    Succeed(Box<Succeed>, D, Rest<N, D, P>),
     Restore(Box<Restore<F::App, Q, E>>, D, Rest<N, D, P>),
     Recover(Box<Recovery<D>>, Rest<N, D, P>),
     Refill(Box<Refill<D>>, Rest<N, D, P>),
@@ -214,18 +223,18 @@ where
             "with peers, at least two segments"
         );
         assert!(config.snapshots.is_some() == ports.shadow.is_some(), "the shadow has lanes if it exists");
-        let Ports { net, peers, recovery, journal, replay, guard, shadow, witness } = ports;
-        let restore = Restore::new(&config.facts, app.decoder.clone(), app.encoder.clone());
-        let rest = Rest { net, peers, journal, replay, guard, shadow, witness };
-        let state = State::Restore(Box::new(restore), recovery, rest);
-        Self { config, registry, shared, app, restored: None, state }
+        let Ports { net, peers, recovery, journal, replay, guard, shadow, snapshots, witness } = ports;
+        let rest = Rest { net, peers, journal, replay, guard, shadow, snapshots, witness };
+        let succeed = Succeed::new(&config.facts);
+        let state = State::Succeed(Box::new(succeed), recovery, rest);
+        Self { config, registry, shared, app, restored: None, succeeded: None, state }
     }
 
     /// Bytes of log checked so far, and to check.
     #[must_use]
     pub fn progress(&self) -> (u64, u64) {
         match &self.state {
-            State::Restore(..) => (0, 0),
+            State::Succeed(..) | State::Restore(..) => (0, 0),
             State::Recover(recovery, _) => recovery.progress(),
             State::Refill(refill, _) => (refill.reader.position().0, refill.recovered.end.position.0),
             State::Done => (0, 0),
@@ -241,6 +250,18 @@ where
     /// If called again after it was ready or failed.
     pub fn step(&mut self, now: Now) -> Poll<Result<Node, Fatal>> {
         match core::mem::replace(&mut self.state, State::Done) {
+            State::Succeed(mut succeed, mut disk, rest) => match succeed.step(&mut disk) {
+                Ok(None) => self.state = State::Succeed(succeed, disk, rest),
+                Ok(Some(succeeded)) => {
+                    self.succeeded = succeeded;
+                    let app = &self.app;
+                    let restore = Restore::new(&self.config.facts, app.decoder.clone(), app.encoder.clone());
+                    self.state = State::Restore(Box::new(restore), disk, rest);
+                }
+                Err(error) => {
+                    return Poll::Ready(Err(Fatal::new("the node cannot start", error.to_string())));
+                }
+            },
             State::Restore(mut restore, mut disk, rest) => match restore.step(&self.app.factory, &mut disk) {
                 Ok(Progress::Done(restored)) => {
                     let witness = rest.witness.as_ref();
@@ -347,9 +368,12 @@ where
         if others.is_empty() {
             // Nobody else can need what this node does not.
             shared.trim_floor.store(u64::MAX);
-        } else {
-            let states = States::default();
+        }
+        let states = States::default();
+        if let Some(lanes) = rest.snapshots {
             sides.push(Box::new(Exchange::new(ExchangeParts {
+                facts,
+                lanes,
                 states: states.clone(),
                 others: others.clone(),
                 stored: config.snapshots.map(|_| stored),
@@ -467,7 +491,7 @@ where
         if let Some(shadow) = shadow {
             agents.push(Box::new(shadow));
         }
-        Poll::Ready(Ok(Node { agents, shared, recovered, started_from }))
+        Poll::Ready(Ok(Node { agents, shared, recovered, started_from, succeeded: self.succeeded }))
     }
 
     fn consensus_config(&self) -> ConsensusConfig {

@@ -12,7 +12,7 @@ use ordain_agent::metrics::Registry;
 use ordain_agent::shared::{Cursors, Shared};
 use ordain_agent::{Agent, Fatal};
 use ordain_node::journal::{Floor, Lanes, OsBoot};
-use ordain_node::{AGENTS, App, Boot, Node, NodeConfig, Ports, ShadowLanes};
+use ordain_node::{AGENTS, App, Boot, Node, NodeConfig, Ports, ShadowLanes, SnapshotLanes};
 use ordain_types::{Nanos, NodeId, Now};
 
 /// Stages of a node.
@@ -102,6 +102,8 @@ impl Life {
             shadow: plan
                 .snapshots
                 .map(|_| ShadowLanes { log: site.store.lane(2), snapshots: site.store.lane(2) }),
+            snapshots: (plan.nodes > 1)
+                .then(|| SnapshotLanes { send: site.store.lane(2), receive: site.store.lane(2) }),
             witness: Some(Box::new(site.store.clone())),
         };
         let app = App { factory: std::sync::Arc::new(factory), decoder, encoder };
@@ -158,6 +160,9 @@ impl Life {
                 }
                 if node.started_from.is_some() {
                     self.trace.mark("start from a snapshot");
+                }
+                if node.succeeded.is_some() {
+                    self.trace.mark("snapshot took the log's place");
                 }
                 if node.recovered.tail_cut {
                     self.trace.mark("torn tail cut");

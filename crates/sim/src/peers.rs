@@ -4,6 +4,7 @@
 use crate::rng::Rng;
 use crate::trace::Trace;
 use ordain_agent::peer::{PeerEvent, Peers};
+use ordain_agent::side::is_side;
 use ordain_types::NodeId;
 use ordain_types::members::Member;
 use std::collections::VecDeque;
@@ -20,6 +21,8 @@ pub struct Roads {
     pub reconnect: (u64, u64),
     /// Until a connection that carries nothing is given up, nanoseconds.
     pub give_up: (u64, u64),
+    /// Of so many parts of snapshots one arrives altered; 0: none does.
+    pub alters: u64,
 }
 
 #[derive(Debug)]
@@ -351,6 +354,12 @@ impl Peers for SimPeers {
                 bytes[at] ^= 1 << network.rng.below(8);
                 network.trace.mark("batch damaged on its way");
             }
+            let is_part = is_side(head) && !body.is_empty();
+            if is_part && roads.alters > 0 && network.rng.one_in(roads.alters) {
+                let at = head.len() + network.rng.below(body.len() as u64) as usize;
+                bytes[at] ^= 1 << network.rng.below(8);
+                network.trace.mark("snapshot part altered");
+            }
             network.sent.push((node, to, head.to_vec()));
             let flow = network.flow(node, to);
             flow.bytes += length;
@@ -366,8 +375,13 @@ mod tests {
     use super::*;
 
     fn network() -> (PeersHandle, SimPeers, SimPeers) {
-        let roads =
-            Roads { delay: (10, 100), buffer: 64, reconnect: (1_000, 2_000), give_up: (5_000, 9_000) };
+        let roads = Roads {
+            delay: (10, 100),
+            buffer: 64,
+            reconnect: (1_000, 2_000),
+            give_up: (5_000, 9_000),
+            alters: 0,
+        };
         let handle = PeersHandle::new(2, roads, Rng::new(5), Trace::default());
         let (a, b) = (handle.join(0), handle.join(1));
         (handle, a, b)

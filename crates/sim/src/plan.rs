@@ -242,6 +242,7 @@ impl Plan {
                 buffer: rng.pick(&[8, 16, 64]) * 1024,
                 reconnect: (MILLI, 20 * MILLI),
                 give_up: (20 * MILLI, 200 * MILLI),
+                alters: rng.pick(&[0, 0, 5, 20]),
             },
             election_timeout: Nanos(rng.pick(&[20, 50]) * MILLI),
             limit: rng.pick(&[1, 4, 64]),

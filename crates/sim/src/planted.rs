@@ -55,6 +55,7 @@ const CONFUSED: &str = "client and node understand each other";
 
 const OWN_TERM: &str = "leaders commit batches of their own term";
 const FLOOR: &str = "a promise floor covers what was acknowledged";
+const HOLDERS: &str = "two nodes hold what is trimmed";
 const LACKS: &str = "who drops its floor lacks nothing";
 
 const DIVERGED: &str = "a node that diverged stops";
@@ -98,6 +99,28 @@ fn bends(plan: &mut Plan) {
     short(plan);
     plan.faults = 12;
     plan.odds = Odds { bend: 4, kill: 1, ..Odds::default() };
+}
+
+/// Nodes that are gone for so long that the others have trimmed what they need.
+fn laggards(plan: &mut Plan) {
+    short(plan);
+    plan.operations = 1_500;
+    plan.faults = 20;
+    plan.odds = Odds { power: 4, kill: 1, partition: 2, ..Odds::default() };
+    plan.calm.1 = 30 * Nanos::MILLI;
+    plan.trouble = (50 * Nanos::MILLI, 400 * Nanos::MILLI);
+    plan.facts.policy = AckPolicy::DISK_RAM;
+    plan.facts.segment_size = 16 * 1024;
+    plan.ring = 32 * 1024;
+    plan.snapshots = Some(Snapshots { every: 1 });
+    plan.retain = 0;
+    plan.think.1 = 20 * Nanos::MICRO;
+}
+
+/// The same, where much of what they are sent arrives altered.
+fn altered(plan: &mut Plan) {
+    laggards(plan);
+    plan.roads.alters = 2;
 }
 
 /// Elections, crashes and partitions in quick succession.
@@ -168,7 +191,7 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 23] = [
+pub const ALL: [Planted; 26] = [
     stage(Mistake::ReplyBeforeCommit, 3, short, 20, &[COPIES]),
     stage(Mistake::StaleStint, 3, partitions, 100, &[COPIES, LOST, OUTPUTS, CHANGED, PROGRESS]),
     stage(Mistake::CutKeepsApplied, 3, elections, 100, &[LIVE, LOST, STOPS, PANICS]),
@@ -192,6 +215,9 @@ pub const ALL: [Planted; 23] = [
     stage(Mistake::SnapshotWithoutSessions, 1, snapshots, 50, &[LIVE, LOST, ONCE, MODEL, CHANGED, PROGRESS]),
     stage(Mistake::OutputsNotCompared, 3, bends, 50, &[DIVERGED, LIVE]),
     stage(Mistake::EvidenceNotKept, 3, bends, 50, &[EVIDENCE]),
+    stage(Mistake::TrimAlone, 3, laggards, 20, &[HOLDERS]),
+    stage(Mistake::PartNotVerified, 3, altered, 50, &[STOPS, PANICS]),
+    stage(Mistake::SuccessionForgetsFloor, 3, laggards, 100, &[FLOOR, PREFIX, CUT, LOST]),
 ];
 
 impl Planted {

@@ -240,6 +240,28 @@ impl Logs {
         }
     }
 
+    /// The node has started. If it began with a snapshot of what its log did not hold, another node sent it, and it
+    /// stands for the committed batches up to there.
+    pub fn succeeded(&mut self, node: usize, store: &Store) {
+        let position = store.newest_snapshot();
+        let at = self.committed.partition_point(|entry| entry.position < position);
+        let (shadow, committed) = (&mut self.nodes[node], &self.committed[..at]);
+        let Some(last) = committed.last() else { return };
+        if shadow.entries.get(at - 1).is_some_and(|entry| entry.chain == last.chain) {
+            return;
+        }
+        if last.position + last.len as u64 != position {
+            let what = format!("node {node} has one at {position}, where no committed batch ends");
+            return self.trace.fail("equal snapshots", what);
+        }
+        *shadow = Shadow { entries: committed.to_vec(), compared: at, durable: at, received: at };
+        for (index, entry) in (1..).zip(committed) {
+            let copies = self.copies.entry((index, entry.chain.0)).or_default();
+            copies.received |= 1 << node;
+            copies.durable |= 1 << node;
+        }
+    }
+
     /// The node has recovered a journal of `written` batches.
     pub fn recovered(&mut self, node: usize, written: u64) {
         let known = self.nodes[node].entries.len() as u64;

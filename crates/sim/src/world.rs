@@ -93,6 +93,8 @@ struct Node {
     seen: (u64, u64),
     /// Where its oldest segment began when last looked at.
     oldest: u64,
+    /// The promise floor that its last life owed.
+    owed_floor: Floor,
     /// A bit that was flipped and is to be flipped back if the node notices.
     damage: Option<(FileId, u64, u8)>,
     /// The next reply that it computes as a follower is bent.
@@ -187,6 +189,7 @@ impl<W: Workload> World<W> {
                 term: 0,
                 seen: (0, 0),
                 oldest: 0,
+                owed_floor: Floor::default(),
                 damage: None,
                 bends: false,
                 bent: None,
@@ -415,7 +418,7 @@ impl<W: Workload> World<W> {
                 state.idle = 0;
                 self.trace.event(name, &[node as u64, work as u64]);
             }
-            Ok(Err(fatal)) => return self.node_stopped(node, name, &fatal.to_string()),
+            Ok(Err(fatal)) => return self.node_stopped(node, name, &fatal),
             Err(panic) => {
                 let what = panic
                     .downcast_ref::<String>()

@@ -364,8 +364,13 @@ fn find_difference(one: &Files, other: &Files, length: u64) -> Result<Option<(u6
     let unreadable = "a journal cannot be read";
     let segments = |files: &Files| files.segments().or_next(unreadable, next);
     let mut buffers = [vec![0; CHUNK as usize], vec![0; CHUNK as usize]];
-    let mut start = 0;
-    for (ours, theirs) in segments(one)?.into_iter().zip(segments(other)?) {
+    let (ours, theirs) = (segments(one)?, segments(other)?);
+    // What either has removed cannot be compared.
+    let oldest = |segments: &[(u64, u64)]| segments.first().map_or(0, |(number, _)| *number);
+    let common = oldest(&ours).max(oldest(&theirs));
+    let both = |segments: Vec<(u64, u64)>| segments.into_iter().filter(move |(number, _)| *number >= common);
+    let mut start = ours.first().map_or(0, |(_, size)| common * size);
+    for (ours, theirs) in both(ours).zip(both(theirs)) {
         if ours != theirs {
             return Ok(Some((ours.0, 0)));
         }

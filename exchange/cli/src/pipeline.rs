@@ -264,6 +264,7 @@ fn boot(data: &Path, connections: usize, key: &KeyPair, wires: Arc<Mutex<Wires>>
         replay: lane("replay", 2)?,
         guard: lane("guard", 2)?,
         shadow: None,
+        snapshots: None,
         witness: None,
     };
     let facts = ClusterFacts::new(ClusterId([7; 16]), clock::now().wall, 1);

@@ -34,6 +34,12 @@ pub enum Mistake {
     OutputsNotCompared,
     /// Guard: the evidence that a node was the odd one is not kept, so that it starts again.
     EvidenceNotKept,
+    /// A snapshot that takes the log's place takes the promise floor with it (rule R5).
+    SuccessionForgetsFloor,
+    /// Parts of snapshots from other nodes are not checked against their hashes.
+    PartNotVerified,
+    /// What one node alone has a snapshot of is trimmed.
+    TrimAlone,
 }
 
 #[cfg(feature = "planted")]

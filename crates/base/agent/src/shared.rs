@@ -143,9 +143,12 @@ pub struct Cursors {
     /// Shadow: log position before which nothing is needed to start or rebuild this node, even if its newest
     /// snapshot is damaged: that of the older snapshot of two. 0 until there are two.
     pub needless: Cursor,
-    /// The cluster's exchange: log position before which no node needs anything of this one. A lone node has
-    /// the end of all positions from the start.
+    /// The cluster's exchange: log position before which no node needs anything of this one. It goes back while a node
+    /// is sent a snapshot. A lone node has the end of all positions from the start.
     pub trim_floor: Cursor,
+    /// The cluster's exchange: log position of the oldest snapshot that a node is being sent, which must stay; 0 if none
+    /// is.
+    pub pinned: Cursor,
     /// Journal: log position where the oldest segment begins. Stored before what lies in front of it goes.
     pub oldest: Cursor,
     /// Graceful stop, before all else: 1 when the gateway will hand nothing more to the log stage.

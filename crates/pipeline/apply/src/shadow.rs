@@ -302,10 +302,13 @@ where
                 }
                 (Ok(_), DiskOp::List { files, .. }) if draft.phase == Phase::List => {
                     draft.phase = Phase::Remove;
-                    // They fit beside each other, or the next list finds them.
+                    // They fit beside each other, or the next list finds them. What another node is being sent
+                    // stays until then.
+                    let pinned = self.shared.pinned.load();
                     for (file, _) in files {
                         let FileId::Snapshot(position) = file else { continue };
-                        let is_kept = self.kept.iter().any(|(kept, _)| kept.0 == position);
+                        let is_kept =
+                            position == pinned || self.kept.iter().any(|(kept, _)| kept.0 == position);
                         if !is_kept && self.disk.free() > 0 {
                             self.disk.submit(DiskOp::Remove { tag: 0, file });
                             draft.in_flight += 1;

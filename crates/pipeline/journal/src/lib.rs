@@ -24,6 +24,7 @@ pub use journal::{Journal, Lanes, Metrics};
 pub use reader::{LogReader, Peek, ReadError};
 pub use recovery::{Anchor, Damage, Judgement, Recovered, Recovery, RecoveryError, judge};
 pub use state::{
-    Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, SlotFault, StateFault, read_state,
+    Floor, Mark, NODE_STATE_LEN, NodeState, OsBoot, SLOT_LEN, SlotFault, StateFault, read_state, succeed,
+    write_state,
 };
 pub use verify::{Fault, TermStart, Verifier};

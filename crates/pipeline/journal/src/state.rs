@@ -320,6 +320,33 @@ pub fn read_state(file: &[u8]) -> Result<NodeState, StateFault> {
     read_slots(file).map(|(state, _)| state)
 }
 
+/// A node-state file with this state in both slots, for whoever makes a data directory.
+#[must_use]
+pub fn write_state(state: &NodeState) -> Vec<u8> {
+    let mut slot = Vec::new();
+    state.encode(1, &mut slot);
+    [&slot[..], &slot].concat()
+}
+
+/// What is to be written, at which offset, slot by slot and each synced before the next, so that a node-state file knows
+/// of nothing behind `mark`, where a snapshot takes the log's place. It is written though it be the same: what is read
+/// may be what the kernel holds and the disk does not. `forgets` is a planted mistake.
+///
+/// # Errors
+/// As [`read_state`].
+pub fn succeed(file: &[u8], mark: Mark, forgets: bool) -> Result<[(u64, Vec<u8>); 2], StateFault> {
+    let (mut state, mut slots) = read_slots(file)?;
+    state.watermark = state.watermark.min(mark);
+    state.cut = None;
+    if forgets {
+        state.floor = None;
+    }
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let at = slots.store(&state, &mut first);
+    let mirror = slots.mirror(&state, &mut second);
+    Ok([(at, first), (mirror, second)])
+}
+
 pub(crate) fn read_slots(file: &[u8]) -> Result<(NodeState, Slots), StateFault> {
     let slot = |number: usize| {
         NodeState::decode(file.get(number * SLOT_LEN..).unwrap_or(&[]).get(..SLOT_LEN).unwrap_or(&[]))

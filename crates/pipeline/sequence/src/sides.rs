@@ -2,7 +2,7 @@
 
 use ordain_agent::Fatal;
 use ordain_agent::peer::Peers;
-use ordain_agent::side::{Outbox, SIDE_HEAD, Side, side_head, split_side};
+use ordain_agent::side::{Outbox, SIDE_HEAD, Side, Successor, side_head, split_side};
 use ordain_types::{BatchIndex, Nanos, NodeId, Now};
 
 /// Bytes of a frame's fixed part that are put behind its head at once.
@@ -60,6 +60,18 @@ impl Sides {
             work += side.work(now, &mut spare)?;
         }
         Ok(work)
+    }
+
+    /// What may take the log's place.
+    pub(crate) fn successor(&self) -> Option<Successor> {
+        self.all.iter().find_map(|side| side.successor())
+    }
+
+    /// Answers whoever offers it.
+    pub(crate) fn succeed(&mut self, frozen: bool) {
+        if let Some(side) = self.all.iter_mut().find(|side| side.successor().is_some()) {
+            side.succeed(frozen);
+        }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Nanos> {

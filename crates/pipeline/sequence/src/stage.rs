@@ -174,6 +174,8 @@ pub struct Log<P> {
     shared: Shared,
     archive: Box<dyn Archive>,
     sides: Sides,
+    /// A snapshot takes the log's place: nothing is added to it any more, and nothing said of it.
+    frozen: bool,
     /// Term in which this node leads.
     leads: Option<Term>,
     /// The term's first batch is not sealed yet.
@@ -261,6 +263,7 @@ impl<P: Peers> Log<P> {
             shared: config.shared,
             archive: config.archive,
             sides: Sides::new(config.sides),
+            frozen: false,
             leads: None,
             owes_term_start: false,
             told,
@@ -328,6 +331,7 @@ impl<P: Peers> Log<P> {
                     self.sides.hear(from, bytes, now);
                     continue;
                 }
+                Some(PeerEvent::Frame(..)) if self.frozen => continue,
                 Some(PeerEvent::Frame(from, bytes)) => match Message::decode(bytes) {
                     // What is closed stays as it is: a leader would make it grow, or be cut.
                     Ok((Message { body: Body::Append(_), .. }, _)) if closed => continue,
@@ -361,6 +365,24 @@ impl<P: Peers> Log<P> {
             other.up.set(up.into());
             // What was on its way is lost with the connection.
             other.way = Way::default();
+        }
+    }
+
+    /// Lets a snapshot take the log's place if the log lacks the last batch that it stands for: that one is committed,
+    /// so of what this log has instead nothing ever will be. Whatever this node acknowledged is in the snapshot, behind
+    /// it and then covered by its promise floor, or void; the floor, vote and term outlive the log. What is stored of
+    /// the term must be no less than the new log's, as for any log.
+    fn look_for_successor(&mut self) {
+        let Some(successor) = self.sides.successor() else { return };
+        let log = self.core.log();
+        if log.term_at(successor.last) == Some(successor.term) {
+            self.sides.succeed(false);
+            return;
+        }
+        let at_rest = self.leads.is_none() && self.cutting.is_none() && self.persisting.is_none();
+        if at_rest && self.core.vote_state().term >= successor.end_term && !self.is_closed() {
+            self.frozen = true;
+            self.sides.succeed(true);
         }
     }
 
@@ -711,6 +733,9 @@ impl<P: Peers> Agent for Log<P> {
             }
             return self.sides.work(now, &mut self.peers);
         }
+        if self.frozen {
+            return Ok(self.hear_peers(now, limit)? + self.sides.work(now, &mut self.peers)?);
+        }
         self.end_cut()?;
         self.hear_journal();
         self.effects()?;
@@ -719,6 +744,7 @@ impl<P: Peers> Agent for Log<P> {
         let mut work = self.hear_peers(now, limit)?;
         self.core.tick(now.mono);
         self.effects()?;
+        self.look_for_successor();
         if self.cutting.is_none() {
             if !self.is_closed() {
                 work += self.take_requests(now, limit)?;

@@ -1,25 +1,43 @@
-//! Tells the others what this node holds, and works out from what they tell how much of the log nobody needs.
+//! Tells the others what this node holds, works out from what they tell how much of the log nobody needs, sends
+//! snapshots to those who lack what is gone, and fetches one where it is this node that does.
 
-use crate::message::{Announce, Held, kind};
+use crate::fetch::Fetch;
+use crate::message::{Announce, Held, Offer, Range, kind, position};
+use crate::serve::Serve;
 use core::ops::RangeInclusive;
 use ordain_agent::Fatal;
+use ordain_agent::disk::Disk;
 use ordain_agent::metrics::{Gauge, Registry};
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::Shared;
-use ordain_agent::side::{Outbox, Side};
+use ordain_agent::side::{Outbox, Side, Successor};
 use ordain_agent::states::States;
 use ordain_agent::wire::Stored;
 use ordain_ring::spsc;
-use ordain_types::{BatchIndex, Nanos, NodeId, Now, Position};
+use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position};
 use zerocopy::FromBytes;
 
 /// What has not changed is announced again after this long: numbers that move all the time, and what was lost.
 const ANNOUNCE_EVERY: u64 = Nanos::SECOND;
-/// Nodes that must hold a snapshot before what it stands for may go: all, since none can be sent one.
-const HOLDERS: usize = usize::MAX;
+/// Nodes that must hold a snapshot before what it stands for may go: should the disk of one fail, the other still has
+/// the beginning.
+const HOLDERS: usize = 2;
+
+/// The exchange's ways to the disk. Depth 1.
+pub struct SnapshotLanes<D> {
+    /// For reading what others are sent.
+    pub send: D,
+    /// For writing what others send.
+    pub receive: D,
+}
 
 /// What an [`Exchange`] is made of.
-pub struct ExchangeParts<'a> {
-    /// The other nodes.
+pub struct ExchangeParts<'a, D> {
+    /// The cluster's facts.
+    pub facts: &'a ClusterFacts,
+    /// The disk.
+    pub lanes: SnapshotLanes<D>,
+    /// The other nodes known so far; whoever connects is one, too.
     pub others: Vec<NodeId>,
     /// Snapshots as the shadow stores them; `None` if this node stores none.
     pub stored: Option<spsc::Receiver>,
@@ -32,14 +50,18 @@ pub struct ExchangeParts<'a> {
 }
 
 /// See the module.
-pub struct Exchange {
+pub struct Exchange<D> {
     peers: Vec<Peer>,
     stored: Option<spsc::Receiver>,
     states: States,
     shared: Shared,
     /// This node's snapshots, the newest first.
     own: [Option<Held>; 2],
-    holders: usize,
+    /// What enough nodes hold.
+    agreed: Position,
+    serve: Serve<D>,
+    fetch: Fetch<D>,
+    registry: Registry,
     floor: Gauge,
 }
 
@@ -57,37 +79,43 @@ struct Peer {
     oldest: Gauge,
 }
 
-impl Exchange {
+impl Peer {
+    fn new(id: NodeId, registry: &Registry) -> Self {
+        let number = id.0.to_string();
+        let gauge = |name, help| registry.labelled(name, ("peer", &number), help);
+        Self {
+            id,
+            up: false,
+            announced: Announce::default(),
+            due: Nanos::ZERO,
+            told: None,
+            snapshot: gauge(
+                "ordain_peer_snapshot_position",
+                "Log position of the newest snapshot that the node announced.",
+            ),
+            oldest: gauge(
+                "ordain_peer_oldest_position",
+                "Log position where the node's oldest segment begins, as it announced.",
+            ),
+        }
+    }
+}
+
+impl<D: Disk> Exchange<D> {
     /// An exchange that has heard of nobody.
     #[must_use]
-    pub fn new(parts: ExchangeParts<'_>) -> Self {
-        let ExchangeParts { others, stored, states, shared, registry } = parts;
-        let peer = |id: NodeId| {
-            let number = id.0.to_string();
-            let gauge = |name, help| registry.labelled(name, ("peer", &number), help);
-            Peer {
-                id,
-                up: false,
-                announced: Announce::default(),
-                due: Nanos::ZERO,
-                told: None,
-                snapshot: gauge(
-                    "ordain_peer_snapshot_position",
-                    "Log position of the newest snapshot that the node announced.",
-                ),
-                oldest: gauge(
-                    "ordain_peer_oldest_position",
-                    "Log position where the node's oldest segment begins, as it announced.",
-                ),
-            }
-        };
+    pub fn new(parts: ExchangeParts<'_, D>) -> Self {
+        let ExchangeParts { facts, lanes, others, stored, states, shared, registry } = parts;
         Self {
-            peers: others.into_iter().map(peer).collect(),
+            serve: Serve::new(facts.segment_size, lanes.send, registry),
+            fetch: Fetch::new(facts, lanes.receive, registry),
+            agreed: Position::ZERO,
+            peers: others.into_iter().map(|id| Peer::new(id, registry)).collect(),
+            registry: registry.clone(),
             stored,
             states,
             shared,
             own: [None; 2],
-            holders: HOLDERS,
             floor: registry.gauge(
                 "ordain_trim_floor_position",
                 "Log position before which other nodes need nothing of this one.",
@@ -109,6 +137,7 @@ impl Exchange {
             };
             self.states.put(None, held.index, held.hash);
             self.own = [Some(held), self.own[0]];
+            self.fetch.stored(held.position);
             stored.release();
             heard += 1;
         }
@@ -119,6 +148,7 @@ impl Exchange {
         Announce {
             oldest: Position(self.shared.oldest.load()),
             applied: BatchIndex(self.shared.applied.load()),
+            partial: self.fetch.partial(),
             snapshots: self.own,
         }
     }
@@ -140,19 +170,30 @@ impl Exchange {
         sent
     }
 
-    /// Moves the trim floor to the newest position at or behind which as many nodes hold a snapshot as must. Of the
-    /// others only those count that are connected: what a node said that is gone since may be gone with it.
-    fn move_floor(&mut self) {
+    /// The newest position at or behind which enough nodes hold a snapshot, for ever from then on. Of the others only
+    /// those count that are connected: what a node said that is gone since may be gone with it. A node that is down
+    /// holds up nothing as long as enough others are there: it will be sent a snapshot.
+    fn agree(&mut self) {
         let connected = self.peers.iter().filter(|peer| peer.up);
         let newest = connected.filter_map(|peer| peer.announced.snapshots[0]).chain(self.own[0]);
-        let mut positions: Vec<u64> = newest.map(|held| held.position.0).collect();
+        let mut positions: Vec<Position> = newest.map(|held| held.position).collect();
         positions.sort_unstable_by(|one, other| other.cmp(one));
-        let need = self.holders.min(self.peers.len() + 1);
-        if let Some(floor) = positions.get(need - 1)
-            && *floor > self.shared.trim_floor.load()
-        {
-            self.shared.trim_floor.store(*floor);
-            self.floor.set(*floor);
+        let mut need = HOLDERS.min(self.peers.len() + 1);
+        if planted::is(Mistake::TrimAlone) {
+            need = 1;
+        }
+        self.agreed = self.agreed.max(positions.get(need - 1).copied().unwrap_or_default());
+    }
+
+    /// Moves the trim floor: to what was agreed, but not beyond the snapshot that a node is being sent. It needs the
+    /// log behind it next.
+    fn move_floor(&mut self, now: Now) {
+        let pinned = self.serve.pinned(now);
+        self.shared.pinned.store(pinned.map_or(0, |position| position.0));
+        let floor = self.agreed.min(pinned.unwrap_or(self.agreed));
+        if floor.0 != self.shared.trim_floor.load() {
+            self.shared.trim_floor.store(floor.0);
+            self.floor.set(floor.0);
         }
     }
 
@@ -161,12 +202,15 @@ impl Exchange {
     }
 }
 
-impl Side for Exchange {
+impl<D: Disk> Side for Exchange<D> {
     fn kinds(&self) -> RangeInclusive<u8> {
         16..=23
     }
 
     fn up(&mut self, peer: NodeId, now: Now) {
+        if self.peer(peer).is_none() {
+            self.peers.push(Peer::new(peer, &self.registry));
+        }
         if let Some(peer) = self.peer(peer) {
             (peer.up, peer.told, peer.due) = (true, None, now.mono);
             peer.announced = Announce::default();
@@ -174,43 +218,94 @@ impl Side for Exchange {
     }
 
     fn down(&mut self, peer: NodeId, _now: Now) {
+        self.serve.down(peer);
+        self.fetch.down(peer);
         if let Some(peer) = self.peer(peer) {
             peer.up = false;
         }
     }
 
-    fn hear(&mut self, from: NodeId, kind: u8, body: &[u8], _now: Now) {
+    fn hear(&mut self, from: NodeId, kind: u8, body: &[u8], now: Now) {
         let states = self.states.clone();
         let Some(peer) = self.peer(from) else { return };
-        if kind == kind::ANNOUNCE
-            && let Some(announce) = Announce::decode(body)
-        {
-            for held in announce.snapshots.into_iter().flatten() {
-                states.put(Some(from), held.index, held.hash);
+        match kind {
+            kind::ANNOUNCE => {
+                let Some(announce) = Announce::decode(body) else { return };
+                for held in announce.snapshots.into_iter().flatten() {
+                    states.put(Some(from), held.index, held.hash);
+                }
+                peer.announced = announce;
+                peer.oldest.set(announce.oldest.0);
+                peer.snapshot.set(announce.snapshots[0].map_or(0, |held| held.position.0));
+                self.agree();
             }
-            peer.announced = announce;
-            peer.oldest.set(announce.oldest.0);
-            peer.snapshot.set(announce.snapshots[0].map_or(0, |held| held.position.0));
-            self.move_floor();
+            kind::OFFER => {
+                if let Some(offer) = Offer::decode(body) {
+                    self.fetch.offered(from, offer, now);
+                }
+            }
+            kind::ASK => {
+                if let Some((range, [])) = Range::decode(body) {
+                    self.serve.asked(from, range, now);
+                }
+            }
+            kind::PART => {
+                if let Some((range, bytes)) = Range::decode(body) {
+                    self.fetch.part(from, range, bytes, now);
+                }
+            }
+            kind::GONE => {
+                if let Some(position) = position(body) {
+                    self.fetch.gone(from, position);
+                }
+            }
+            kind::REFUSE => {
+                if let Some(position) = position(body) {
+                    self.serve.refused(from, position, now);
+                }
+            }
+            _ => {}
         }
+    }
+
+    fn lacks(&mut self, peer: NodeId, _first: BatchIndex, _now: Now) {
+        self.serve.lacks(peer);
     }
 
     fn work(&mut self, now: Now, out: &mut dyn Outbox) -> Result<usize, Fatal> {
-        let heard = self.hear_shadow();
-        if heard > 0 {
-            self.move_floor();
+        let mut work = self.hear_shadow();
+        if work > 0 {
+            self.agree();
         }
-        Ok(heard + self.announce(now, out))
+        let Self { peers, serve, own, .. } = self;
+        let announced = |id| peers.iter().find(|peer| peer.id == id).map(|peer| peer.announced);
+        work += serve.work(now, own, announced, out);
+        work += self.fetch.work(now, out)?;
+        self.move_floor(now);
+        Ok(work + self.announce(now, out))
+    }
+
+    fn successor(&self) -> Option<Successor> {
+        self.fetch.successor()
+    }
+
+    fn succeed(&mut self, frozen: bool) {
+        self.fetch.succeed(frozen);
     }
 
     fn next_deadline(&self) -> Option<Nanos> {
-        self.peers.iter().filter(|peer| peer.up).map(|peer| peer.due).min()
+        let due = self.peers.iter().filter(|peer| peer.up).map(|peer| peer.due);
+        due.chain(self.fetch.next_deadline()).min()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::ANNOUNCE;
+    use ordain_agent::disk::{DiskDone, DiskError, DiskOp};
+    use ordain_types::ClusterId;
+    use std::collections::VecDeque;
     use zerocopy::IntoBytes;
 
     /// Takes what fits into `room` bytes.
@@ -234,8 +329,28 @@ mod tests {
         }
     }
 
+    /// A disk without files.
+    #[derive(Default)]
+    struct NoFiles(VecDeque<DiskOp>);
+
+    impl Disk for NoFiles {
+        fn free(&self) -> usize {
+            2 - self.0.len()
+        }
+
+        fn submit(&mut self, op: DiskOp) {
+            self.0.push_back(op);
+        }
+
+        fn poll(&mut self) -> Option<DiskDone> {
+            let op = self.0.pop_front()?;
+            let result = if let DiskOp::List { .. } = op { Ok(0) } else { Err(DiskError::NotFound) };
+            Some(DiskDone { op, result })
+        }
+    }
+
     struct Bench {
-        exchange: Exchange,
+        exchange: Exchange<NoFiles>,
         shared: Shared,
         shadow: spsc::Sender,
         wire: Wire,
@@ -255,6 +370,8 @@ mod tests {
             let (shadow, stored) = spsc::channel(1024);
             let shared = Shared::default();
             let exchange = Exchange::new(ExchangeParts {
+                facts: &ClusterFacts::new(ClusterId([1; 16]), Nanos(1), 3),
+                lanes: SnapshotLanes { send: NoFiles::default(), receive: NoFiles::default() },
                 others: others.iter().copied().map(NodeId).collect(),
                 stored: Some(stored),
                 states: States::default(),
@@ -289,7 +406,9 @@ mod tests {
             self.exchange.hear(NodeId(from), kind::ANNOUNCE, &announce.encode(), at(self.now));
         }
 
-        fn floor(&self) -> u64 {
+        fn floor(&mut self) -> u64 {
+            self.exchange.work(at(self.now), &mut self.wire).unwrap();
+            self.wire.sent.clear();
             self.shared.trim_floor.load()
         }
     }
@@ -310,7 +429,7 @@ mod tests {
         let both = Announce {
             applied: BatchIndex(7),
             snapshots: [Some(held(800)), Some(held(400))],
-            oldest: Position(0),
+            ..Announce::default()
         };
         assert_eq!(bench.work(1), [(2, both)]);
         assert_eq!(bench.work(ANNOUNCE_EVERY - 1), []);
@@ -332,7 +451,6 @@ mod tests {
     #[test]
     fn what_two_nodes_hold_a_snapshot_of_may_go() {
         let mut bench = Bench::new(&[1, 2]);
-        bench.exchange.holders = 2;
         bench.store(800);
         bench.work(1);
         assert_eq!(bench.floor(), 0, "nobody else is known to hold one");
@@ -352,7 +470,6 @@ mod tests {
     #[test]
     fn who_is_gone_holds_nothing() {
         let mut bench = Bench::new(&[1, 2]);
-        bench.exchange.holders = 2;
         bench.exchange.up(NodeId(1), at(1));
         bench.hear(1, 800);
         bench.exchange.down(NodeId(1), at(1));
@@ -374,9 +491,9 @@ mod tests {
     fn nonsense_is_ignored() {
         let mut bench = Bench::new(&[1]);
         bench.exchange.up(NodeId(1), at(1));
-        bench.exchange.hear(NodeId(1), kind::ANNOUNCE, &[0xFF; 128], at(1));
-        bench.exchange.hear(NodeId(1), kind::ANNOUNCE, &[0; 127], at(1));
-        bench.exchange.hear(NodeId(1), 23, &[0; 128], at(1));
+        bench.exchange.hear(NodeId(1), kind::ANNOUNCE, &[0xFF; ANNOUNCE], at(1));
+        bench.exchange.hear(NodeId(1), kind::ANNOUNCE, &[0; ANNOUNCE - 1], at(1));
+        bench.exchange.hear(NodeId(1), 23, &[0; ANNOUNCE], at(1));
         bench.hear(9, 400);
         bench.store(400);
         bench.work(1);

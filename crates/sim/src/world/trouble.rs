@@ -109,6 +109,10 @@ impl<W: Workload> World<W> {
         let state = &mut self.nodes[node];
         let Some(life) = state.life.take() else { return };
         let power = matches!(how, Crash::Power(_));
+        if life.is_running() {
+            let owes = life.registry.value("ordain_promise_floor").is_some_and(|owes| owes > 0);
+            state.owed_floor = life.floor.filter(|_| owes).unwrap_or_default();
+        }
         let watermark = life.shared.watermark.load();
         self.trace.event("down", &[node as u64, u64::from(power)]);
         let silent = power && self.rng.one_in(2);

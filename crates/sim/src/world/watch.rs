@@ -6,6 +6,7 @@ use crate::history::refusal;
 use crate::shadow::Asked;
 use crate::trace::Trace;
 use crate::workload::Workload;
+use ordain_agent::Fatal;
 use ordain_agent::disk::FileId;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Holder;
@@ -35,6 +36,7 @@ impl<W: Workload> World<W> {
         let seen = (cursors.written.load(), cursors.committed.load());
         let is_fresh = core::mem::take(&mut state.fresh);
         if is_fresh {
+            self.logs.succeeded(node, &state.store.lock());
             self.logs.recovered(node, seen.0);
             if let Some((file, at, _)) = state.damage.take() {
                 let what = format!("node {node} started although {file:?} is damaged at offset {at}");
@@ -45,6 +47,13 @@ impl<W: Workload> World<W> {
                 self.trace.fail("evidence of a divergence is kept", what);
             }
             self.trace.event("recovered", &[node as u64, seen.0]);
+            if life.floor.unwrap_or_default() < state.owed_floor {
+                let what = format!(
+                    "node {node} owed {:?} in its last life and owes {:?}",
+                    state.owed_floor, life.floor
+                );
+                self.trace.fail("a promise floor covers what was acknowledged", what);
+            }
             // After a clean stop the log still holds what was acknowledged.
             if !life.was_clean && life.floor.unwrap_or_default() < state.promised {
                 let what = format!("node {node} acknowledged {:?} and owes {:?}", state.promised, life.floor);
@@ -211,8 +220,14 @@ impl<W: Workload> World<W> {
     }
 
     /// A stage says that its node must stop.
-    pub(super) fn node_stopped(&mut self, node: usize, stage: &str, fatal: &str) {
+    pub(super) fn node_stopped(&mut self, node: usize, stage: &str, fatal: &Fatal) {
         self.trace.say(|| format!("node {node} stops, {stage}: {fatal}"));
+        if fatal.begins_anew {
+            self.trace.mark("node began anew");
+            self.bring_down(node, Crash::Kill);
+            self.nodes[node].restart_at = Some(self.now);
+            return;
+        }
         let state = &mut self.nodes[node];
         let excused = state.store.lock().failed;
         if let Some((file, at, bit)) = state.damage.take() {
@@ -221,8 +236,8 @@ impl<W: Workload> World<W> {
             state.store.lock().flip(file, at, bit);
             return self.bring_down(node, Crash::Kill);
         }
-        if !excused && fatal.contains("has diverged") {
-            return self.diverged(node, stage, fatal);
+        if !excused && fatal.to_string().contains("has diverged") {
+            return self.diverged(node, stage, &fatal.to_string());
         }
         if !excused {
             return self
@@ -236,13 +251,16 @@ impl<W: Workload> World<W> {
 
 /// Takes the marks that a life's own counters show.
 pub(super) fn note_counts(trace: &Trace, registry: &Registry) {
-    const MARKS: [(&str, &str); 6] = [
+    const MARKS: [(&str, &str); 9] = [
         ("ordain_elections_won_total", "election won"),
         ("ordain_elections_won_weak_total", "election won by weak votes"),
         ("ordain_rejoins_total", "dirty node rejoined"),
         ("ordain_log_cuts_total", "uncommitted suffix cut"),
         ("ordain_log_ticks_total", "tick sealed"),
         ("ordain_requests_repeated_total", "duplicate recognised"),
+        ("ordain_snapshot_offers_total", "snapshot offered"),
+        ("ordain_snapshot_resumed_total", "snapshot transfer resumed"),
+        ("ordain_snapshot_refused_total", "snapshot part refused"),
     ];
     for (metric, mark) in MARKS {
         trace.mark_times(mark, registry.value(metric).unwrap_or(0));

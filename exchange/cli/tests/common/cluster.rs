@@ -15,6 +15,8 @@ pub struct Cluster {
     /// Where clients reach its first members.
     pub clients: String,
     pub nodes: Vec<Option<Node>>,
+    /// What each node is started with.
+    arguments: Vec<&'static str>,
 }
 
 /// Peer and client address of each node. `test` tells the clusters of this process apart.
@@ -39,6 +41,11 @@ pub fn init(dir: &Path, members: &[String]) -> Said {
 
 impl Cluster {
     pub fn new(dir: &Path, test: usize) -> Self {
+        Self::with(dir, test, &[])
+    }
+
+    /// One whose nodes are given more arguments.
+    pub fn with(dir: &Path, test: usize, more: &[&'static str]) -> Self {
         let members = addresses(test);
         let said = init(dir, &members);
         assert_eq!(said.code, 0, "{}", said.error);
@@ -46,8 +53,10 @@ impl Cluster {
         let clients: Vec<_> = members.iter().map(|member| member.split_once(',').unwrap().1).collect();
         let clients = clients.join(",");
         assert!(said.out.ends_with(&format!("Clients connect to {clients}\n")), "{}", said.out);
-        let mut cluster = Self { dir: dir.to_owned(), clients, nodes: Vec::new() };
-        let spawned: Vec<_> = (0..3).map(|node| Node::spawn(&cluster.data(node), &MEMBER)).collect();
+        let arguments = [&MEMBER, more].concat();
+        let mut cluster = Self { dir: dir.to_owned(), clients, nodes: Vec::new(), arguments };
+        let spawned: Vec<_> =
+            (0..3).map(|node| Node::spawn(&cluster.data(node), &cluster.arguments)).collect();
         cluster.nodes = spawned.into_iter().map(|node| Some(node.ready())).collect();
         cluster
     }
@@ -80,7 +89,7 @@ impl Cluster {
     }
 
     pub fn restart(&mut self, node: usize) {
-        self.nodes[node] = Some(Node::spawn(&self.data(node), &MEMBER).ready());
+        self.nodes[node] = Some(Node::spawn(&self.data(node), &self.arguments).ready());
     }
 
     /// What `ordain cluster` says to its operator, who knows this node alone.
