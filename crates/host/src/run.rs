@@ -18,7 +18,7 @@ use ordain_node::journal::{Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, GUARD, NodeConfig, SHADOW, ShadowLanes, SnapshotLanes, Snapshots};
 use ordain_types::frame::KeyBody;
 use ordain_types::members::Member;
-use ordain_types::{Configuration, Nanos, NodeId, members};
+use ordain_types::{Configuration, Nanos, members};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -105,7 +105,7 @@ where
     let made = configuration(&host, &node);
     host.cursors.board.post(made.clone());
     let gateway = GatewayConfig {
-        made: Some(Arc::new(made)),
+        made: Some(Arc::new(made.clone())),
         node: host.node,
         founder: operator.map_or([0; 32], |operator| operator.0),
         connections_max: config.net.connections_max,
@@ -115,7 +115,12 @@ where
     let policy = facts.policy;
     let node_config = NodeConfig {
         id: host.node,
-        voters: (0..facts.voters).map(NodeId).collect(),
+        configuration: made,
+        contacts: host
+            .members
+            .iter()
+            .flat_map(|members| members.all.iter().chain(&members.joined).cloned())
+            .collect(),
         ring_size: host.ring_size as usize,
         request_ring: REQUEST_RING,
         question_ring: QUESTION_RING,
@@ -155,7 +160,7 @@ where
             }),
             None => None,
         },
-        witness: policy.counts_memory().then(|| witness(host.dir().path())).flatten(),
+        witness: (policy.counts_memory() || facts.voters > 1).then(|| witness(host.dir().path())).flatten(),
         recovery: Box::new(host.lane("log", "recovery", 2)?),
         peers,
         net: host.net,

@@ -30,8 +30,11 @@ use ordain_sequence::{Log, LogConfig, Writer};
 use ordain_transfer::{Exchange, ExchangeParts, Succeed};
 use ordain_types::LogEnd;
 use ordain_types::frame::KeyBody;
+use ordain_types::members::Member;
 use ordain_types::record::{RecordKind, record_len};
-use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, Term};
+use ordain_types::{
+    BatchIndex, ClusterFacts, Configuration, Nanos, NodeId, Now, Position, RecordHeader, Term,
+};
 use source::Source;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -60,8 +63,10 @@ pub struct NodeConfig {
     pub facts: ClusterFacts,
     /// This node.
     pub id: NodeId,
-    /// All voters.
-    pub voters: Vec<NodeId>,
+    /// What the cluster was made with. The log says what became of it.
+    pub configuration: Configuration,
+    /// Nodes that the operator named: known whatever the log says of them.
+    pub contacts: Vec<Member>,
     /// Bytes of the log ring: a whole number of segments; with peers at least two.
     pub ring_size: usize,
     /// Bytes of the ring between gateway and log: a power of two. What is admitted and not sequenced yet.
@@ -219,7 +224,7 @@ where
         let segment = config.facts.segment_size as usize;
         assert!(config.ring_size.is_multiple_of(segment), "the ring is a whole number of segments");
         assert!(
-            config.voters.len() == 1 || config.ring_size >= 2 * segment,
+            config.facts.voters == 1 || config.ring_size >= 2 * segment,
             "with peers, at least two segments"
         );
         assert!(config.snapshots.is_some() == ports.shadow.is_some(), "the shadow has lanes if it exists");
@@ -267,7 +272,7 @@ where
                     let witness = rest.witness.as_ref();
                     // A life without a witness leaves word that is out of date: the next one must not take it for
                     // true.
-                    let is_watched = witness.is_some() || !self.config.facts.policy.counts_memory();
+                    let is_watched = witness.is_some() || self.config.facts.voters == 1;
                     let os_boot = if is_watched { self.config.os_boot } else { OsBoot::default() };
                     let recovery = Recovery::new(&self.config.facts, os_boot, disk)
                         .with_witnessed(witness.and_then(|witness| witness.recall()));
@@ -329,7 +334,7 @@ where
     fn begin_refill(&self, recovered: Recovered, disk: D) -> Refill<D> {
         let facts = &self.config.facts;
         let end = recovered.end;
-        let start = if self.config.voters.len() == 1 {
+        let start = if facts.voters == 1 {
             end
         } else {
             let reach = end.position.0.saturating_sub(facts.segment_size / 2);
@@ -361,7 +366,11 @@ where
         let (delivery_sender, delivery_receiver) = spsc::channel(config.delivery_ring);
         let started_from = self.restored.as_ref().map(|restored| restored.anchor.end.position);
         let begin = self.restored.as_ref().map_or(LogEnd::EMPTY, |restored| restored.anchor.end);
-        let others: Vec<NodeId> = config.voters.iter().copied().filter(|voter| *voter != config.id).collect();
+        let configurations = [(BatchIndex::ZERO, config.configuration.clone())]
+            .into_iter()
+            .chain(recovered.configurations.iter().cloned())
+            .collect::<Vec<_>>();
+        let others = others(config, &configurations);
         let (stored_sender, stored) = spsc::channel(STORED_RING);
         let mut sides: Vec<Box<dyn Side>> = Vec::new();
         let (guard_sender, guard_receiver) = spsc::channel(ordain_guard::RING);
@@ -382,7 +391,7 @@ where
             })));
             sides.push(Box::new(Watch::new(WatchParts {
                 id: config.id,
-                voters: config.voters.clone(),
+                voters: configurations.last().map_or_else(Vec::new, |(_, last)| last.voters().collect()),
                 shared: shared.clone(),
                 states,
                 guard: guard_sender,
@@ -448,14 +457,18 @@ where
         for index in found.0 + 1..=writer.tail().index.0 {
             terms.push(BatchIndex(index), Term(0));
         }
-        let core = Core::new(self.consensus_config(), consensus_recovered(&recovered, terms), now.mono);
+        let core = Core::new(
+            self.consensus_config(),
+            consensus_recovered(&recovered, terms, configurations),
+            now.mono,
+        );
         let log = Log::new(
             LogConfig {
                 facts: facts.clone(),
                 progress: [found, found, recovered.state.watermark.index],
                 writer,
                 core,
-                others,
+                contacts: config.contacts.clone(),
                 peers: rest.peers,
                 requests: request_receiver,
                 questions: question_sender,
@@ -498,9 +511,6 @@ where
         let config = &self.config;
         ConsensusConfig {
             id: config.id,
-            voters: config.voters.clone(),
-            policy: config.facts.policy,
-            unsynced_max: config.facts.unsynced_max,
             election_timeout: config.election_timeout,
             heartbeat: config.heartbeat,
             seed: config.seed,
@@ -568,7 +578,21 @@ fn terms(recovered: &Recovered) -> Terms {
         .expect("recovery gives the terms of a log")
 }
 
-fn consensus_recovered(recovered: &Recovered, log: Terms) -> ordain_consensus::Recovered {
+/// The other nodes that this one may have to do with when it starts.
+fn others(config: &NodeConfig, configurations: &[(BatchIndex, Configuration)]) -> Vec<NodeId> {
+    let known = configurations.iter().flat_map(|(_, known)| known.members.iter().map(|seat| seat.member.id));
+    let mut others: Vec<NodeId> = known.chain(config.contacts.iter().map(|member| member.id)).collect();
+    others.sort_unstable();
+    others.dedup();
+    others.retain(|id| *id != config.id);
+    others
+}
+
+fn consensus_recovered(
+    recovered: &Recovered,
+    log: Terms,
+    configurations: Vec<(BatchIndex, Configuration)>,
+) -> ordain_consensus::Recovered {
     let state = &recovered.state;
     ordain_consensus::Recovered {
         vote: VoteState {
@@ -585,5 +609,6 @@ fn consensus_recovered(recovered: &Recovered, log: Terms) -> ordain_consensus::R
         log,
         durable: recovered.end.index,
         watermark: state.watermark.index,
+        configurations,
     }
 }

@@ -72,7 +72,8 @@ impl Life {
         let config = NodeConfig {
             facts: plan.facts.clone(),
             id: NodeId(site.node as u32),
-            voters: (0..plan.nodes as u32).map(NodeId).collect(),
+            configuration: plan.configuration(),
+            contacts: Vec::new(),
             ring_size: plan.ring,
             request_ring: 4 * ordain_node::gateway::REQUEST_RING_MIN,
             question_ring: 16 * 1024,

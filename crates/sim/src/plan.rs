@@ -12,7 +12,8 @@ use ordain_node::Snapshots;
 use ordain_node::gateway::GatewayConfig;
 use ordain_types::facts::AckPolicy;
 use ordain_types::frame::KeyBody;
-use ordain_types::{ClusterFacts, ClusterId, Nanos};
+use ordain_types::members::Member;
+use ordain_types::{ClusterFacts, ClusterId, Configuration, Nanos, NodeId};
 
 const MICRO: u64 = Nanos::MICRO;
 const MILLI: u64 = Nanos::MILLI;
@@ -291,6 +292,12 @@ impl Plan {
         (0..self.parties()).map(body).collect()
     }
 
+    /// What the cluster is made with.
+    #[must_use]
+    pub fn configuration(&self) -> Configuration {
+        Configuration::initial(&self.facts, &(0..self.nodes as u32).map(member).collect::<Vec<_>>())
+    }
+
     /// Bounds of a node's gateway.
     #[must_use]
     pub fn gateway(&self, node: usize) -> GatewayConfig {
@@ -303,6 +310,12 @@ impl Plan {
             ..GatewayConfig::new(node_pair(node), [node as u8; 32])
         }
     }
+}
+
+/// A node as configurations name it; the simulated network goes by numbers alone.
+#[must_use]
+pub fn member(id: u32) -> Member {
+    Member { id: NodeId(id), peer: format!("n{id}:1"), client: format!("n{id}:2"), key: [id as u8 + 1; 32] }
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use ordain_node::gateway::GatewayConfig;
 use ordain_node::journal::{Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, Node, NodeConfig, Ports};
 use ordain_types::frame::KeyBody;
-use ordain_types::{ClusterFacts, ClusterId, Nanos, NodeId};
+use ordain_types::members::Member;
+use ordain_types::{ClusterFacts, ClusterId, Configuration, Nanos, NodeId};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -270,7 +271,11 @@ fn boot(data: &Path, connections: usize, key: &KeyPair, wires: Arc<Mutex<Wires>>
     let facts = ClusterFacts::new(ClusterId([7; 16]), clock::now().wall, 1);
     let config = NodeConfig {
         id: NodeId(0),
-        voters: vec![NodeId(0)],
+        configuration: Configuration::initial(
+            &facts,
+            &[Member { id: NodeId(0), peer: String::new(), client: String::new(), key: key.public().0 }],
+        ),
+        contacts: Vec::new(),
         ring_size: facts.segment_size as usize,
         request_ring: 1 << 20,
         question_ring: 1 << 18,

@@ -123,6 +123,8 @@ pub struct Cursors {
     pub no_copies: Cursor,
     /// Log, and whoever makes the node: the configuration of the cluster.
     pub board: Board,
+    /// Log: W, batches, as far as this node's disk knows the log; 0 before the log stage runs.
+    pub window: Cursor,
     /// Log: read rounds completed, see [`Cursors::read_round_done`].
     pub read_rounds: Cursor,
     /// Journal: last vote state stored, by the number the log gave it.

@@ -15,7 +15,7 @@ use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, Step};
 use ordain_journal::{LogReader, Peek, TermStart};
 use ordain_ring::spsc;
 use ordain_types::batch::BatchHeader;
-use ordain_types::{BatchIndex, BatchKind, ClusterFacts, Nanos, Now, Position, Stint};
+use ordain_types::{BatchIndex, BatchKind, ClusterFacts, Configuration, Nanos, Now, Position, Stint};
 use zerocopy::IntoBytes;
 
 /// Steps of events in one slice: some tens of microseconds, which is what a request may wait for it where the
@@ -65,6 +65,8 @@ pub struct Shadow<F: AppFactory, D, E, K> {
     replica: Replica<F::App, D, E>,
     /// Where each term begins, as far as applied.
     terms: Vec<TermStart>,
+    /// The last configuration applied, and its batch.
+    configuration: Option<(BatchIndex, Configuration)>,
     job: Job<F::App, D, E>,
     /// Snapshots that this life restored or wrote, oldest first.
     kept: Vec<(Position, BatchIndex)>,
@@ -86,7 +88,7 @@ pub struct Shadow<F: AppFactory, D, E, K> {
 enum Job<A, D, E> {
     Restore(Box<Restore<A, D, E>>),
     Follow,
-    Write(Draft),
+    Write(Box<Draft>),
 }
 
 /// A snapshot under construction.
@@ -160,6 +162,7 @@ where
             shared,
             every,
             terms: Vec::new(),
+            configuration: None,
             job: Job::Restore(Box::new(restore)),
             kept: Vec::new(),
             stored,
@@ -201,6 +204,7 @@ where
                 let end = restored.anchor.end;
                 self.replica = restored.replica;
                 self.terms = restored.anchor.terms;
+                self.configuration = restored.anchor.configuration;
                 self.log.seek(end.position, end.index.next());
                 self.kept.push((end.position, end.index));
                 self.untold = Some(Stored {
@@ -241,7 +245,11 @@ where
             if !self.replica.in_batch() {
                 if is_due(batch.header, self.facts.segment_size * self.every, self.begun) {
                     let position = batch.header.position();
-                    let place = Place { chain: batch.header.previous(), terms: self.terms.clone() };
+                    let place = Place {
+                        chain: batch.header.previous(),
+                        terms: self.terms.clone(),
+                        configuration: self.configuration.clone(),
+                    };
                     self.begin(position, place);
                     break;
                 }
@@ -256,6 +264,9 @@ where
             let (term, first) = (batch.header.term(), batch.header.index());
             if self.terms.last().is_none_or(|known| known.term != term) {
                 self.terms.push(TermStart { term, first });
+            }
+            if let Ok(Some(configuration)) = Configuration::of_batch(&batch) {
+                self.configuration = Some((first, configuration));
             }
             self.log.advance();
         }
@@ -277,7 +288,7 @@ where
         };
         self.disk.submit(DiskOp::Create { tag: 0, file: FileId::SnapshotDraft, size: 0 });
         draft.in_flight = 1;
-        self.job = Job::Write(draft);
+        self.job = Job::Write(Box::new(draft));
     }
 
     /// Goes on with the snapshot under construction.

@@ -14,14 +14,14 @@ use ordain_types::LogEnd;
 use ordain_types::codes::Code;
 use ordain_types::frame::KeyBody;
 use ordain_types::{
-    BatchIndex, Chain, ClusterFacts, KeyId, Lineage, Nanos, Number, Position, RecordKind, Seq, SessionId,
-    Stream, Term,
+    BatchIndex, Chain, ClusterFacts, Configuration, KeyId, Lineage, Nanos, Number, Position, RecordKind, Seq,
+    SessionId, Stream, Term,
 };
 
 /// `"ORDS"` read as a little-endian number.
 pub const SNAPSHOT_MAGIC: u32 = u32::from_le_bytes(*b"ORDS");
 /// Version of the layout.
-pub const SNAPSHOT_VERSION: u16 = 1;
+pub const SNAPSHOT_VERSION: u16 = 2;
 /// Longest payload of a chunk, bytes: what a reader is ready to hold at once.
 pub const CHUNK_MAX: usize = 1024 * 1024;
 /// A chunk of the runtime is full when it holds this much.
@@ -33,11 +33,12 @@ pub(crate) const HEADER: usize = 120;
 pub(crate) const NAME_MAX: usize = 255;
 
 pub(crate) const TERMS: u8 = 1;
-const KEYS: u8 = 2;
-const SESSIONS: u8 = 3;
-const STREAMS: u8 = 4;
-pub(crate) const APPLICATION: u8 = 5;
-pub(crate) const END: u8 = 6;
+const CONFIGURATION: u8 = 2;
+const KEYS: u8 = 3;
+const SESSIONS: u8 = 4;
+const STREAMS: u8 = 5;
+pub(crate) const APPLICATION: u8 = 6;
+pub(crate) const END: u8 = 7;
 
 pub(crate) const TERM_ITEM: usize = 16;
 const KEY_ITEM: usize = 36;
@@ -52,6 +53,8 @@ pub struct Place {
     pub chain: Chain,
     /// Where each term up to that batch begins, ascending.
     pub terms: Vec<TermStart>,
+    /// The last configuration up to that batch, and its own batch; `None`: the one that the cluster was made with.
+    pub configuration: Option<(BatchIndex, Configuration)>,
 }
 
 /// How far a snapshot is written.
@@ -70,6 +73,7 @@ enum Part {
     #[default]
     Header,
     Terms(usize),
+    Configuration,
     Keys(usize),
     /// Place among the sorted sessions, and the first reply of that session still to be written; `None`
     /// before the session itself.
@@ -147,7 +151,17 @@ where
                     }
                 });
                 writer.place.terms = terms;
-                if next < writer.place.terms.len() { Part::Terms(next) } else { Part::Keys(0) }
+                if next < writer.place.terms.len() { Part::Terms(next) } else { Part::Configuration }
+            }
+            Part::Configuration => {
+                let configuration = writer.place.configuration.take();
+                writer.chunk(CONFIGURATION, out, |out| {
+                    if let Some((index, configuration)) = &configuration {
+                        out.extend_from_slice(&index.0.to_le_bytes());
+                        configuration.encode_payload(out);
+                    }
+                });
+                Part::Keys(0)
             }
             Part::Keys(from) => {
                 let keys = &state.keys.all()[from..];
@@ -345,7 +359,7 @@ where
             chain: place.chain,
             time: state.time,
         };
-        Anchor { end, terms: place.terms.clone() }
+        Anchor { end, terms: place.terms.clone(), configuration: place.configuration.clone() }
     }
 
     /// The hash of the last part taken; once every part was taken, of the whole snapshot.
@@ -441,6 +455,7 @@ where
         let mut fields = Fields(payload);
         match kind {
             TERMS => self.terms(fields)?,
+            CONFIGURATION => self.configuration(payload)?,
             KEYS => self.keys(fields)?,
             SESSIONS => self.sessions(fields)?,
             STREAMS => {
@@ -482,6 +497,22 @@ where
             self.place.terms.push(start);
         }
         fields.end("term")
+    }
+
+    fn configuration(&mut self, payload: &[u8]) -> Result<(), SnapshotError> {
+        let invalid = SnapshotError::Invalid("configuration");
+        if payload.is_empty() {
+            return Ok(());
+        }
+        let Some((index, payload)) = payload.split_first_chunk() else { return Err(invalid) };
+        let index = BatchIndex(u64::from_le_bytes(*index));
+        match Configuration::decode_payload(payload) {
+            Ok(configuration) if self.place.configuration.is_none() && index <= self.state.applied => {
+                self.place.configuration = Some((index, configuration));
+                Ok(())
+            }
+            _ => Err(invalid),
+        }
     }
 
     fn keys(&mut self, mut fields: Fields<'_>) -> Result<(), SnapshotError> {

@@ -151,8 +151,8 @@ fn what_does_not_belong_here_is_refused_by_name() {
     let other = ClusterFacts { created: Nanos(5), ..facts() };
     assert_eq!(error(&other, "counter", 1), SnapshotError::OtherFacts);
     let mut newer = bytes.clone();
-    newer[4] = 2;
-    assert_eq!(load(&facts(), &CounterFactory, &newer).unwrap_err(), SnapshotError::Version(2));
+    newer[4] = 3;
+    assert_eq!(load(&facts(), &CounterFactory, &newer).unwrap_err(), SnapshotError::Version(3));
 }
 
 proptest! {

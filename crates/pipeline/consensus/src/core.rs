@@ -1,16 +1,24 @@
 //! The core.
 
-use crate::message::{Append, BATCHES_MAX, Body, Grant, Message};
-use crate::{Config, Effect, LogEnd, Proposed, Recovered, Refused, Terms, Verdict, VoteState};
-use ordain_types::configuration::Change;
+mod changes;
+mod counting;
+mod elections;
+
+pub use changes::READY;
+
+use crate::configs::Configs;
+use crate::message::{Append, BATCHES_MAX, Body, Copies, Grant, Message};
+use crate::{Config, Effect, LogEnd, Recovered, Terms, Verdict, VoteState};
+use ordain_types::configuration::{Configuration, MEMBERS_MAX};
 use ordain_types::{BatchIndex, Boot, Lineage, Nanos, NodeId, Term};
 use std::collections::VecDeque;
 
 #[cfg(any(test, feature = "planted"))]
 use crate::Mutation;
 
-/// Most voters of a cluster; bounds the arrays that counting sorts.
-const VOTERS_MAX: usize = 9;
+/// Most other nodes that this one speaks with: members, as many that were or are to be some, and no more, whatever
+/// the transport lets in.
+const PEERS_MAX: usize = 2 * MEMBERS_MAX;
 
 /// What this node is in its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +33,19 @@ pub enum Role {
     Leader,
 }
 
-/// What is believed of another voter. Log facts hold for this term and its life `boot` only.
+/// What is believed of another node. Log facts hold for this term and its life `boot` only.
 #[derive(Clone, Debug)]
 struct Peer {
     id: NodeId,
     up: bool,
+    /// Its copies and its vote count, by the log's last configuration.
+    votes: bool,
+    /// A leader sends it the log: a member, or one that was until a change that is not committed yet.
+    listens: bool,
     /// Its latest life known, 0 if none.
     boot: Boot,
-    /// Its answer to the vote or pre-vote in progress.
-    vote: Option<Grant>,
+    /// Its answer to the vote or pre-vote in progress, and the weakest policy that it knows.
+    vote: Option<(Grant, Copies)>,
     matched: BatchIndex,
     received: BatchIndex,
     durable: BatchIndex,
@@ -54,6 +66,8 @@ impl Peer {
         Self {
             id,
             up: false,
+            votes: false,
+            listens: false,
             boot: Boot::ZERO,
             vote: None,
             matched: BatchIndex::ZERO,
@@ -97,6 +111,14 @@ struct Following {
     acked: (BatchIndex, BatchIndex),
 }
 
+/// A leader hands over to `to`, who is told as soon as it has the whole log; at `until` the leader goes on.
+#[derive(Clone, Copy, Debug)]
+struct Transfer {
+    to: NodeId,
+    until: Nanos,
+    told: bool,
+}
+
 /// This node holds batches of a lineage that was ended without them (R7): they may have been acknowledged, so they are
 /// evidence, and are not cut off as what was never committed is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +144,11 @@ pub struct Counts {
 #[derive(Clone, Debug)]
 pub struct Core {
     config: Config,
-    /// The other voters, ascending.
+    configs: Configs,
+    /// Voters, by the log's last configuration, and whether this node is one.
+    voters: usize,
+    votes: bool,
+    /// Other nodes, ascending.
     peers: Vec<Peer>,
     boot: Boot,
     now: Nanos,
@@ -155,6 +181,15 @@ pub struct Core {
     campaigns: u64,
     /// See [`Core::set_behind`].
     behind: bool,
+    /// A configuration that this leader's shell is to seal.
+    due: Option<Configuration>,
+    /// Leadership is being handed over.
+    transfer: Option<Transfer>,
+    /// When this node began to lead, and since when its disk has been far behind.
+    led_since: Nanos,
+    slow_since: Option<Nanos>,
+    /// When the policy was raised for a change of voters.
+    raised_at: Nanos,
     /// When the leader was last heard.
     heard: Nanos,
     /// When to ask for an election.
@@ -167,7 +202,7 @@ pub struct Core {
     round_wanted: u64,
     counts: Counts,
 
-    /// An input adds at most two effects per voter and five more; the shell drains them before the next,
+    /// An input adds at most two effects per peer and seven more; the shell drains them before the next,
     /// so that this never grows.
     effects: VecDeque<Effect>,
 }
@@ -181,11 +216,9 @@ impl Core {
     /// On a configuration or a recovered state that contradicts itself.
     #[must_use]
     pub fn new(config: Config, recovered: Recovered, now: Nanos) -> Self {
-        let voters = config.voters.len();
-        assert!((1..=VOTERS_MAX).contains(&voters), "between 1 and {VOTERS_MAX} voters");
-        assert!(config.policy.is_valid(voters as u32), "the ack policy does not fit {voters} voters");
         assert!(config.heartbeat.0 > 0 && config.heartbeat < config.election_timeout);
-        let Recovered { vote: mut state, boot, clean, torn, log, durable, watermark } = recovered;
+        let Recovered { vote: mut state, boot, clean, torn, log, durable, watermark, configurations } =
+            recovered;
         assert!(boot > Boot::ZERO, "lives are counted from 1");
         let end = log.end();
         assert!(watermark <= durable && durable <= end.index, "the log lacks batches that were synced");
@@ -194,14 +227,20 @@ impl Core {
             "the vote state is older than the log"
         );
 
-        let mut others: Vec<NodeId> = config.voters.iter().copied().filter(|id| *id != config.id).collect();
-        others.sort_unstable();
-        others.dedup();
-        assert_eq!(others.len() + 1, voters, "voters are distinct and this node is one of them");
+        let mut configurations = configurations.into_iter();
+        let (first, configuration) = configurations.next().expect("every log has a configuration");
+        let mut configs = Configs::new(first, configuration);
+        // R6: whatever was in use when this node acknowledged something, its disk knows.
+        let mut largest = configs.window();
+        for (index, configuration) in configurations {
+            assert!(index <= end.index, "a configuration behind the log's end");
+            configs.push(index, configuration);
+            largest = largest.max(configs.window());
+        }
 
         // R2. A node that never acknowledged anything owes nothing.
         if !clean && state.ack_term > Term::ZERO {
-            let w = config.unsynced_max;
+            let w = largest;
             let reach = if torn { watermark.0 + 2 * w } else { end.index.0 + w };
             #[allow(unused_mut)]
             let mut floor = LogEnd { term: state.ack_term, index: BatchIndex(reach) };
@@ -213,7 +252,10 @@ impl Core {
         }
 
         let mut core = Self {
-            peers: others.into_iter().map(Peer::new).collect(),
+            configs,
+            voters: 0,
+            votes: false,
+            peers: Vec::with_capacity(PEERS_MAX),
             boot,
             now,
             random: config.seed,
@@ -235,6 +277,11 @@ impl Core {
             attempts: 0,
             campaigns: 0,
             behind: false,
+            due: None,
+            transfer: None,
+            led_since: now,
+            slow_since: None,
+            raised_at: now,
             heard: now,
             deadline: now,
             repeat: now,
@@ -242,10 +289,12 @@ impl Core {
             round_done: 0,
             round_wanted: 0,
             counts: Counts::default(),
-            effects: VecDeque::with_capacity(2 * VOTERS_MAX + 8),
+            effects: VecDeque::with_capacity(2 * PEERS_MAX + 8),
             config,
         };
-        if voters > 1 {
+        core.seat();
+        core.effects.clear(); // The shell knows what it gave.
+        if core.voters > 1 || !core.votes {
             core.postpone_election();
         }
         core.settle();
@@ -257,8 +306,7 @@ impl Core {
         self.now = self.now.max(now);
         match self.role {
             Role::Leader if !self.hears_quorum() => self.step_down(),
-            Role::Leader if self.now >= self.repeat => self.heartbeat(),
-            Role::Leader => {}
+            Role::Leader => self.lead_on(),
             _ if self.now >= self.deadline => self.campaign(),
             Role::PreCandidate | Role::Candidate if self.now >= self.repeat => self.request_votes(),
             _ => {}
@@ -266,17 +314,18 @@ impl Core {
         self.settle();
     }
 
-    /// A connection to a peer opened. Nothing is sent to a peer that is not up.
+    /// A connection to a peer opened. Nothing is sent to a peer that is not up. It need not be a member: a node's
+    /// log may not know yet who else is one.
     pub fn peer_up(&mut self, id: NodeId, now: Nanos) {
         self.now = self.now.max(now);
-        if let Some(at) = self.peer(id) {
+        if let Some(at) = self.meet_peer(id) {
             let last = self.log.last();
             let peer = &mut self.peers[at];
             peer.up = true;
             peer.probing = true;
             peer.next = if peer.matched > BatchIndex::ZERO { peer.matched.next() } else { last.next() };
             self.send(at, Body::Hello);
-            if self.role == Role::Leader {
+            if self.role == Role::Leader && self.peers[at].listens {
                 self.send_append(at);
             }
         }
@@ -290,6 +339,7 @@ impl Core {
         if let Some(at) = self.peer(id) {
             self.peers[at].up = false;
             self.peers[at].probing = true;
+            self.transfer.take_if(|transfer| transfer.to == id);
             if self.role == Role::Follower && self.leader == Some(id) {
                 self.leader = None;
                 if self.behind { self.postpone_election() } else { self.campaign() }
@@ -304,8 +354,8 @@ impl Core {
         self.behind = behind;
     }
 
-    /// A message came. The transport vouches for `from`; who is no voter is ignored. If it is an
-    /// `Append` with batches, the shell then offers each to [`Core::accept`], in order.
+    /// A message came. The transport vouches for `from`; whose connection is not up and who is no member is
+    /// ignored. If it is an `Append` with batches, the shell then offers each to [`Core::accept`], in order.
     pub fn receive(&mut self, from: NodeId, message: Message, now: Nanos) {
         self.now = self.now.max(now);
         if let Some(at) = self.peer(from)
@@ -331,6 +381,21 @@ impl Core {
         }
         self.settle();
         verdict
+    }
+
+    /// The batch that was just appended or accepted holds this configuration. To be called before anything else.
+    ///
+    /// # Panics
+    /// If it is not the last batch, or of a leader: if it is not what [`Core::due`] asked for.
+    pub fn configured(&mut self, index: BatchIndex, configuration: Configuration) {
+        assert_eq!(index, self.log.last(), "a configuration is told with its batch");
+        if self.role == Role::Leader {
+            assert_eq!(self.due.take().as_ref(), Some(&configuration), "a configuration nobody asked for");
+        }
+        self.configs.push(index, configuration);
+        self.seat();
+        self.settle_configuration();
+        self.settle();
     }
 
     /// The leader's shell sealed a batch of its term.
@@ -397,6 +462,9 @@ impl Core {
     pub fn truncated(&mut self, to: BatchIndex) {
         assert_eq!(self.truncating.take(), Some(to), "a cut that was not asked for");
         self.log.truncate(to);
+        if self.configs.truncate(to) {
+            self.seat();
+        }
         self.written = self.written.min(to);
         self.durable = self.durable.min(to);
         self.watermark = self.watermark.min(to);
@@ -425,26 +493,11 @@ impl Core {
         Some(round)
     }
 
-    /// An operator asks for a change of the configuration.
-    ///
-    /// # Errors
-    /// [`Refused`]; nothing has changed then.
-    pub fn propose(&mut self, _change: &Change) -> Result<Proposed, Refused> {
-        Err(if self.role == Role::Leader { Refused::NotReady } else { Refused::NotLeader })
-    }
-
-    /// An operator asks that another voter lead: a certain one, or whoever has most of the log. Says who.
-    ///
-    /// # Errors
-    /// [`Refused`]; nothing has changed then.
-    pub fn transfer(&mut self, _to: Option<NodeId>) -> Result<NodeId, Refused> {
-        Err(if self.role == Role::Leader { Refused::NotReady } else { Refused::NotLeader })
-    }
-
-    /// Stops leading, as before a shutdown. The shell then closes its connections, whereupon the others
-    /// elect.
+    /// Stops leading, as before a shutdown. A voter that has the whole log is asked to lead; the shell then closes
+    /// its connections, whereupon the others elect in any case.
     pub fn resign(&mut self) {
         if self.role == Role::Leader {
+            self.hand_over();
             self.step_down();
         }
         self.settle();
@@ -463,7 +516,8 @@ impl Core {
     #[must_use]
     pub fn next_batch(&self, id: NodeId) -> Option<BatchIndex> {
         let peer = &self.peers[self.peer(id)?];
-        let streams = self.role == Role::Leader && peer.up && !peer.probing && peer.next <= self.log.last();
+        let ready = peer.up && peer.listens && !peer.probing;
+        let streams = self.role == Role::Leader && ready && peer.next <= self.log.last();
         streams.then_some(peer.next)
     }
 
@@ -520,10 +574,40 @@ impl Core {
         &self.state
     }
 
+    /// This node.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.config.id
+    }
+
     /// Number of this life.
     #[must_use]
     pub const fn boot(&self) -> Boot {
         self.boot
+    }
+
+    /// The log's last configuration: it says who votes.
+    #[must_use]
+    pub const fn configuration(&self) -> &Configuration {
+        self.configs.latest()
+    }
+
+    /// The last configuration that is known to be committed.
+    #[must_use]
+    pub const fn settled_configuration(&self) -> &Configuration {
+        self.configs.settled()
+    }
+
+    /// W for this node: as far as durability may be ahead of the stored watermark.
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        self.configs.window_of(self.durable)
+    }
+
+    /// Whether a leader should take no request, because it hands over.
+    #[must_use]
+    pub const fn is_transferring(&self) -> bool {
+        self.transfer.is_some()
     }
 
     /// What this node has been through in this life.
@@ -574,7 +658,7 @@ impl Core {
     pub fn next_deadline(&self) -> Nanos {
         match self.role {
             Role::Leader if self.peers.is_empty() => Nanos(u64::MAX),
-            Role::Leader => self.repeat,
+            Role::Leader => self.transfer.map_or(self.repeat, |transfer| transfer.until.min(self.repeat)),
             Role::Follower => self.deadline,
             Role::PreCandidate | Role::Candidate => self.deadline.min(self.repeat),
         }
@@ -636,7 +720,7 @@ impl Core {
         // R5.
         peer.boot = boot;
         peer.forget(last);
-        if self.role == Role::Leader {
+        if self.role == Role::Leader && self.peers[at].listens {
             self.send_append(at);
         }
         true
@@ -653,7 +737,8 @@ impl Core {
             Body::Hello => {}
             Body::PreVote { end } => {
                 let grant = (current && self.would_elect(from, end)).then(|| self.judge(end));
-                self.send(at, Body::PreVoteReply { proposed: message.term.next(), grant });
+                let weakest = self.configs.weakest();
+                self.send(at, Body::PreVoteReply { proposed: message.term.next(), grant, weakest });
                 // It may have refused this node's question when it still had a leader. Now it has none, and
                 // of two that ask each other one yields.
                 if grant.is_none() && self.role == Role::PreCandidate && self.peers[at].vote.is_none() {
@@ -666,16 +751,19 @@ impl Core {
                 self.role = Role::Follower;
                 self.postpone_election();
             }
-            Body::Vote { .. } => self.send(at, Body::VoteReply { grant: None }),
-            Body::PreVoteReply { proposed, grant } => {
+            Body::Vote { .. } => {
+                let weakest = self.configs.weakest();
+                self.send(at, Body::VoteReply { grant: None, weakest });
+            }
+            Body::PreVoteReply { proposed, grant, weakest } => {
                 if self.role == Role::PreCandidate && proposed == self.state.term.next() && for_me {
-                    self.peers[at].vote = self.peers[at].vote.max(grant);
+                    self.take_vote(at, grant, weakest);
                     self.tally();
                 }
             }
-            Body::VoteReply { grant } => {
+            Body::VoteReply { grant, weakest } => {
                 if self.role == Role::Candidate && current && for_me {
-                    self.peers[at].vote = self.peers[at].vote.max(grant);
+                    self.take_vote(at, grant, weakest);
                     self.tally();
                 }
             }
@@ -698,6 +786,11 @@ impl Core {
                         peer.next = peer.matched.next();
                     }
                     peer.next = peer.next.max(peer.matched.next());
+                }
+            }
+            Body::TimeoutNow => {
+                if current && for_me && self.role == Role::Follower && self.leader == Some(from) {
+                    self.campaign_at_once();
                 }
             }
             Body::Reject { previous, hint } => {
@@ -850,318 +943,10 @@ impl Core {
 
     fn heartbeat(&mut self) {
         self.repeat = self.now.plus(self.config.heartbeat.0);
-        (0..self.peers.len()).for_each(|at| self.send_append(at));
-    }
-}
-
-// Elections.
-impl Core {
-    const fn majority(&self) -> usize {
-        self.config.voters.len() / 2 + 1
-    }
-
-    fn postpone_election(&mut self) {
-        // SplitMix64 (Steele, Lea, Flood, 2014).
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        let timeout = self.config.election_timeout.0;
-        self.deadline = self.now.plus(timeout + mixed % timeout);
-    }
-
-    fn enter_term(&mut self, term: Term) {
-        if self.role == Role::Leader {
-            self.step_down();
-        }
-        self.state.term = term;
-        self.state.voted_for = None;
-        self.role = Role::Follower;
-        self.leader = None;
-        self.granted = None;
-        self.following = Following::default();
-    }
-
-    fn step_down(&mut self) {
-        self.effects.push_back(Effect::SteppedDown { term: self.state.term });
-        self.role = Role::Follower;
-        self.leader = None;
-        self.round_sent = self.round_wanted;
-        self.round_done = self.round_wanted;
-        self.postpone_election();
-    }
-
-    fn hears_quorum(&self) -> bool {
-        let timeout = self.config.election_timeout.0;
-        let heard = self.peers.iter().filter(|peer| self.now.since(peer.heard) < timeout).count();
-        heard + 1 >= self.majority()
-    }
-
-    /// R3, for a candidate whose log is no shorter than this one.
-    fn judge(&self, end: LogEnd) -> Grant {
-        #[cfg(any(test, feature = "planted"))]
-        if self.config.mutation == Mutation::DirtyVotesStrong {
-            return Grant::Strong;
-        }
-        if self.state.floor.is_none_or(|floor| end >= floor) { Grant::Strong } else { Grant::Weak }
-    }
-
-    /// R7: who has heard of a lineage votes only for logs that hold its beginning. Otherwise two nodes without it could
-    /// elect each other, by policies under which weak votes suffice.
-    fn is_of_lineage(&self, end: LogEnd) -> bool {
-        #[cfg(any(test, feature = "planted"))]
-        if self.config.mutation == Mutation::OldLineageElects {
-            return true;
-        }
-        Lineage::of(end.term) >= Lineage::of(self.state.term)
-    }
-
-    /// Whether this node would vote for `from` in the next term.
-    fn would_elect(&self, from: NodeId, end: LogEnd) -> bool {
-        let led = self.role == Role::Leader
-            || self.leader.is_some() && self.now.since(self.heard) < self.config.election_timeout.0;
-        // When all notice at once that the leader is gone, one of them goes ahead: the better log, then
-        // the higher number. Only at the first attempt, for who goes ahead need not be able to win.
-        let own = (self.log.end(), self.config.id);
-        let yields = self.role != Role::PreCandidate || self.attempts > 1 || (end, from) > own;
-        !led && end >= own.0 && yields && self.is_of_lineage(end)
-    }
-
-    fn may_vote(&self, from: NodeId, end: LogEnd) -> bool {
-        matches!(self.role, Role::Follower | Role::PreCandidate)
-            && self.state.voted_for.is_none_or(|voted| voted == from)
-            && end >= self.log.end()
-            && self.is_of_lineage(end)
-    }
-
-    /// Starts a pre-vote.
-    fn campaign(&mut self) {
-        self.postpone_election();
-        if self.truncating.is_some() || self.synced.is_none() {
-            self.deadline = self.now.plus(self.config.heartbeat.0);
-            return;
-        }
-        if !self.is_of_lineage(self.log.end()) {
-            return;
-        }
-        self.attempts = self.attempts.saturating_add(1);
-        self.campaigns += 1;
-        self.role = Role::PreCandidate;
-        self.leader = None;
-        self.peers.iter_mut().for_each(|peer| peer.vote = None);
-        self.request_votes();
-        self.tally();
-    }
-
-    fn request_votes(&mut self) {
-        self.repeat = self.now.plus(self.config.heartbeat.0);
-        let end = self.log.end();
-        let body = match self.role {
-            Role::PreCandidate => Body::PreVote { end },
-            Role::Candidate if self.own_vote_counts() => Body::Vote { end },
-            _ => return,
-        };
         for at in 0..self.peers.len() {
-            if self.peers[at].vote.is_none() {
-                self.send(at, body);
+            if self.peers[at].listens {
+                self.send_append(at);
             }
         }
-    }
-
-    /// A candidate's vote for itself is on disk.
-    fn own_vote_counts(&self) -> bool {
-        let own = (self.state.term, self.state.voted_for);
-        self.synced.is_some_and(|synced| (synced.term, synced.voted_for) == own)
-    }
-
-    fn tally(&mut self) {
-        match self.role {
-            Role::PreCandidate if self.wins() => {
-                let term = self.state.term.next();
-                self.enter_term(term);
-                self.state.voted_for = Some(self.config.id);
-                self.role = Role::Candidate;
-                self.peers.iter_mut().for_each(|peer| peer.vote = None);
-                self.postpone_election();
-            }
-            Role::Candidate if self.own_vote_counts() && self.wins() => self.lead(),
-            _ => {}
-        }
-    }
-
-    /// R4.
-    fn wins(&self) -> bool {
-        let n = self.config.voters.len();
-        let (m, k) = (self.config.policy.received as usize, self.config.policy.durable as usize);
-        let (votes, strong) = self.votes();
-        #[cfg(any(test, feature = "planted"))]
-        let k = if self.config.mutation == Mutation::OneTooFew { k + 1 } else { k };
-        #[cfg(any(test, feature = "planted"))]
-        if self.config.mutation == Mutation::MajorityWins {
-            return votes >= self.majority();
-        }
-        votes >= self.majority() && (strong + m > n || votes + k > n)
-    }
-
-    /// Votes for this node in the election that it asks for, and the strong ones among them.
-    #[must_use]
-    pub fn votes(&self) -> (usize, usize) {
-        let own = self.judge(self.log.end());
-        let grants = || self.peers.iter().filter_map(|peer| peer.vote).chain([own]);
-        (grants().count(), grants().filter(|grant| *grant == Grant::Strong).count())
-    }
-
-    fn lead(&mut self) {
-        let last = self.log.last();
-        let (_, strong) = self.votes();
-        if strong + self.config.policy.received as usize <= self.config.voters.len() {
-            self.counts.elections_won_weak += 1;
-        }
-        self.role = Role::Leader;
-        self.leader = Some(self.config.id);
-        self.attempts = 0;
-        self.state.ack_term = self.state.term;
-        // Its log is the reference: the floor goes as soon as no process crash can shorten it (R4).
-        self.following = Following { mark: Some(last), ..Following::default() };
-        for peer in &mut self.peers {
-            peer.forget(last);
-            peer.heard = self.now;
-        }
-        self.effects.push_back(Effect::BecameLeader { term: self.state.term });
-        self.heartbeat();
-    }
-}
-
-// Counting.
-impl Core {
-    /// (received, durable) of this node's log as reported to itself or a leader.
-    fn own_copies(&self) -> (BatchIndex, BatchIndex) {
-        let reach = BatchIndex(self.watermark.0.saturating_add(self.config.unsynced_max));
-        (self.written, self.durable.min(reach))
-    }
-
-    /// The acknowledgement of a follower.
-    fn acknowledged(&self) -> (BatchIndex, BatchIndex) {
-        let (received, durable) = self.own_copies();
-        (received.min(self.following.matched), durable.min(self.following.matched))
-    }
-
-    fn progressed(&mut self) {
-        if self.role == Role::Follower && self.acknowledged() != self.following.acked {
-            self.following.ack_due = true;
-        }
-        self.settle();
-    }
-
-    /// R1.
-    fn count(&mut self) {
-        if self.commit == self.log.last() {
-            return;
-        }
-        let n = self.config.voters.len();
-        let mut received = [BatchIndex::ZERO; VOTERS_MAX];
-        let mut durable = [BatchIndex::ZERO; VOTERS_MAX];
-        let counts = self.synced.is_some_and(|synced| synced.ack_term == self.state.term);
-        let own = if counts { self.own_copies() } else { Default::default() };
-        let peers = self.peers.iter().map(|peer| (peer.received, peer.durable));
-        for (at, (has, synced)) in peers.chain([own]).enumerate() {
-            let reach = BatchIndex(synced.0.saturating_add(self.config.unsynced_max));
-            received[at] = has.min(reach);
-            #[cfg(any(test, feature = "planted"))]
-            if self.config.mutation == Mutation::NoWindow {
-                received[at] = has;
-            }
-            durable[at] = synced;
-        }
-        received[..n].sort_unstable();
-        durable[..n].sort_unstable();
-        let (m, k) = (self.config.policy.received as usize, self.config.policy.durable as usize);
-        let mut commit = received[n - m];
-        if k > 0 {
-            commit = commit.min(durable[n - k]);
-        }
-        if commit > self.commit {
-            #[allow(unused_mut)]
-            let mut own_term = self.log.term_at(commit) == Some(self.state.term);
-            #[cfg(any(test, feature = "planted"))]
-            if self.config.mutation == Mutation::NoCurrentTerm {
-                own_term = true;
-            }
-            if own_term {
-                self.commit = commit;
-            }
-        }
-    }
-
-    fn start_round(&mut self) {
-        self.round_sent += 1;
-        self.round_wanted = self.round_sent;
-        self.heartbeat();
-    }
-
-    fn finish_round(&mut self) {
-        if self.round_done == self.round_sent {
-            return;
-        }
-        let confirmed = self.peers.iter().filter(|peer| peer.round >= self.round_sent).count() + 1;
-        // Before its term's first commit, a leader does not know what is committed.
-        if confirmed < self.majority() || self.log.term_at(self.commit) != Some(self.state.term) {
-            return;
-        }
-        self.round_done = self.round_sent;
-        self.effects.push_back(Effect::ReadRoundDone(self.round_done));
-        if self.round_wanted > self.round_sent {
-            self.start_round();
-        }
-    }
-
-    /// Ends every input: draws the consequences.
-    fn settle(&mut self) {
-        let leads = self.role == Role::Leader;
-        if self.state.floor.is_some()
-            && let Some(mark) = self.following.mark
-        {
-            let safe = if leads { self.written } else { self.written.min(self.following.matched) };
-            if safe >= mark {
-                self.state.floor = None;
-                self.counts.rejoins += u64::from(!leads);
-            }
-        }
-        if self.persisting.is_none() && self.synced != Some(self.state) {
-            self.persisting = Some(self.state);
-            self.effects.push_back(Effect::Persist(self.state));
-        }
-        if leads {
-            self.count();
-        } else if let Some(synced) = self.synced {
-            if let Some((candidate, end)) = self.granted
-                && (synced.term, synced.voted_for) == (self.state.term, Some(candidate))
-            {
-                self.granted = None;
-                let grant = Some(self.judge(end));
-                if let Some(at) = self.peer(candidate) {
-                    self.send(at, Body::VoteReply { grant });
-                }
-            }
-            if self.following.ack_due
-                && synced.ack_term == self.state.term
-                && let Some(at) = self.leader.and_then(|leader| self.peer(leader))
-            {
-                self.following.ack_due = false;
-                self.following.acked = self.acknowledged();
-                let (received, durable) = self.following.acked;
-                let Following { matched, round, .. } = self.following;
-                self.send(at, Body::Ack { matched, received, durable, round });
-            }
-        }
-        if self.commit > self.announced {
-            self.announced = self.commit;
-            self.effects.push_back(Effect::Committed(self.commit));
-        }
-        if leads {
-            self.finish_round();
-        }
-        self.invariants();
     }
 }

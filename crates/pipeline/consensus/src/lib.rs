@@ -1,4 +1,4 @@
-//! Consensus on batches with relaxed acknowledgements: a pure core for 1, 3 or 5 voters.
+//! Consensus on batches with relaxed acknowledgements: a pure core for up to 9 voters.
 //!
 //! [`Core`] decides who leads, which prefix of each log matches, what is cut, what is committed and
 //! what each peer is sent. It does no I/O, reads no clock and holds no batch: the shell around it owns
@@ -7,7 +7,7 @@
 //! not an effect but pulled ([`Core::next_batches`]) when its connection has room, so that a slow peer
 //! costs no memory here.
 //!
-//! The rules R1 to R5 named in comments are those of `docs/relaxed-acks.md`. The rest is Raft (Ongaro,
+//! The rules R1 to R8 named in comments are those of `docs/relaxed-acks.md`. The rest is Raft (Ongaro,
 //! *Consensus: Bridging Theory and Practice*, 2014) with pre-vote (9.6) and check-quorum (6.2).
 //!
 //! # Matching
@@ -21,6 +21,7 @@
 //! append to a prefix that differs.
 #![forbid(unsafe_code)]
 
+mod configs;
 mod core;
 pub mod message;
 #[cfg(any(test, feature = "planted"))]
@@ -32,14 +33,14 @@ mod tests;
 #[cfg(test)]
 mod walk;
 
-pub use crate::core::{Core, Counts, Outlived, Role};
-pub use crate::message::{Body, DecodeError, Grant, Message};
+pub use crate::core::{Core, Counts, Outlived, READY, Role};
+pub use crate::message::{Body, Copies, DecodeError, Grant, Message};
 #[cfg(any(test, feature = "planted"))]
 pub use crate::planted::Mutation;
 pub use crate::refused::{Proposed, Refused};
 pub use crate::terms::{TermSpan, Terms};
 
-use ordain_types::facts::AckPolicy;
+use ordain_types::configuration::Configuration;
 use ordain_types::{BatchIndex, Boot, Nanos, NodeId, Term};
 
 /// Where a log ends, or a place that its end is compared with. Ordered as votes order logs: by the
@@ -66,17 +67,11 @@ pub struct VoteState {
     pub floor: Option<LogEnd>,
 }
 
-/// Facts of the cluster and of this node.
+/// Facts of this node. Those of the cluster that may change are in the log.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// This node, one of the voters.
+    /// This node.
     pub id: NodeId,
-    /// All voters: 1 to 9, distinct.
-    pub voters: Vec<NodeId>,
-    /// Copies that commit a batch.
-    pub policy: AckPolicy,
-    /// W: batches that a node may hold un-synced and still count as received.
-    pub unsynced_max: u64,
     /// A follower that hears nothing from a leader for this long, plus a random part of the same length
     /// at most, asks for an election; a leader that hears no quorum for this long steps down.
     pub election_timeout: Nanos,
@@ -109,6 +104,9 @@ pub struct Recovered {
     pub durable: BatchIndex,
     /// The stored watermark: reported durability never ran more than W ahead of it.
     pub watermark: BatchIndex,
+    /// Configurations with their batches, ascending. The first is committed: what the cluster was made with, with
+    /// batch 0, or that of the snapshot from which the node starts. Then all that the log holds behind it.
+    pub configurations: Vec<(BatchIndex, Configuration)>,
 }
 
 /// What the shell must do. Order matters: effects are carried out in the order in which they come.
@@ -142,6 +140,11 @@ pub enum Effect {
     },
     /// All batches up to here are committed, for good.
     Committed(BatchIndex),
+    /// The log's last configuration changed, or is now known to be committed: [`Core::configuration`].
+    Configuration {
+        /// Whether it is.
+        is_settled: bool,
+    },
     /// Read rounds up to this one are done: since each began, a quorum has confirmed this leader.
     ReadRoundDone(u64),
 }

@@ -4,6 +4,8 @@
 //! follow `batches` bytes of batches, verbatim as the leader's log holds them.
 
 use crate::LogEnd;
+use ordain_types::configuration::Configuration;
+use ordain_types::facts::AckPolicy;
 use ordain_types::{BatchIndex, Boot, Term};
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
@@ -29,6 +31,46 @@ pub enum Grant {
     Weak,
     /// The candidate holds all that the voter ever acknowledged.
     Strong,
+}
+
+/// How many copies commit a batch: received, and of these synced. [`Copies::MAJORITY`] stands for a majority of
+/// whatever voters it is applied to, and no number counts beyond that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// m.
+    pub received: u8,
+    /// k.
+    pub durable: u8,
+}
+
+impl Copies {
+    /// Plain Raft.
+    pub const MAJORITY: Self = Self { received: u8::MAX, durable: u8::MAX };
+
+    /// What a configuration asks for.
+    pub(crate) fn of(configuration: &Configuration) -> Self {
+        if configuration.is_raised() {
+            return Self::MAJORITY;
+        }
+        let AckPolicy { received, durable } = configuration.policy;
+        Self { received: received as u8, durable: durable as u8 }
+    }
+
+    /// The weaker of both numbers each.
+    pub(crate) fn min(self, other: Self) -> Self {
+        Self { received: self.received.min(other.received), durable: self.durable.min(other.durable) }
+    }
+
+    /// The stronger of both numbers each.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self { received: self.received.max(other.received), durable: self.durable.max(other.durable) }
+    }
+
+    /// (m, k) for `n` voters.
+    pub(crate) fn of_voters(self, n: usize) -> (usize, usize) {
+        let majority = n / 2 + 1;
+        (usize::from(self.received).min(majority), usize::from(self.durable).min(majority))
+    }
 }
 
 /// A frame.
@@ -60,6 +102,8 @@ pub enum Body {
         proposed: Term,
         /// `None`: no.
         grant: Option<Grant>,
+        /// The weakest policy that may be in use as far as the voter knows (rule R6).
+        weakest: Copies,
     },
     /// Vote for me in this term.
     Vote {
@@ -70,6 +114,8 @@ pub enum Body {
     VoteReply {
         /// `None`: no.
         grant: Option<Grant>,
+        /// The weakest policy that may be in use as far as the voter knows (rule R6).
+        weakest: Copies,
     },
     /// I lead this term.
     Append(Append),
@@ -91,6 +137,8 @@ pub enum Body {
         /// The follower's last batch at or before it with a term no higher than was asked about.
         hint: LogEnd,
     },
+    /// I lead, you have my whole log: ask for votes now, without asking first whether you would get them.
+    TimeoutNow,
 }
 
 /// Body of `Append`.
@@ -163,7 +211,9 @@ struct EndBody {
 struct GrantBody {
     proposed: U64,
     grant: u8,
-    reserved: [u8; 7],
+    received: u8,
+    durable: u8,
+    reserved: [u8; 5],
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -202,6 +252,7 @@ mod kind {
     pub const APPEND: u8 = 6;
     pub const ACK: u8 = 7;
     pub const REJECT: u8 = 8;
+    pub const TIMEOUT_NOW: u8 = 9;
 }
 
 impl From<LogEnd> for EndBody {
@@ -217,17 +268,18 @@ impl From<EndBody> for LogEnd {
 }
 
 impl GrantBody {
-    fn new(proposed: Term, grant: Option<Grant>) -> Self {
+    fn new(proposed: Term, grant: Option<Grant>, weakest: Copies) -> Self {
         let grant = match grant {
             None => 0,
             Some(Grant::Weak) => 1,
             Some(Grant::Strong) => 2,
         };
-        Self { proposed: proposed.0.into(), grant, reserved: [0; 7] }
+        let Copies { received, durable } = weakest;
+        Self { proposed: proposed.0.into(), grant, received, durable, reserved: [0; 5] }
     }
 
     fn grant(&self) -> Result<Option<Grant>, DecodeError> {
-        if self.reserved != [0; 7] {
+        if self.reserved != [0; 5] {
             return Err(DecodeError::Malformed("reserved"));
         }
         match self.grant {
@@ -236,6 +288,10 @@ impl GrantBody {
             2 => Ok(Some(Grant::Strong)),
             _ => Err(DecodeError::Malformed("grant")),
         }
+    }
+
+    fn weakest(&self) -> Copies {
+        Copies { received: self.received, durable: self.durable }
     }
 }
 
@@ -256,11 +312,13 @@ impl Message {
         let (kind, length) = match self.body {
             Body::Hello => (kind::HELLO, HEADER),
             Body::PreVote { end } => (kind::PRE_VOTE, write(out, EndBody::from(end))),
-            Body::PreVoteReply { proposed, grant } => {
-                (kind::PRE_VOTE_REPLY, write(out, GrantBody::new(proposed, grant)))
+            Body::PreVoteReply { proposed, grant, weakest } => {
+                (kind::PRE_VOTE_REPLY, write(out, GrantBody::new(proposed, grant, weakest)))
             }
             Body::Vote { end } => (kind::VOTE, write(out, EndBody::from(end))),
-            Body::VoteReply { grant } => (kind::VOTE_REPLY, write(out, GrantBody::new(Term::ZERO, grant))),
+            Body::VoteReply { grant, weakest } => {
+                (kind::VOTE_REPLY, write(out, GrantBody::new(Term::ZERO, grant, weakest)))
+            }
             Body::Append(append) => (kind::APPEND, write(out, append.to_wire())),
             Body::Ack { matched, received, durable, round } => {
                 let body = AckBody {
@@ -274,6 +332,7 @@ impl Message {
             Body::Reject { previous, hint } => {
                 (kind::REJECT, write(out, RejectBody { previous: previous.0.into(), hint: hint.into() }))
             }
+            Body::TimeoutNow => (kind::TIMEOUT_NOW, HEADER),
         };
         let header = Header {
             length: (length as u32).into(),
@@ -311,11 +370,13 @@ impl Message {
         }
         let body = match header.kind {
             kind::HELLO if body.is_empty() => Body::Hello,
-            kind::HELLO => return Err(DecodeError::Malformed("length")),
+            kind::TIMEOUT_NOW if body.is_empty() => Body::TimeoutNow,
+            kind::HELLO | kind::TIMEOUT_NOW => return Err(DecodeError::Malformed("length")),
             kind::PRE_VOTE => Body::PreVote { end: read::<EndBody>(body)?.into() },
             kind::PRE_VOTE_REPLY => {
                 let body: GrantBody = read(body)?;
-                Body::PreVoteReply { proposed: Term(body.proposed.get()), grant: body.grant()? }
+                let (grant, weakest) = (body.grant()?, body.weakest());
+                Body::PreVoteReply { proposed: Term(body.proposed.get()), grant, weakest }
             }
             kind::VOTE => Body::Vote { end: read::<EndBody>(body)?.into() },
             kind::VOTE_REPLY => {
@@ -323,7 +384,7 @@ impl Message {
                 if body.proposed.get() != 0 {
                     return Err(DecodeError::Malformed("reserved"));
                 }
-                Body::VoteReply { grant: body.grant()? }
+                Body::VoteReply { grant: body.grant()?, weakest: body.weakest() }
             }
             kind::APPEND => Body::Append(Append::from_wire(&read(body)?)?),
             kind::ACK => {
@@ -388,12 +449,14 @@ mod tests {
     fn message(kind: u8, a: u64, b: u64, c: u64, d: u64) -> Message {
         let end = LogEnd { term: Term(a), index: BatchIndex(b) };
         let grant = [None, Some(Grant::Weak), Some(Grant::Strong)][(a % 3) as usize];
+        let weakest = Copies { received: a as u8, durable: c as u8 };
         let body = match kind {
             0 => Body::Hello,
+            8 => Body::TimeoutNow,
             1 => Body::PreVote { end },
-            2 => Body::PreVoteReply { proposed: Term(b), grant },
+            2 => Body::PreVoteReply { proposed: Term(b), grant, weakest },
             3 => Body::Vote { end },
-            4 => Body::VoteReply { grant },
+            4 => Body::VoteReply { grant, weakest },
             5 => Body::Append(Append {
                 previous: end,
                 commit: BatchIndex(c),
@@ -414,7 +477,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(kind in 0_u8..8, numbers in prop::array::uniform4(0..1_u64 << 63)) {
+        fn what_is_written_is_read(kind in 0_u8..9, numbers in prop::array::uniform4(0..1_u64 << 63)) {
             let [a, b, c, d] = numbers;
             let message = message(kind, a, b, c, d);
             let mut bytes = [0xEE; FRAME_MAX];
@@ -429,7 +492,7 @@ mod tests {
         /// that was not written.
         #[test]
         fn hostile_bytes_do_no_harm(
-            kind in 0_u8..8, a in 0..1_u64 << 63, b in 0..1_u64 << 63,
+            kind in 0_u8..9, a in 0..1_u64 << 63, b in 0..1_u64 << 63,
             damage in prop::collection::vec((0..FRAME_MAX, any::<u8>()), 1..6),
         ) {
             let mut bytes = [0; FRAME_MAX];

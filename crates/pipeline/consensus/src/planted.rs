@@ -22,10 +22,18 @@ pub enum Mutation {
     NoCurrentTerm,
     /// R7: a node votes for logs without the beginning of a lineage that it knows of.
     OldLineageElects,
+    /// R6: a weaker policy is used when it is logged, not when it is committed.
+    WeakerWhenLogged,
+    /// R6: a larger W is used for nodes whose disks may not know it.
+    WindowNotOnDisk,
+    /// R8: voters change under a policy below a synced majority.
+    ChangeWithoutRaise,
+    /// R8: a leader changes voters before it has committed anything in its term.
+    ChangeBeforeCommit,
 }
 
 impl Mutation {
-    /// The seven mistakes that need no operator.
+    /// The mistakes that need no change of the configuration.
     pub const ALL: [Self; 7] = [
         Self::DirtyVotesStrong,
         Self::NoWindow,
@@ -35,4 +43,7 @@ impl Mutation {
         Self::OneTooFew,
         Self::NoCurrentTerm,
     ];
+    /// Those that do.
+    pub const OF_CHANGES: [Self; 4] =
+        [Self::WeakerWhenLogged, Self::WindowNotOnDisk, Self::ChangeWithoutRaise, Self::ChangeBeforeCommit];
 }

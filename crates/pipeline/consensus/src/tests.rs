@@ -2,7 +2,9 @@
 
 use crate::message::Append;
 use crate::*;
-use ordain_types::Lineage;
+use ordain_types::facts::AckPolicy;
+use ordain_types::members::Member;
+use ordain_types::{ClusterFacts, ClusterId, Lineage};
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -27,18 +29,34 @@ fn log(terms: &[u64]) -> Terms {
     log
 }
 
-fn config(voters: &[NodeId], policy: AckPolicy) -> Config {
-    Config {
-        id: A,
-        voters: voters.to_vec(),
-        policy,
-        unsynced_max: W,
-        election_timeout: Nanos(100),
-        heartbeat: Nanos(20),
-        seed: 7,
-        mutation: Mutation::None,
-    }
+fn config() -> Config {
+    Config { id: A, election_timeout: Nanos(100), heartbeat: Nanos(20), seed: 7, mutation: Mutation::None }
 }
+
+/// The configuration that a cluster of these voters is made with.
+pub(crate) fn cluster(voters: &[NodeId], policy: AckPolicy, window: u64) -> Configuration {
+    let member = |id: &NodeId| Member {
+        id: *id,
+        peer: format!("h{id}:1"),
+        client: format!("h{id}:2"),
+        key: [id.0 as u8; 32],
+    };
+    let members: Vec<Member> = voters.iter().map(member).collect();
+    let facts = ClusterFacts {
+        policy,
+        unsynced_max: window,
+        ..ClusterFacts::new(ClusterId([1; 16]), Nanos(1), voters.len() as u32)
+    };
+    Configuration::initial(&facts, &members)
+}
+
+fn under(voters: &[NodeId], policy: AckPolicy, recovered: Recovered) -> Recovered {
+    Recovered { configurations: vec![(at(0), cluster(voters, policy, W))], ..recovered }
+}
+
+/// What votes say that know of nothing weaker than plain Raft, and those of nodes under `DISK_RAM`.
+const ANY: Copies = Copies::MAJORITY;
+const KNOWN: Copies = Copies { received: 2, durable: 1 };
 
 /// A whole log, found by a clean restart, all synced.
 fn recovered(terms: &[u64]) -> Recovered {
@@ -52,6 +70,7 @@ fn recovered(terms: &[u64]) -> Recovered {
         durable: log.last(),
         watermark: log.last(),
         log,
+        configurations: vec![(at(0), cluster(&[A, B, C], AckPolicy::DISK_RAM, W))],
     }
 }
 
@@ -65,7 +84,7 @@ struct Bench {
 impl Bench {
     fn new(policy: AckPolicy, recovered: Recovered) -> Self {
         let mut bench = Self {
-            core: Core::new(config(&[A, B, C], policy), recovered, Nanos(0)),
+            core: Core::new(config(), under(&[A, B, C], policy, recovered), Nanos(0)),
             done: Vec::new(),
             hold: false,
         };
@@ -88,10 +107,14 @@ impl Bench {
         self.core.tick(LATE);
         let proposed = Term(term);
         for peer in [B, C] {
-            self.hear(peer, term - 1, Body::PreVoteReply { proposed, grant: Some(Grant::Strong) });
+            self.hear(
+                peer,
+                term - 1,
+                Body::PreVoteReply { proposed, grant: Some(Grant::Strong), weakest: ANY },
+            );
         }
         for peer in [B, C] {
-            self.hear(peer, term, Body::VoteReply { grant: Some(Grant::Strong) });
+            self.hear(peer, term, Body::VoteReply { grant: Some(Grant::Strong), weakest: ANY });
         }
         assert_eq!((self.core.role(), self.core.term()), (Role::Leader, proposed));
         self.seal();
@@ -164,7 +187,7 @@ impl Bench {
         self.done.clear();
         self.hear(C, term, Body::Vote { end: candidate });
         match self.sent(C)[..] {
-            [Body::VoteReply { grant }] => grant,
+            [Body::VoteReply { grant, .. }] => grant,
             ref other => panic!("{other:?}"),
         }
     }
@@ -223,10 +246,10 @@ fn commits_older_batches_through_one_of_its_term() {
 fn counts_itself_only_after_its_ack_term_is_stored() {
     let mut bench = Bench::new(AckPolicy::DISK_RAM, recovered(&[]));
     bench.core.tick(LATE);
-    bench.hear(B, 0, Body::PreVoteReply { proposed: Term(1), grant: Some(Grant::Strong) });
+    bench.hear(B, 0, Body::PreVoteReply { proposed: Term(1), grant: Some(Grant::Strong), weakest: ANY });
     bench.drain();
     bench.hold = true;
-    bench.hear(B, 1, Body::VoteReply { grant: Some(Grant::Strong) });
+    bench.hear(B, 1, Body::VoteReply { grant: Some(Grant::Strong), weakest: ANY });
     bench.seal();
     bench.disk(1, 1);
     bench.ack(B, 1, 1, 0);
@@ -336,10 +359,10 @@ fn judges_candidates_by_its_floor() {
 fn a_floor_outlives_clean_restarts_and_never_falls() {
     let mut disk = recovered(&[1, 1]);
     disk.vote.floor = Some(end(1, 9));
-    let core = Core::new(config(&[A, B, C], AckPolicy::DISK_RAM), disk.clone(), Nanos(0));
+    let core = Core::new(config(), disk.clone(), Nanos(0));
     assert_eq!(core.vote_state().floor, Some(end(1, 9)));
     disk.clean = false;
-    let core = Core::new(config(&[A, B, C], AckPolicy::DISK_RAM), disk, Nanos(0));
+    let core = Core::new(config(), disk, Nanos(0));
     assert_eq!(core.vote_state().floor, Some(end(1, 9)), "2 + W is below what is owed already");
 }
 
@@ -354,9 +377,9 @@ fn one_vote_a_term_and_only_once_stored() {
     bench.core.persisted(state);
     bench.hold = false;
     bench.drain();
-    assert_eq!(bench.sent(C), [Body::VoteReply { grant: Some(Grant::Strong) }]);
+    assert_eq!(bench.sent(C), [Body::VoteReply { grant: Some(Grant::Strong), weakest: KNOWN }]);
     bench.hear(B, 2, Body::Vote { end: end(1, 9) });
-    assert_eq!(bench.sent(B), [Body::VoteReply { grant: None }]);
+    assert_eq!(bench.sent(B), [Body::VoteReply { grant: None, weakest: KNOWN }]);
     assert_eq!(bench.asked(2, end(1, 1)), Some(Grant::Strong), "the same again");
 }
 
@@ -372,11 +395,11 @@ fn wins_by_strong_votes_or_by_enough_of_any() {
         bench.core.tick(LATE);
         // The pre-vote applies the same rule: a term is used up only if the election would succeed.
         for (peer, grant) in [B, C].into_iter().zip(grants) {
-            bench.hear(peer, 1, Body::PreVoteReply { proposed: Term(2), grant: Some(*grant) });
+            bench.hear(peer, 1, Body::PreVoteReply { proposed: Term(2), grant: Some(*grant), weakest: ANY });
         }
         assert_eq!(bench.core.term(), Term(if wins { 2 } else { 1 }));
         for (peer, grant) in [B, C].into_iter().zip(grants) {
-            bench.hear(peer, 2, Body::VoteReply { grant: Some(*grant) });
+            bench.hear(peer, 2, Body::VoteReply { grant: Some(*grant), weakest: ANY });
         }
         let leads = bench.core.role() == Role::Leader;
         assert_eq!(leads, wins, "{policy:?} {own_dirty} {grants:?}");
@@ -398,8 +421,8 @@ fn wins_by_strong_votes_or_by_enough_of_any() {
 
 #[test]
 fn a_lone_voter_leads_at_once_and_commits_on_durable() {
-    let config = config(&[A], AckPolicy::ONE_DISK);
-    let mut disk = recovered(&[1]);
+    let config = config();
+    let mut disk = under(&[A], AckPolicy::ONE_DISK, recovered(&[1]));
     disk.clean = false;
     let mut bench = Bench { core: Core::new(config, disk, Nanos(0)), done: Vec::new(), hold: false };
     bench.drain();
@@ -440,7 +463,7 @@ fn a_restarted_leader_does_not_resume_its_term() {
     disk.vote = VoteState { term: Term(2), voted_for: Some(A), ack_term: Term(2), floor: None };
     let mut bench = Bench::new(AckPolicy::DISK_RAM, disk);
     for peer in [B, C] {
-        bench.hear(peer, 2, Body::VoteReply { grant: Some(Grant::Strong) });
+        bench.hear(peer, 2, Body::VoteReply { grant: Some(Grant::Strong), weakest: ANY });
     }
     assert_eq!(bench.core.role(), Role::Follower);
     bench.wins(3);
@@ -589,7 +612,10 @@ fn a_node_that_is_behind_lets_others_go_ahead_for_a_while() {
     bench.done.clear();
     assert_eq!((bench.core.role(), bench.core.leader()), (Role::Follower, None));
     bench.hear(C, 2, Body::PreVote { end: end(1, 1) });
-    assert_eq!(bench.sent(C), [Body::PreVoteReply { proposed: Term(3), grant: Some(Grant::Strong) }]);
+    assert_eq!(
+        bench.sent(C),
+        [Body::PreVoteReply { proposed: Term(3), grant: Some(Grant::Strong), weakest: KNOWN }]
+    );
     // If nobody does, it asks itself.
     bench.core.tick(LATE.plus(2 * 100));
     bench.drain();
@@ -601,7 +627,7 @@ fn pre_votes_are_refused_while_a_leader_is_heard() {
     let mut bench = Bench::new(AckPolicy::DISK_RAM, recovered(&[1]));
     bench.append(2, end(1, 1), 1, &[]);
     bench.done.clear();
-    let reply = |grant| [Body::PreVoteReply { proposed: Term(3), grant }];
+    let reply = |grant| [Body::PreVoteReply { proposed: Term(3), grant, weakest: KNOWN }];
     bench.hear(C, 2, Body::PreVote { end: end(1, 9) });
     assert_eq!(bench.sent(C), reply(None));
     bench.core.receive(
@@ -618,7 +644,7 @@ fn pre_votes_are_refused_while_a_leader_is_heard() {
 fn of_two_that_ask_at_once_one_yields() {
     #[track_caller]
     fn check(id: NodeId, rival: NodeId, attempts: u64, grant: Option<Grant>) {
-        let config = Config { id, ..config(&[A, B, C], AckPolicy::DISK_RAM) };
+        let config = Config { id, ..config() };
         let core = Core::new(config, recovered(&[1]), Nanos(0));
         let mut bench = Bench { core, done: Vec::new(), hold: false };
         bench.core.peer_up(rival, Nanos(0));
@@ -628,7 +654,7 @@ fn of_two_that_ask_at_once_one_yields() {
         assert_eq!(bench.core.role(), Role::PreCandidate);
         bench.done.clear();
         bench.hear(rival, 1, Body::PreVote { end: end(1, 1) });
-        let reply = Body::PreVoteReply { proposed: Term(2), grant };
+        let reply = Body::PreVoteReply { proposed: Term(2), grant, weakest: KNOWN };
         // Who goes ahead asks once more: the rival may have refused it while it still had a leader.
         let again = grant.is_none().then_some(Body::PreVote { end: end(1, 1) });
         assert!(bench.sent(rival).into_iter().eq([reply].into_iter().chain(again)));
@@ -670,7 +696,7 @@ fn a_read_round_needs_a_quorum_and_a_commit_of_the_term() {
 
 #[test]
 fn nothing_is_sent_before_the_start_is_stored() {
-    let mut core = Core::new(config(&[A, B, C], AckPolicy::DISK_RAM), recovered(&[1]), Nanos(0));
+    let mut core = Core::new(config(), recovered(&[1]), Nanos(0));
     core.peer_up(B, Nanos(0));
     core.tick(LATE);
     let Some(Effect::Persist(state)) = core.pop() else { panic!("the start is written first") };

@@ -4,7 +4,9 @@
 
 use crate::message::FRAME_MAX;
 use crate::{Config, Core, Effect, Message, Mutation, Recovered, Role, Terms, Verdict, VoteState};
+use ordain_types::configuration::{Change, Configuration, Stage};
 use ordain_types::facts::AckPolicy;
+use ordain_types::members::Member;
 use ordain_types::{BatchIndex, Boot, Nanos, NodeId, Term};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,6 +67,8 @@ struct Node {
     persisting: Option<VoteState>,
     truncating: Option<usize>,
     rounds: BTreeMap<u64, usize>,
+    /// Committed and synced up to here: where a snapshot may stand.
+    anchor: usize,
 }
 
 /// What the runs reached.
@@ -83,14 +87,39 @@ struct Marks {
     healed: usize,
     /// Nobody could be elected: the policy leaves this to the operator.
     stuck_by_policy: usize,
+    policies: usize,
+    windows: usize,
+    voter_changes: usize,
+    given_up: usize,
+    transfers: usize,
+}
+
+/// What a run is about.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    voters: usize,
+    /// Nodes that may become members.
+    spares: usize,
+    policy: AckPolicy,
+    /// Percent of steps in which an operator asks for something.
+    changes: usize,
+    mutation: Mutation,
+}
+
+impl Plan {
+    const fn fixed(voters: usize, policy: AckPolicy, mutation: Mutation) -> Self {
+        Self { voters, spares: 0, policy, changes: 0, mutation }
+    }
 }
 
 struct Cluster<'a> {
     random: Random,
-    voters: usize,
-    policy: AckPolicy,
-    window: u64,
-    mutation: Mutation,
+    plan: Plan,
+    /// All nodes, voters or not.
+    all: usize,
+    first: Configuration,
+    /// By value of their batch.
+    configurations: BTreeMap<usize, Configuration>,
     now: u64,
     nodes: Vec<Node>,
     net: Vec<Packet>,
@@ -115,16 +144,20 @@ fn index(length: usize) -> BatchIndex {
 }
 
 impl<'a> Cluster<'a> {
-    fn new(voters: usize, policy: AckPolicy, mutation: Mutation, seed: u64, marks: &'a mut Marks) -> Self {
+    fn new(plan: Plan, seed: u64, marks: &'a mut Marks) -> Self {
         let mut random = Random(seed);
         let window = [1, 1, 2, 3][random.below(4)];
         let loss = random.below(30);
         let mut cluster = Self {
             random,
-            voters,
-            policy,
-            window,
-            mutation,
+            plan,
+            all: plan.voters + plan.spares,
+            first: crate::tests::cluster(
+                &(0..plan.voters as u32).map(NodeId).collect::<Vec<_>>(),
+                plan.policy,
+                window,
+            ),
+            configurations: BTreeMap::new(),
             now: 0,
             nodes: Vec::new(),
             net: Vec::new(),
@@ -135,7 +168,7 @@ impl<'a> Cluster<'a> {
             copies: Vec::new(),
             marks,
         };
-        for id in 0..voters {
+        for id in 0..plan.voters + plan.spares {
             let recovered = Recovered {
                 vote: VoteState::default(),
                 boot: Boot(1),
@@ -144,6 +177,7 @@ impl<'a> Cluster<'a> {
                 log: Terms::new(),
                 durable: BatchIndex(0),
                 watermark: BatchIndex(0),
+                configurations: vec![(BatchIndex(0), cluster.first.clone())],
             };
             let core = Core::new(cluster.config(id, 1), recovered, Nanos(0));
             cluster.nodes.push(Node {
@@ -160,6 +194,7 @@ impl<'a> Cluster<'a> {
                 persisting: None,
                 truncating: None,
                 rounds: BTreeMap::new(),
+                anchor: 0,
             });
         }
         cluster
@@ -168,25 +203,23 @@ impl<'a> Cluster<'a> {
     fn config(&self, id: usize, boot: u64) -> Config {
         Config {
             id: NodeId(id as u32),
-            voters: (0..self.voters as u32).map(NodeId).collect(),
-            policy: self.policy,
-            unsynced_max: self.window,
-            election_timeout: Nanos(TIMEOUT),
+            // Where operators are at work, leaders last long enough to finish something.
+            election_timeout: Nanos(if self.plan.changes > 0 { 6 * TIMEOUT } else { TIMEOUT }),
             heartbeat: Nanos(HEARTBEAT),
             seed: id as u64 * 1000 + boot,
-            mutation: self.mutation,
+            mutation: self.plan.mutation,
         }
     }
 
     fn start(&mut self) -> Check {
-        for at in 0..self.voters {
+        for at in 0..self.all {
             self.connect(at)?;
         }
         Ok(())
     }
 
     fn connect(&mut self, at: usize) -> Check {
-        for peer in (0..self.voters).filter(|peer| *peer != at) {
+        for peer in (0..self.all).filter(|peer| *peer != at) {
             self.nodes[at].core.peer_up(NodeId(peer as u32), Nanos(self.now));
         }
         self.drain(at)
@@ -226,6 +259,7 @@ impl<'a> Cluster<'a> {
 
     fn restart(&mut self, at: usize) -> Check {
         let config = self.config(at, self.nodes[at].boot + 1);
+        let configurations = self.known(at);
         let node = &mut self.nodes[at];
         let mut log = Terms::new();
         for (before, batch) in node.log.iter().enumerate() {
@@ -241,11 +275,27 @@ impl<'a> Cluster<'a> {
             log,
             durable: index(if node.dirty { node.synced } else { node.watermark }),
             watermark: index(node.watermark),
+            configurations,
         };
         node.core = Core::new(config, recovered, Nanos(self.now));
         node.up = true;
         self.drain(at)?;
         self.connect(at)
+    }
+
+    /// What a start finds: the configuration at the snapshot, and those behind it.
+    fn known(&self, at: usize) -> Vec<(BatchIndex, Configuration)> {
+        let node = &self.nodes[at];
+        let mut known = vec![(index(0), self.first.clone())];
+        for (before, batch) in node.log.iter().enumerate() {
+            if let Some(configuration) = self.configurations.get(&batch.value) {
+                if before < node.anchor {
+                    known.clear();
+                }
+                known.push((index(before + 1), configuration.clone()));
+            }
+        }
+        known
     }
 
     /// Carries out the effects of a core.
@@ -267,6 +317,7 @@ impl<'a> Cluster<'a> {
                     self.nodes[at].rounds.clear();
                 }
                 Effect::Committed(to) => self.committed(at, to.0 as usize)?,
+                Effect::Configuration { .. } => {}
                 Effect::ReadRoundDone(done) => {
                     let node = &mut self.nodes[at];
                     while let Some(entry) = node.rounds.first_entry().filter(|entry| *entry.key() <= done) {
@@ -285,11 +336,13 @@ impl<'a> Cluster<'a> {
 
     fn elected(&mut self, at: usize, term: Term) -> Check {
         self.marks.elections += 1;
-        let (_, strong) = self.nodes[at].core.votes();
-        let weak = strong + self.policy.received as usize <= self.voters;
-        self.marks.weak_elections += usize::from(weak);
-        let counted = self.nodes[at].core.counts().elections_won_weak;
-        ensure(!weak || counted > 0, || format!("a weak election of {term} was not counted"))?;
+        if self.plan.changes == 0 {
+            let (_, strong) = self.nodes[at].core.votes();
+            let weak = strong + self.plan.policy.received as usize <= self.plan.voters;
+            self.marks.weak_elections += usize::from(weak);
+            let counted = self.nodes[at].core.counts().elections_won_weak;
+            ensure(!weak || counted > 0, || format!("a weak election of {term} was not counted"))?;
+        }
         ensure(self.leaders.insert(term.0, at).is_none(), || format!("two leaders of {term}"))?;
         self.complete(at)?;
         self.marks.old_term_batches += usize::from(self.nodes[at].log.len() > self.history.len());
@@ -309,7 +362,8 @@ impl<'a> Cluster<'a> {
     }
 
     fn committed(&mut self, at: usize, to: usize) -> Check {
-        let leads = self.nodes[at].core.role() == Role::Leader;
+        // A leader that is no member any more has stepped down when this is heard.
+        let leads = self.leaders.get(&self.nodes[at].core.term().0) == Some(&at);
         for before in 0..to {
             let value = self.nodes[at].log[before].value;
             if let Some(known) = self.history.get(before) {
@@ -318,13 +372,16 @@ impl<'a> Cluster<'a> {
             }
             ensure(leads, || format!("follower {at} knows a commit before its leader"))?;
             let (wrote, synced) = self.copies[value];
-            ensure(wrote.count_ones() >= self.policy.received, || format!("too few copies of {before}"))?;
-            ensure(synced.count_ones() >= self.policy.durable, || format!("too few synced of {before}"))?;
+            let (voters, needed) = self.needed(at, before);
+            let [wrote, synced] = [wrote, synced].map(|nodes| (nodes & voters).count_ones());
+            ensure(wrote >= needed.received, || format!("too few copies of {before}"))?;
+            ensure(synced >= needed.durable, || format!("too few synced of {before}"))?;
             self.history.push(value);
             self.marks.commits += 1;
+            self.mark_change(value);
         }
         let term = self.nodes[at].core.term();
-        for other in 0..self.voters {
+        for other in 0..self.all {
             let core = &self.nodes[other].core;
             if self.nodes[other].up && core.role() == Role::Leader && core.term() > term {
                 self.complete(other)?;
@@ -333,11 +390,89 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
+    /// What a batch of a leader's log needs to be committed, by reading that log: the voters of its last
+    /// configuration, and the copies that the last one before the batch asks for; of a configuration itself also
+    /// those that it asks for.
+    fn needed(&self, at: usize, before: usize) -> (u32, AckPolicy) {
+        let of = |batch: &Batch| self.configurations.get(&batch.value);
+        let log = &self.nodes[at].log;
+        let last = log.iter().rev().find_map(of).unwrap_or(&self.first);
+        let voters = last.voters().fold(0, |set, voter| set | 1 << voter.0);
+        let majority = last.voter_count() / 2 + 1;
+        let copies = |configuration: &Configuration| match configuration.stage {
+            Stage::Raised(_) | Stage::Changed => AckPolicy { received: majority, durable: majority },
+            _ => AckPolicy {
+                received: configuration.policy.received.min(majority),
+                durable: configuration.policy.durable.min(majority),
+            },
+        };
+        let mut needed = copies(log[..before].iter().rev().find_map(of).unwrap_or(&self.first));
+        if let Some(own) = of(&log[before]).map(copies) {
+            needed.received = needed.received.max(own.received);
+            needed.durable = needed.durable.max(own.durable);
+        }
+        (voters, needed)
+    }
+
+    fn mark_change(&mut self, value: usize) {
+        let Some(now) = self.configurations.get(&value) else { return };
+        let before = self.history[..self.history.len() - 1].iter().rev();
+        let before = before.filter_map(|value| self.configurations.get(value)).next().unwrap_or(&self.first);
+        self.marks.policies += usize::from(now.policy != before.policy);
+        self.marks.windows += usize::from(now.unsynced_max != before.unsynced_max);
+        let changed = now.stage == Stage::Changed;
+        self.marks.voter_changes += usize::from(changed);
+        let left = matches!(before.stage, Stage::Raised(_)) && !changed;
+        self.marks.given_up += usize::from(left);
+    }
+
+    /// An operator's wish, at whoever believes that it leads.
+    fn wish(&mut self, at: usize) -> Check {
+        let someone = NodeId(self.random.below(self.all) as u32);
+        let member = Member {
+            id: NodeId(self.plan.voters as u32 + self.random.below(self.plan.spares.max(1)) as u32),
+            peer: "new:1".into(),
+            client: "new:2".into(),
+            key: [99; 32],
+        };
+        let copies = |random: &mut Random| {
+            let received = 1 + random.below(3) as u32;
+            AckPolicy { received, durable: random.below(received as usize + 1) as u32 }
+        };
+        let wish = match self.plan.mutation {
+            Mutation::WindowNotOnDisk => 2,
+            Mutation::ChangeWithoutRaise => 3 + self.random.below(4),
+            _ => self.random.below(8),
+        };
+        let policy = copies(&mut self.random);
+        let core = &mut self.nodes[at].core;
+        let taken = match wish {
+            0 | 1 => core.propose(&Change::Policy(policy)).is_ok(),
+            2 => core.propose_window([1, 2, 3, 4][someone.0 as usize % 4]).is_ok(),
+            3 => core.propose(&Change::AddLearner(member)).is_ok(),
+            4 | 5 => core.propose(&Change::Promote(someone)).is_ok(),
+            6 => core.propose(&Change::Remove(someone)).is_ok(),
+            _ => core.transfer(Some(someone)).is_ok(),
+        };
+        self.marks.transfers += usize::from(taken && wish == 7);
+        self.drain(at)
+    }
+
     fn seal(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        node.log.push(Batch { term: node.core.term().0, value: self.copies.len() });
+        if node.core.is_transferring() {
+            return;
+        }
+        let due = node.core.due().cloned();
+        let value = self.copies.len();
+        node.log.push(Batch { term: node.core.term().0, value });
         self.copies.push((0, 0));
-        node.core.appended(index(node.log.len()));
+        let last = index(node.log.len());
+        node.core.appended(last);
+        if let Some(configuration) = due {
+            self.configurations.insert(value, configuration.clone());
+            node.core.configured(last, configuration);
+        }
     }
 
     fn post(&mut self, from: usize, to: usize, message: Message, first: usize, batches: Vec<Batch>) {
@@ -372,6 +507,9 @@ impl<'a> Cluster<'a> {
                     let end = log.last().map_or(usize::MAX, |batch| batch.value);
                     ensure(at == log.len() + 1 && end == previous, || format!("chain breaks at {at}"))?;
                     log.push(batch);
+                    if let Some(configuration) = self.configurations.get(&batch.value) {
+                        self.nodes[to].core.configured(index(at), configuration.clone());
+                    }
                 }
                 Verdict::Skip => {
                     ensure(log[at - 1] == batch, || format!("one identity, two batches: {at}"))?;
@@ -410,6 +548,9 @@ impl<'a> Cluster<'a> {
     fn mark_water(&mut self, at: usize) -> Check {
         let node = &mut self.nodes[at];
         node.watermark = node.synced;
+        if self.random.percent(20) {
+            node.anchor = node.watermark.min(node.core.committed().0 as usize).max(node.anchor);
+        }
         // The core hears of what is synced first.
         node.core.durable(index(node.synced));
         node.core.watermark(index(node.watermark));
@@ -449,8 +590,8 @@ impl<'a> Cluster<'a> {
     /// One random step.
     fn step(&mut self, odds: &Odds) -> Check {
         self.now += self.random.below(odds.pace) as u64;
-        let at = self.random.below(self.voters);
-        let other = (at + 1 + self.random.below(self.voters - 1)) % self.voters;
+        let at = self.random.below(self.all);
+        let other = (at + 1 + self.random.below(self.all - 1)) % self.all;
         if !self.nodes[at].up {
             if self.random.percent(odds.restart) {
                 self.restart(at)?;
@@ -458,6 +599,12 @@ impl<'a> Cluster<'a> {
         } else if self.random.percent(odds.crash) {
             let clean = self.random.percent(odds.clean);
             self.crash(at, clean);
+        } else if self.random.percent(self.plan.changes) {
+            let leads = |at: &usize| self.nodes[*at].core.role() == Role::Leader;
+            let leader = (0..self.all).filter(leads).max_by_key(|at| self.nodes[*at].core.term());
+            if let Some(leader) = leader.filter(|leader| self.nodes[*leader].up) {
+                self.wish(leader)?;
+            }
         } else {
             match self.random.below(100) {
                 0..12 => {
@@ -475,7 +622,8 @@ impl<'a> Cluster<'a> {
                 50..58 => self.truncate(at)?,
                 58..68 if self.random.percent(odds.seal) => {
                     let node = &self.nodes[at];
-                    if node.core.role() == Role::Leader && node.log.len() < 16 {
+                    let most = if self.plan.changes > 0 { 28 } else { 16 };
+                    if node.core.role() == Role::Leader && node.log.len() < most {
                         self.seal(at);
                         self.drain(at)?;
                     }
@@ -530,28 +678,33 @@ impl<'a> Cluster<'a> {
     /// Everything works again: a new batch must be committed everywhere within bounded time.
     fn heal(&mut self) -> Check {
         self.cut_off = None;
-        for at in 0..self.voters {
+        for at in 0..self.all {
             if !self.nodes[at].up {
                 self.restart(at)?;
             }
         }
         let whole = self.nodes.iter().filter(|node| node.core.vote_state().floor.is_none()).count();
-        let goal = self.now + 40 * TIMEOUT;
+        let goal = self.now + if self.plan.changes > 0 { 400 } else { 40 } * TIMEOUT;
         let mut target = None;
         while self.now < goal {
             self.now += 1;
-            for at in 0..self.voters {
+            for at in 0..self.all {
                 self.persist(at)?;
                 self.truncate(at)?;
                 self.write(at, self.nodes[at].log.len())?;
                 self.sync(at, self.nodes[at].written)?;
                 self.mark_water(at)?;
-                for to in 0..self.voters {
+                for to in 0..self.all {
                     self.stream(at, to, 8);
                 }
                 self.nodes[at].core.tick(Nanos(self.now));
                 self.drain(at)?;
                 let leads = self.nodes[at].core.role() == Role::Leader;
+                if leads && self.nodes[at].core.due().is_some() {
+                    self.seal(at);
+                    self.drain(at)?;
+                }
+                let leads = leads && !self.nodes[at].core.is_transferring();
                 if leads && target.is_none_or(|(term, _)| term != self.nodes[at].core.term()) {
                     self.seal(at);
                     target = Some((self.nodes[at].core.term(), self.nodes[at].log.len()));
@@ -561,13 +714,23 @@ impl<'a> Cluster<'a> {
                 self.deliver(packet)?;
             }
             if let Some((_, length)) = target
-                && self.nodes.iter().all(|node| node.core.committed().0 as usize >= length)
+                && let Some(leader) = self.nodes.iter().find(|node| node.core.role() == Role::Leader)
+                && leader.core.settled_configuration() == leader.core.configuration()
+                && leader.core.configuration().stage == Stage::Settled
+                && leader
+                    .core
+                    .configuration()
+                    .members
+                    .iter()
+                    .all(|seat| self.nodes[seat.member.id.0 as usize].core.committed().0 as usize >= length)
             {
                 self.marks.healed += 1;
                 return Ok(());
             }
         }
-        if self.policy.durable == 0 && whole + (self.policy.received as usize) < self.voters + 1 {
+        let policies = self.configurations.values().chain([&self.first]).map(|known| known.policy);
+        let weakest = policies.min_by_key(|policy| (policy.durable, policy.received)).expect("one is there");
+        if weakest.durable == 0 && whole + (weakest.received as usize) < self.all + 1 {
             self.marks.stuck_by_policy += 1;
             return Ok(());
         }
@@ -602,26 +765,27 @@ struct Odds {
     pace: usize,
 }
 
-fn run(voters: usize, policy: AckPolicy, mutation: Mutation, seed: u64, marks: &mut Marks) -> Check {
-    let mut cluster = Cluster::new(voters, policy, mutation, seed, marks);
+fn run(plan: Plan, seed: u64, marks: &mut Marks) -> Check {
+    let mut cluster = Cluster::new(plan, seed, marks);
     let mut pick = |choices: [usize; 4]| choices[cluster.random.below(4)];
+    let calm = plan.changes > 0;
     let odds = Odds {
-        crash: pick([0, 1, 2, 4]),
-        seal: pick([0, 20, 50, 100]),
-        reconnect: pick([5, 20, 50, 100]),
+        crash: pick(if calm { [0, 0, 1, 2] } else { [0, 1, 2, 4] }),
+        seal: pick(if calm { [50, 50, 100, 100] } else { [0, 20, 50, 100] }),
+        reconnect: pick(if calm { [1, 2, 5, 20] } else { [5, 20, 50, 100] }),
         clean: pick([0, 20, 50, 90]),
-        restart: pick([5, 20, 50, 100]),
+        restart: pick(if calm { [20, 50, 100, 100] } else { [5, 20, 50, 100] }),
         sync: pick([1, 5, 30, 100]),
-        stream: pick([15, 40, 100, 100]),
-        deliver: pick([2, 4, 8, 8]),
+        stream: pick(if calm { [40, 100, 100, 100] } else { [15, 40, 100, 100] }),
+        deliver: pick(if calm { [4, 8, 8, 8] } else { [2, 4, 8, 8] }),
         pace: pick([2, 3, 4, 5]),
     };
     cluster.start()?;
-    for _ in 0..STEPS {
+    for _ in 0..if calm { 2 * STEPS } else { STEPS } {
         cluster.step(&odds)?;
     }
     // A mistake must be seen by what it breaks, not by a cluster that hangs.
-    if mutation == Mutation::None { cluster.heal() } else { Ok(()) }
+    if plan.mutation == Mutation::None { cluster.heal() } else { Ok(()) }
 }
 
 const RAM: AckPolicy = AckPolicy { received: 2, durable: 0 };
@@ -629,14 +793,19 @@ const ONE_OF_FIVE: AckPolicy = AckPolicy { received: 3, durable: 1 };
 const NONE_OF_FIVE: AckPolicy = AckPolicy { received: 3, durable: 0 };
 const ALL_OF_FIVE: AckPolicy = AckPolicy { received: 3, durable: 3 };
 
-fn check(voters: usize, policy: AckPolicy, seeds: u64) -> Marks {
+fn runs(plan: Plan, seeds: u64) -> Marks {
     let mut marks = Marks::default();
     for seed in 0..seeds {
-        if let Err(violation) = run(voters, policy, Mutation::None, seed, &mut marks) {
-            panic!("{voters} voters, {policy:?}, seed {seed}: {violation}");
+        if let Err(violation) = run(plan, seed, &mut marks) {
+            panic!("{plan:?}, seed {seed}: {violation}");
         }
     }
-    println!("{voters} voters, {policy:?}, {seeds} seeds: {marks:?}");
+    println!("{plan:?}, {seeds} seeds: {marks:?}");
+    marks
+}
+
+fn check(voters: usize, policy: AckPolicy, seeds: u64) -> Marks {
+    let marks = runs(Plan::fixed(voters, policy, Mutation::None), seeds);
     // With one copy, an entry that a leader holds alone may be committed: nothing to cut.
     assert!(marks.truncations > 0 || policy == AckPolicy::ONE_DISK);
     assert!(marks.commits > 0 && marks.elections > 0 && marks.step_downs > 0);
@@ -693,12 +862,62 @@ fn mutations_are_caught() {
             _ => (3, RAM),
         };
         let caught = (0..200_000).find_map(|seed| {
-            let walk = || run(voters, policy, mutation, seed, &mut Marks::default());
+            let walk = || run(Plan::fixed(voters, policy, mutation), seed, &mut Marks::default());
             let end = catch_unwind(AssertUnwindSafe(walk));
             end.unwrap_or_else(|_| Err("an assertion of the core".into())).err().map(|what| (seed + 1, what))
         });
         let Some((seeds, what)) = caught else { panic!("{mutation:?} was not caught") };
         let AckPolicy { received: m, durable: k } = policy;
         println!("{:<18}{seeds:>6} seeds, n={voters} m={m} k={k}: {what}", format!("{mutation:?}"));
+    }
+}
+
+const fn changing(voters: usize, spares: usize, policy: AckPolicy, mutation: Mutation) -> Plan {
+    Plan { voters, spares, policy, changes: 6, mutation }
+}
+
+fn check_changes(plan: Plan, seeds: u64) {
+    let marks = runs(plan, seeds);
+    assert!(marks.policies > 0 && marks.windows > 0 && marks.voter_changes > 0 && marks.transfers > 0);
+    assert!(
+        marks.truncations > 0 && marks.dirty_restarts > 0 && marks.floors_dropped > 0 && marks.healed > 0
+    );
+}
+
+#[test]
+fn changes_of_three() {
+    for policy in [AckPolicy::DISK_RAM, AckPolicy::TWO_DISKS, AckPolicy::ONE_DISK] {
+        check_changes(changing(3, 2, policy, Mutation::None), 1000);
+    }
+}
+
+#[test]
+fn changes_of_five() {
+    check_changes(changing(5, 1, ONE_OF_FIVE, Mutation::None), 500);
+}
+
+#[test]
+#[ignore = "long; run it after a change of the rules"]
+fn long_changes() {
+    for policy in [AckPolicy::DISK_RAM, AckPolicy::TWO_DISKS, AckPolicy::ONE_DISK, RAM] {
+        check_changes(changing(3, 2, policy, Mutation::None), 20_000);
+    }
+    check_changes(changing(5, 2, ONE_OF_FIVE, Mutation::None), 20_000);
+}
+
+#[test]
+fn mutations_of_changes_are_caught() {
+    for mutation in Mutation::OF_CHANGES {
+        let plan = match mutation {
+            Mutation::WeakerWhenLogged => changing(3, 0, AckPolicy::TWO_DISKS, mutation),
+            Mutation::ChangeBeforeCommit => changing(4, 0, AckPolicy { received: 3, durable: 3 }, mutation),
+            _ => changing(3, 1, AckPolicy::DISK_RAM, mutation),
+        };
+        let caught = (0..200_000).find_map(|seed| {
+            let end = catch_unwind(AssertUnwindSafe(|| run(plan, seed, &mut Marks::default())));
+            end.unwrap_or_else(|_| Err("an assertion of the core".into())).err().map(|what| (seed + 1, what))
+        });
+        let Some((seeds, what)) = caught else { panic!("{mutation:?} was not caught") };
+        println!("{:<18}{seeds:>6} seeds, {plan:?}: {what}", format!("{mutation:?}"));
     }
 }

@@ -288,7 +288,7 @@ impl<D: Disk> Journal<D> {
         work += usize::from(self.trim());
         if self.cut.is_none() {
             let synced = if planted::is(Mistake::DurableWhenWritten) { self.written } else { self.synced };
-            let durable = min(synced.index.0, self.stored.index.0.saturating_add(self.unsynced_max));
+            let durable = min(synced.index.0, self.stored.index.0.saturating_add(self.window()));
             // In this order, so that whoever loads them in the other one never sees the watermark ahead.
             self.cursors.durable.store(durable);
             self.cursors.watermark.store(self.stored.index.0);
@@ -427,6 +427,14 @@ impl<D: Disk> Journal<D> {
 
     /// Stores the state if somebody waits for it, the watermark lags or the log is quiet, and mirrors it
     /// otherwise if that is due.
+    /// W, as the log says it once the log stage has looked.
+    fn window(&self) -> u64 {
+        match self.cursors.window.load() {
+            0 => self.unsynced_max,
+            window => window,
+        }
+    }
+
     fn store_state(&mut self, now: Now) -> bool {
         if self.storing.is_some() || self.lanes.state.free() < 2 {
             return false;
@@ -434,7 +442,7 @@ impl<D: Disk> Journal<D> {
         let synced = if planted::is(Mistake::WatermarkAhead) { self.submitted } else { self.synced };
         let watermark = self.state.cut.map_or(synced, |cut| min(cut, synced));
         let lag = watermark.index.0.saturating_sub(self.stored.index.0);
-        let watermark_due = lag >= self.unsynced_max / 2 || lag > 0 && now.mono >= self.quiet_at;
+        let watermark_due = lag >= self.window() / 2 || lag > 0 && now.mono >= self.quiet_at;
         let mut slot = core::mem::take(&mut self.slot);
         let offset = if self.state_dirty || watermark_due || lag > 0 && self.closing {
             self.mirror_due |= self.state_dirty;

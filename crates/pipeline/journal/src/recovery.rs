@@ -18,7 +18,8 @@ use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::planted::{self, Mistake};
 use ordain_types::LogEnd;
 use ordain_types::batch::{BATCH_ALIGN, BatchError, BatchHeader, BatchKind, BatchView, SEGMENT_START_LEN};
-use ordain_types::{BatchIndex, Boot, ClusterFacts, ClusterId, Position};
+use ordain_types::control::ControlError;
+use ordain_types::{BatchIndex, Boot, ClusterFacts, ClusterId, Configuration, Position};
 use std::collections::VecDeque;
 
 /// Bytes read at once: many times the longest batch, so that little is read twice, and little enough for
@@ -35,6 +36,8 @@ pub struct Anchor {
     pub end: LogEnd,
     /// Where each term up to there begins, ascending.
     pub terms: Vec<TermStart>,
+    /// The last configuration up to there, and its batch; `None`: the one that the cluster was made with.
+    pub configuration: Option<(BatchIndex, Configuration)>,
 }
 
 /// What recovery found, and made true on disk.
@@ -57,6 +60,8 @@ pub struct Recovered {
     pub watermark_before: Mark,
     /// Where each term begins, ascending.
     pub terms: Vec<TermStart>,
+    /// The configuration at the anchor, if the log up to there has one, and all behind it, ascending.
+    pub configurations: Vec<(BatchIndex, Configuration)>,
     /// The oldest segment that exists.
     pub oldest: u64,
     /// The first of `segments`.
@@ -152,6 +157,13 @@ pub enum RecoveryError {
         /// The version found.
         version: u8,
     },
+    /// A control batch, whole, that this build cannot read.
+    Control {
+        /// Its number.
+        index: BatchIndex,
+        /// What is wrong.
+        error: ControlError,
+    },
     /// A batch that was synced is damaged.
     Corrupt(Damage),
     /// In an earlier life the node computed something else than others.
@@ -232,6 +244,12 @@ impl fmt::Display for RecoveryError {
                  does not start from this data directory. Keep the directory as evidence, find out what the node did \
                  otherwise, and give it a new one: docs/operate/failures.md"
             ),
+            Self::Control { index, error } => {
+                write!(
+                    f,
+                    "batch {index} is whole, but: {error}. Start the build that wrote it, or a newer one"
+                )
+            }
             Self::Corrupt(damage) => write!(
                 f,
                 "{damage}. The node must not serve from this journal: keep a copy of it, see its extent with \
@@ -311,6 +329,7 @@ pub struct Recovery<D> {
     slots: Slots,
     verifier: Verifier,
     terms: Vec<TermStart>,
+    configurations: Vec<(BatchIndex, Configuration)>,
     segment_ends: Vec<LogEnd>,
     /// Why the log ended where it did, if not because segments ended.
     fault: Option<Fault>,
@@ -395,6 +414,7 @@ impl<D: Disk> Recovery<D> {
             slots: Slots::default(),
             verifier: Verifier::new(facts, LogEnd::EMPTY),
             terms: Vec::new(),
+            configurations: Vec::new(),
             segment_ends: Vec::new(),
             fault: None,
             tail_end: Position(0),
@@ -414,6 +434,7 @@ impl<D: Disk> Recovery<D> {
         assert!(anchor.end.position.0.is_multiple_of(self.facts.segment_size), "a segment begins there");
         self.verifier = Verifier::new(&self.facts, anchor.end);
         self.terms.clone_from(&anchor.terms);
+        self.configurations.extend(anchor.configuration.clone());
         self.first_segment = anchor.end.position.0 / self.facts.segment_size;
         self.anchor = Some(anchor);
         self
@@ -478,6 +499,7 @@ impl<D: Disk> Recovery<D> {
             cut_bytes: self.tail_end.0.saturating_sub(end.position.0),
             watermark_before: self.outcome.watermark_before,
             terms: core::mem::take(&mut self.terms),
+            configurations: core::mem::take(&mut self.configurations),
             oldest: self.oldest,
             first_segment: self.first_segment,
             segments: core::mem::take(&mut self.segment_ends),
@@ -682,6 +704,9 @@ impl<D: Disk> Recovery<D> {
                     if self.terms.last().is_none_or(|last| last.term != header.term()) {
                         self.terms.push(TermStart { term: header.term(), first: header.index() });
                     }
+                    if header.kind() == BatchKind::Control {
+                        self.note_control(&batch)?;
+                    }
                     rest = &rest[len..];
                     self.check_marks()?;
                 }
@@ -695,6 +720,30 @@ impl<D: Disk> Recovery<D> {
             true => self.end_scan(),
             false => Ok(()),
         }
+    }
+
+    /// A control batch that was checked.
+    fn note_control(&mut self, batch: &BatchView<'_>) -> Result<(), RecoveryError> {
+        let index = batch.header.index();
+        match Configuration::of_batch(batch) {
+            Ok(None) => {}
+            Ok(Some(configuration)) => self.configurations.push((index, configuration)),
+            Err(error) => return Err(RecoveryError::Control { index, error }),
+        }
+        Ok(())
+    }
+
+    /// The facts with the largest W that may have been in use when this node acknowledged something, and with a policy
+    /// that counts copies in memory if any did (rule R6): what its own disk says.
+    fn worst(&self) -> ClusterFacts {
+        let mut worst = self.facts.clone();
+        for (_, known) in &self.configurations {
+            worst.unsynced_max = worst.unsynced_max.max(known.unsynced_max);
+            if known.copies().counts_memory() {
+                worst.policy = known.copies();
+            }
+        }
+        worst
     }
 
     fn begin_scan(&mut self) -> Result<(), RecoveryError> {
@@ -842,7 +891,7 @@ impl<D: Disk> Recovery<D> {
         let watermark = self.state.watermark;
         let has_tail = self.tail_end > end.position;
         let Judgement { was_clean, tail_cut, floor } =
-            judge(&self.facts, &self.state, &end, has_tail, (self.os_boot, self.witnessed));
+            judge(&self.worst(), &self.state, &end, has_tail, (self.os_boot, self.witnessed));
         self.outcome = Outcome { was_clean, tail_cut, watermark_before: watermark };
         self.state.floor = floor;
         self.state.boot = self.state.boot.next();

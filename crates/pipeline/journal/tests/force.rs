@@ -10,6 +10,11 @@ use ordain_types::lineage::{LineageBreak, UNBOUNDED};
 use ordain_types::{BatchIndex, BatchKind, BatchView, Lineage, Nanos, NodeId, Term};
 use std::task::Poll;
 
+/// A control entry of another kind.
+fn mark() -> Vec<u8> {
+    [vec![2, 1, 0, 0, 0, 0, 0, 0], vec![1; 32]].concat()
+}
+
 fn declaration() -> Declaration {
     let text = LineageBreak {
         lineage: Lineage::ZERO,
@@ -19,7 +24,7 @@ fn declaration() -> Declaration {
         bytes: UNBOUNDED,
         tips: Vec::new(),
     };
-    Declaration { text, others: vec![vec![1; 40]], seen: Lineage(3), salt: 77, wall: Nanos(5) }
+    Declaration { text, others: vec![mark()], seen: Lineage(3), salt: 77, wall: Nanos(5) }
 }
 
 /// Recovers and forces; `None` if the disk came to a standstill.
@@ -92,10 +97,7 @@ fn the_log_goes_on_in_a_new_lineage() {
         }
         let text = LineageBreak::of_batch(&controls[0]).unwrap().unwrap();
         assert_eq!((text.lineage, text.end), (lineage, (before.term, before.index)));
-        assert_eq!(
-            (controls[0].header.index(), controls[1].body()[..40].to_vec()),
-            (forced.index, vec![1; 40])
-        );
+        assert_eq!((controls[0].header.index(), controls[1].body()[..40].to_vec()), (forced.index, mark()));
         // Once more is one lineage more.
         assert_eq!(force(&world, &declaration()).unwrap().lineage, Lineage(5));
     }

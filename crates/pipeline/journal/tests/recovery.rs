@@ -519,7 +519,10 @@ fn a_first_start_may_be_cut_off_anywhere() {
 fn anchors(maker: &Maker) -> Vec<Anchor> {
     let behind = maker.ends.iter().filter(|end| end.position.0 > 0 && end.position.0.is_multiple_of(SEGMENT));
     let terms = || vec![TermStart { term: maker.term, first: BatchIndex(1) }];
-    behind.filter(|end| **end != maker.end).map(|end| Anchor { end: *end, terms: terms() }).collect()
+    behind
+        .filter(|end| **end != maker.end)
+        .map(|end| Anchor { end: *end, terms: terms(), configuration: None })
+        .collect()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! ask for, what peers are owed.
 
 mod copies;
+mod members;
 mod steer;
 mod waits;
 
@@ -21,9 +22,10 @@ use ordain_ring::spsc;
 use ordain_types::LogEnd;
 use ordain_types::batch::{BatchKind, BatchView};
 use ordain_types::frame::{ReceiptAskBody, body};
+use ordain_types::members::Member;
 use ordain_types::record::{RECORD_HEADER, RecordKind};
 use ordain_types::{
-    BatchIndex, ClusterFacts, Lineage, Nanos, NodeId, Now, Position, RecordHeader, Seq, Term,
+    BatchIndex, ClusterFacts, Configuration, Lineage, Nanos, NodeId, Now, Position, RecordHeader, Seq, Term,
 };
 use std::collections::VecDeque;
 use zerocopy::{FromBytes, IntoBytes};
@@ -52,9 +54,9 @@ pub struct LogConfig<P> {
     pub writer: Writer,
     /// The consensus core, fresh from recovery.
     pub core: Core,
-    /// The other voters.
-    pub others: Vec<NodeId>,
-    /// The way to them.
+    /// Nodes that an operator named, whatever the log says of them.
+    pub contacts: Vec<Member>,
+    /// The way to the other nodes.
     pub peers: P,
     /// Batches that the kernel, the disk and the watermark are known to have: what the core was made with.
     pub progress: [BatchIndex; 3],
@@ -118,12 +120,14 @@ struct Metrics {
     applied: Gauge,
     campaigns: Gauge,
     no_copies: Gauge,
+    configuration: Gauge,
 }
 
-/// Another voter as the stage sees it.
+/// Another node as the stage sees it: a member, one that leaves, or one that is connected.
 #[derive(Debug)]
 struct Other {
     id: NodeId,
+    votes: bool,
     way: Way,
     is_up: bool,
     up: Gauge,
@@ -167,6 +171,7 @@ pub struct Log<P> {
     writer: Writer,
     core: Core,
     others: Vec<Other>,
+    contacts: Vec<Member>,
     peers: P,
     requests: spsc::Receiver,
     questions: spsc::Sender,
@@ -195,6 +200,9 @@ pub struct Log<P> {
     plight: Plight,
     /// What this cycle did that others may be waiting for.
     worked: usize,
+    registry: Registry,
+    /// W as it was told last.
+    window: u64,
     metrics: Metrics,
 }
 
@@ -234,28 +242,21 @@ impl<P: Peers> Log<P> {
             last: registry.gauge("ordain_last_batch", "Last batch of the log, committed or not."),
             applied: registry.gauge("ordain_applied_batch", "Last batch that the application executed."),
             campaigns: registry.counter("ordain_elections_total", "Elections that this node asked for."),
+            configuration: registry
+                .gauge("ordain_configuration", "Version of the last configuration in the log, committed or not."),
             no_copies: registry.gauge(
                 "ordain_no_copies",
                 "1 while the copies that the ack policy names cannot exist, as far as this node sees.",
             ),
         };
-        let other = |id: NodeId| {
-            let number = id.0.to_string();
-            let gauge = |name, help| registry.labelled(name, ("peer", &number), help);
-            Other {
-                id,
-                way: Way::default(),
-                is_up: false,
-                up: gauge("ordain_peer_up", "1 while the connection with the node stands."),
-                received: gauge("ordain_peer_received_batch", "Of a leader: last batch that the node has."),
-                durable: gauge("ordain_peer_durable_batch", "Of a leader: last batch that its disk has."),
-            }
-        };
-        Self {
+        let mut log = Self {
+            registry: registry.clone(),
+            window: 0,
             facts: config.facts,
             writer: config.writer,
             core: config.core,
-            others: config.others.into_iter().map(other).collect(),
+            others: Vec::new(),
+            contacts: config.contacts,
             peers: config.peers,
             requests: config.requests,
             questions: config.questions,
@@ -275,7 +276,9 @@ impl<P: Peers> Log<P> {
             plight: Plight::default(),
             worked: 0,
             metrics,
-        }
+        };
+        log.seat(true);
+        log
     }
 
     /// What this node's own disk reports. Loaded in the opposite order of their stores.
@@ -300,6 +303,11 @@ impl<P: Peers> Log<P> {
             *told_watermark = watermark;
             self.core.watermark(BatchIndex(watermark));
         }
+        let window = self.core.window();
+        if window != self.window {
+            self.window = window;
+            self.shared.window.store(window);
+        }
         if let Some((number, state)) = self.persisting
             && self.shared.vote_stored.load() >= number
         {
@@ -314,6 +322,7 @@ impl<P: Peers> Log<P> {
             match self.peers.poll() {
                 None => return Ok(done),
                 Some(PeerEvent::Up(node)) => {
+                    self.meet(node);
                     self.note_up(node, true);
                     self.core.peer_up(node, now.mono);
                     self.sides.up(node, now);
@@ -444,6 +453,7 @@ impl<P: Peers> Log<P> {
                     self.shared.committed.store(index.0);
                     self.metrics.committed.set(index.0);
                 }
+                Effect::Configuration { is_settled } => self.seat(is_settled),
                 Effect::ReadRoundDone(round) => self.shared.read_rounds.store(round),
             }
         }
@@ -544,6 +554,13 @@ impl<P: Peers> Log<P> {
             self.metrics.waits.copies.add(u64::from(self.requests.peek().is_some()));
             return Ok(0);
         }
+        if self.core.is_transferring() {
+            return Ok(0);
+        }
+        if self.core.due().is_some() {
+            let _ = self.seal_due(); // If it must wait, it is due in the next turn.
+            self.effects()?;
+        }
         let (taken, records) = self.drain(limit);
         self.seal_tick(now, records);
         self.writer.seal(BatchKind::Data);
@@ -571,6 +588,9 @@ impl<P: Peers> Log<P> {
         for taken in 0..limit {
             let Some(bytes) = self.requests.peek() else { return (taken, records) };
             let (head, frame) = Submission::ref_from_prefix(bytes).expect("the gateway wrote a submission");
+            if self.core.is_transferring() {
+                return (taken, records);
+            }
             if head.kind.get() == submission::RECORD {
                 let put = self.writer.push(frame);
                 if put != Put::Done {
@@ -698,6 +718,13 @@ fn take_batches(
             tracing::warn!(peer = from.0, "a peer's batch failed its checksum and was ignored");
             break;
         };
+        let configuration = match Configuration::of_batch(&view) {
+            Ok(configuration) => configuration,
+            Err(error) => {
+                tracing::warn!(peer = from.0, %error, "a peer's batch was ignored");
+                break;
+            }
+        };
         bytes = &bytes[view.bytes().len()..];
         let (index, term) = (view.header.index(), view.header.term());
         if index > writer.tail().index {
@@ -709,6 +736,9 @@ fn take_batches(
         match core.accept(from, index, term) {
             Verdict::Write => {
                 assert_eq!(writer.append(&view), Put::Done, "space was checked");
+                if let Some(configuration) = configuration {
+                    core.configured(index, configuration);
+                }
                 taken += 1;
             }
             Verdict::Skip => {}

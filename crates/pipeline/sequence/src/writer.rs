@@ -280,14 +280,32 @@ impl Writer {
 
     /// Seals a batch without records.
     pub fn seal_empty(&mut self, kind: BatchKind) -> Put {
+        self.seal_body(kind, &[])
+    }
+
+    /// Seals a batch without records and with this body.
+    ///
+    /// # Panics
+    /// If a batch is being filled, or the body fits into none.
+    pub fn seal_body(&mut self, kind: BatchKind, body: &[u8]) -> Put {
         assert!(self.open.is_none());
-        if let Err(blocked) = self.segment_left(BATCH_ALIGN) {
+        let end = BATCH_HEADER + body.len();
+        let len = align_up(end, BATCH_ALIGN);
+        assert!(len <= self.batch_max, "a body of {} bytes fits into no batch", body.len());
+        if let Err(blocked) = self.segment_left(len) {
             return blocked;
         }
-        let Some(bytes) = self.ring.try_claim(BATCH_ALIGN) else { return Put::RingFull };
-        bytes[BATCH_HEADER..].fill(0);
-        self.publish(kind, BATCH_ALIGN, 0);
+        let Some(bytes) = self.ring.try_claim(len) else { return Put::RingFull };
+        bytes[BATCH_HEADER..end].copy_from_slice(body);
+        bytes[end..].fill(0);
+        self.publish(kind, len, 0);
         Put::Done
+    }
+
+    /// Longest body that [`Writer::seal_body`] takes, bytes.
+    #[must_use]
+    pub const fn body_max(&self) -> usize {
+        self.batch_max - BATCH_HEADER
     }
 
     /// Writes the header of the `len` claimed bytes, publishes them, and only then computes their chain

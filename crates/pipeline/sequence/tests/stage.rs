@@ -14,9 +14,11 @@ use ordain_sequence::{Log, LogConfig, Writer};
 use ordain_types::LogEnd;
 use ordain_types::batch::{self, BatchView};
 use ordain_types::frame::ClientFrame;
+use ordain_types::members::Member;
 use ordain_types::record::RecordKind;
 use ordain_types::{
-    BatchIndex, Boot, Chain, ClusterFacts, ClusterId, Nanos, NodeId, Now, Position, RecordHeader, Term,
+    BatchIndex, Boot, Chain, ClusterFacts, ClusterId, Configuration, Nanos, NodeId, Now, Position,
+    RecordHeader, Term,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -72,15 +74,9 @@ impl Rig {
         let mut terms = Terms::new();
         terms.push(BatchIndex(1), Term(0));
         terms.push(BatchIndex(2), Term(0));
-        let config = Config {
-            id: NodeId(0),
-            voters: vec![NodeId(0)],
-            policy: facts.policy,
-            unsynced_max: facts.unsynced_max,
-            election_timeout: Nanos(1000),
-            heartbeat: Nanos(100),
-            seed: 1,
-        };
+        let config = Config { id: NodeId(0), election_timeout: Nanos(1000), heartbeat: Nanos(100), seed: 1 };
+        let (peer, client) = (String::new(), String::new());
+        let member = Member { id: NodeId(0), peer, client, key: [1; 32] };
         let recovered = Recovered {
             vote: VoteState::default(),
             boot: Boot(1),
@@ -89,6 +85,7 @@ impl Rig {
             log: terms,
             durable: BatchIndex(0),
             watermark: BatchIndex(0),
+            configurations: vec![(BatchIndex(0), Configuration::initial(&facts, &[member]))],
         };
         let shared = Shared::new(Cursors::default());
         shared.room.store(room);
@@ -99,7 +96,7 @@ impl Rig {
             core: Core::new(config, recovered, Nanos(0)),
             facts,
             writer,
-            others: vec![],
+            contacts: Vec::new(),
             peers: NoPeers,
             progress: [BatchIndex(0); 3],
             requests: receiver,

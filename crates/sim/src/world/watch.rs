@@ -154,13 +154,13 @@ impl<W: Workload> World<W> {
             };
             let holds = match message.body {
                 Body::Vote { .. } => voted(from),
-                Body::VoteReply { grant: Some(_) } => voted(to),
+                Body::VoteReply { grant: Some(_), .. } => voted(to),
                 Body::Ack { .. } => state.as_ref().is_some_and(|state| state.ack_term == message.term),
                 _ => state.as_ref().is_some_and(|state| state.boot == message.boot),
             };
             let vote = match message.body {
                 Body::Vote { .. } => Some(from),
-                Body::VoteReply { grant: Some(_) } => Some(to),
+                Body::VoteReply { grant: Some(_), .. } => Some(to),
                 _ => None,
             };
             if let Some(candidate) = vote {

@@ -3,18 +3,26 @@
 
 use ordain_consensus::message::{Append, FRAME_MAX};
 use ordain_consensus::{
-    Body, Config, Core, Effect, Grant, LogEnd, Message, Recovered, Role, Terms, Verdict, VoteState,
+    Body, Config, Copies, Core, Effect, Grant, LogEnd, Message, Recovered, Role, Terms, Verdict, VoteState,
 };
-use ordain_types::facts::AckPolicy;
-use ordain_types::{BatchIndex, Boot, Nanos, NodeId, Term};
+use ordain_types::members::Member;
+use ordain_types::{BatchIndex, Boot, ClusterFacts, ClusterId, Configuration, Nanos, NodeId, Term};
 use std::hint::black_box;
+
+fn configuration() -> Configuration {
+    let member = |id: u32| Member {
+        id: NodeId(id),
+        peer: format!("h{id}:1"),
+        client: format!("h{id}:2"),
+        key: [id as u8; 32],
+    };
+    let members: Vec<Member> = (1..=3).map(member).collect();
+    Configuration::initial(&ClusterFacts::new(ClusterId([1; 16]), Nanos(1), 3), &members)
+}
 
 fn core(id: u32) -> Core {
     let config = Config {
         id: NodeId(id),
-        voters: vec![NodeId(1), NodeId(2), NodeId(3)],
-        policy: AckPolicy::DISK_RAM,
-        unsynced_max: 1024,
         election_timeout: Nanos::from_millis(200),
         heartbeat: Nanos::from_millis(40),
         seed: u64::from(id),
@@ -29,6 +37,7 @@ fn core(id: u32) -> Core {
         log: Terms::new(),
         durable: BatchIndex(0),
         watermark: BatchIndex(0),
+        configurations: vec![(BatchIndex(0), configuration())],
     };
     let mut core = Core::new(config, recovered, Nanos(0));
     drain(&mut core);
@@ -73,9 +82,9 @@ impl Leader {
         let now = Nanos::from_millis(1000);
         let mut leader = Self { core: core(1), last: 0, now };
         leader.core.tick(now);
-        let grant = Some(Grant::Strong);
-        leader.hear(2, message(0, Body::PreVoteReply { proposed: Term(1), grant }));
-        leader.hear(2, message(1, Body::VoteReply { grant }));
+        let (grant, weakest) = (Some(Grant::Strong), Copies { received: 2, durable: 1 });
+        leader.hear(2, message(0, Body::PreVoteReply { proposed: Term(1), grant, weakest }));
+        leader.hear(2, message(1, Body::VoteReply { grant, weakest }));
         assert_eq!(leader.core.role(), Role::Leader);
         leader.acknowledge();
         leader

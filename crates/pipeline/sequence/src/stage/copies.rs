@@ -50,12 +50,15 @@ impl Wait {
 impl<P: Peers> Log<P> {
     /// Says so to the gateway, and to the operator when it changes.
     pub(super) fn judge_copies(&mut self, now: Nanos) {
-        let voters = self.others.len() + 1;
-        let up = self.others.iter().filter(|other| other.is_up).count() + 1;
+        let configuration = self.core.configuration();
+        let own = usize::from(configuration.votes(self.core.id()));
+        let others = || self.others.iter().filter(|other| other.votes);
+        let voters = others().count() + own;
+        let up = others().filter(|other| other.is_up).count() + own;
         let committed = BatchIndex(self.shared.committed.load());
         let last = self.writer.tail().index;
         let stalled = self.wait.is_stalled(committed, last, now);
-        let needed = self.facts.policy.received as usize;
+        let needed = configuration.copies().received as usize;
         let leads = self.core.role() == Role::Leader;
         let too_few = !leads && self.core.leader().is_none() && up < voters / 2 + 1;
         let alone = self.wait.is_alone(too_few, now);

@@ -1,8 +1,10 @@
 //! An operator's changes of the cluster, and what a node does with requests while it does not lead.
 
-use super::{Log, Peers};
+use super::{Log, Peers, Put};
 use ordain_agent::wire::{QUESTION, Question, Steered, Submission, submission};
+use ordain_consensus as consensus;
 use ordain_types::codes::Code;
+use ordain_types::configuration::Change;
 use ordain_types::record::RECORD_HEADER;
 use ordain_types::steer::{REASON_MAX, Steer};
 use ordain_types::{BatchIndex, RecordHeader};
@@ -57,7 +59,37 @@ impl<P: Peers> Log<P> {
     }
 
     fn steer(&mut self, steer: &Steer) -> Result<BatchIndex, Refused> {
-        Err((Code::Unsupported, format!("this node cannot do that yet: {steer:?}")))
+        let change = match steer {
+            Steer::AddLearner(member) => Change::AddLearner(member.clone()),
+            Steer::Promote(id) => Change::Promote(*id),
+            Steer::Remove(id) => Change::Remove(*id),
+            Steer::AckPolicy(policy) => Change::Policy(*policy),
+            Steer::UnsyncedMax(window) => Change::UnsyncedMax(*window),
+            Steer::Transfer(to) => {
+                self.core.transfer(*to).map_err(refused)?;
+                return Ok(self.writer.tail().index);
+            }
+            Steer::Snapshot => {
+                return Err((Code::Unsupported, format!("this node cannot do that yet: {steer:?}")));
+            }
+        };
+        let proposed = self.core.propose(&change).map_err(refused)?;
+        let fits = self.core.due().is_some_and(|due| {
+            let mut body = Vec::new();
+            due.encode(&mut body);
+            body.len() <= self.writer.body_max()
+        });
+        if !fits {
+            self.core.withdraw(proposed);
+            return Err((Code::Malformed, "the members and their addresses fit into no batch".to_owned()));
+        }
+        match self.seal_due() {
+            Put::Done => Ok(self.writer.tail().index),
+            Put::RingFull | Put::NoRoom => {
+                self.core.withdraw(proposed);
+                Err(refused(consensus::Refused::Blocked))
+            }
+        }
     }
 
     /// Takes submissions while this node does not lead. Outputs can be read here as well, since they are of
@@ -83,6 +115,17 @@ impl<P: Peers> Log<P> {
         }
         limit
     }
+}
+
+/// The code of a refusal, and its sentence.
+fn refused(why: consensus::Refused) -> Refused {
+    use consensus::Refused as Why;
+    let code = match why {
+        Why::NotLeader => Code::NotLeader,
+        Why::Change(_) | Why::NoVoter(_) => Code::Malformed,
+        _ => Code::Busy,
+    };
+    (code, why.to_string())
 }
 
 /// As much of a sentence as an answer holds, in whole characters.

@@ -1,0 +1,167 @@
+//! Counting copies, and what follows from it.
+
+use super::{Core, Following, Role};
+use crate::Effect;
+use crate::message::{Body, Copies};
+use ordain_types::BatchIndex;
+use ordain_types::configuration::VOTERS_MAX;
+
+#[cfg(any(test, feature = "planted"))]
+use crate::Mutation;
+
+impl Core {
+    /// (received, durable) of this node's log as reported to itself or a leader.
+    pub(super) fn own_copies(&self) -> (BatchIndex, BatchIndex) {
+        let reach = BatchIndex(self.watermark.0.saturating_add(self.configs.window_of(self.durable)));
+        (self.written, self.durable.min(reach))
+    }
+
+    /// The acknowledgement of a follower.
+    pub(super) fn acknowledged(&self) -> (BatchIndex, BatchIndex) {
+        let (received, durable) = self.own_copies();
+        (received.min(self.following.matched), durable.min(self.following.matched))
+    }
+
+    pub(super) fn progressed(&mut self) {
+        if self.role == Role::Follower && self.acknowledged() != self.following.acked {
+            self.following.ack_due = true;
+        }
+        self.settle();
+    }
+
+    /// R1.
+    fn count(&mut self) {
+        if self.commit == self.log.last() {
+            return;
+        }
+        let n = self.voters;
+        let mut received = [BatchIndex::ZERO; VOTERS_MAX];
+        let mut durable = [BatchIndex::ZERO; VOTERS_MAX];
+        let counts = self.votes && self.synced.is_some_and(|synced| synced.ack_term == self.state.term);
+        let own = if counts { self.own_copies() } else { Default::default() };
+        let own = self.votes.then_some(own);
+        let peers = self.peers.iter().filter(|peer| peer.votes).map(|peer| (peer.received, peer.durable));
+        for (at, (has, synced)) in peers.chain(own).enumerate() {
+            #[allow(unused_mut)]
+            let mut window = self.configs.window_of(synced);
+            #[cfg(any(test, feature = "planted"))]
+            match self.config.mutation {
+                Mutation::NoWindow => window = u64::MAX,
+                Mutation::WindowNotOnDisk => window = self.configs.window(),
+                _ => {}
+            }
+            received[at] = has.min(BatchIndex(synced.0.saturating_add(window)));
+            durable[at] = synced;
+        }
+        received[..n].sort_unstable();
+        durable[..n].sort_unstable();
+        let reach = |copies: Copies| {
+            let (m, k) = copies.of_voters(n);
+            if k > 0 { received[n - m].min(durable[n - k]) } else { received[n - m] }
+        };
+        // Once a configuration is committed, its policy counts for what is behind it.
+        loop {
+            let (settled, pending) = self.configs.counting();
+            let commit = match pending {
+                #[cfg(any(test, feature = "planted"))]
+                Some(_) if self.config.mutation == Mutation::WeakerWhenLogged => {
+                    reach(Copies::of(self.configs.latest()))
+                }
+                Some((at, stronger)) => {
+                    let before = reach(settled).min(BatchIndex(at.0 - 1));
+                    before.max(Some(reach(stronger)).filter(|commit| *commit >= at).unwrap_or_default())
+                }
+                None => reach(settled),
+            };
+            #[allow(unused_mut)]
+            let mut own_term = self.log.term_at(commit) == Some(self.state.term);
+            #[cfg(any(test, feature = "planted"))]
+            if self.config.mutation == Mutation::NoCurrentTerm {
+                own_term = true;
+            }
+            if commit <= self.commit || !own_term {
+                return;
+            }
+            self.commit = commit;
+            if pending.is_none_or(|(at, _)| at > commit) {
+                return;
+            }
+            self.settle_configuration();
+        }
+    }
+
+    pub(super) fn start_round(&mut self) {
+        self.round_sent += 1;
+        self.round_wanted = self.round_sent;
+        self.heartbeat();
+    }
+
+    fn finish_round(&mut self) {
+        if self.round_done == self.round_sent {
+            return;
+        }
+        let confirmed = self.peers.iter().filter(|peer| peer.votes && peer.round >= self.round_sent);
+        let confirmed = confirmed.count() + usize::from(self.votes);
+        // Before its term's first commit, a leader does not know what is committed.
+        if confirmed < self.majority() || !self.has_committed() {
+            return;
+        }
+        self.round_done = self.round_sent;
+        self.effects.push_back(Effect::ReadRoundDone(self.round_done));
+        if self.round_wanted > self.round_sent {
+            self.start_round();
+        }
+    }
+
+    /// Ends every input: draws the consequences.
+    pub(super) fn settle(&mut self) {
+        let leads = self.role == Role::Leader;
+        if self.state.floor.is_some()
+            && let Some(mark) = self.following.mark
+        {
+            let safe = if leads { self.written } else { self.written.min(self.following.matched) };
+            if safe >= mark {
+                self.state.floor = None;
+                self.counts.rejoins += u64::from(!leads);
+            }
+        }
+        if self.persisting.is_none() && self.synced != Some(self.state) {
+            self.persisting = Some(self.state);
+            self.effects.push_back(Effect::Persist(self.state));
+        }
+        if leads {
+            self.count();
+        } else if let Some(synced) = self.synced {
+            if let Some((candidate, end)) = self.granted
+                && (synced.term, synced.voted_for) == (self.state.term, Some(candidate))
+            {
+                self.granted = None;
+                let grant = Some(self.judge(end));
+                let weakest = self.configs.weakest();
+                if let Some(at) = self.peer(candidate) {
+                    self.send(at, Body::VoteReply { grant, weakest });
+                }
+            }
+            if self.following.ack_due
+                && synced.ack_term == self.state.term
+                && let Some(at) = self.leader.and_then(|leader| self.peer(leader))
+            {
+                self.following.ack_due = false;
+                self.following.acked = self.acknowledged();
+                let (received, durable) = self.following.acked;
+                let Following { matched, round, .. } = self.following;
+                self.send(at, Body::Ack { matched, received, durable, round });
+            }
+        }
+        if self.commit > self.announced {
+            self.announced = self.commit;
+            self.settle_configuration();
+            self.effects.push_back(Effect::Committed(self.commit));
+        }
+        if leads {
+            self.finish_round();
+            self.steer();
+        }
+        self.invariants();
+    }
+}

@@ -1,0 +1,72 @@
+//! Configurations: sealing those that consensus asks for, and following those that the log has.
+
+use super::{Log, Other, Peers, Put, Way};
+use ordain_types::NodeId;
+use ordain_types::batch::BatchKind;
+use ordain_types::members::Member;
+
+impl<P: Peers> Log<P> {
+    /// The other node of that number, new if it was never met. Nodes are not forgotten: their metrics stay.
+    pub(super) fn meet(&mut self, id: NodeId) {
+        if self.others.iter().any(|other| other.id == id) {
+            return;
+        }
+        let number = id.0.to_string();
+        let gauge = |name, help| self.registry.labelled(name, ("peer", &number), help);
+        self.others.push(Other {
+            id,
+            votes: false,
+            way: Way::default(),
+            is_up: false,
+            up: gauge("ordain_peer_up", "1 while the connection with the node stands."),
+            received: gauge("ordain_peer_received_batch", "Of a leader: last batch that the node has."),
+            durable: gauge("ordain_peer_durable_batch", "Of a leader: last batch that its disk has."),
+        });
+    }
+
+    /// The log's last configuration is another one, or is committed now.
+    pub(super) fn seat(&mut self, is_settled: bool) {
+        let (latest, settled) = (self.core.configuration(), self.core.settled_configuration());
+        let mut members: Vec<Member> = latest.members.iter().map(|seat| seat.member.clone()).collect();
+        let mut know = |member: &Member| {
+            if !members.iter().any(|known| known.id == member.id) {
+                members.push(member.clone());
+            }
+        };
+        // Who leaves stays until that is committed. And a node that catches up goes through configurations of the
+        // past, in which whoever serves it may be unknown: whom its operator named it knows in any case.
+        settled.members.iter().map(|seat| &seat.member).filter(|_| !is_settled).for_each(&mut know);
+        self.contacts.iter().for_each(&mut know);
+        members.sort_unstable_by_key(|member| member.id);
+        tracing::info!(
+            version = latest.version,
+            stage = ?latest.stage,
+            members = ?latest.members.iter().map(|seat| (seat.member.id.0, seat.role)).collect::<Vec<_>>(),
+            copies = ?latest.copies(),
+            unsynced_max = latest.unsynced_max,
+            is_settled,
+            "the cluster's configuration"
+        );
+        self.shared.board.post(latest.clone());
+        self.metrics.configuration.set(latest.version);
+        let me = self.core.id();
+        members.iter().filter(|member| member.id != me).for_each(|member| self.meet(member.id));
+        let latest = self.core.configuration();
+        self.others.iter_mut().for_each(|other| other.votes = latest.votes(other.id));
+        self.peers.set_members(&members);
+    }
+
+    /// Seals the configuration that is due, behind what is being filled.
+    pub(super) fn seal_due(&mut self) -> Put {
+        let Some(configuration) = self.core.due().cloned() else { return Put::Done };
+        let mut body = Vec::new();
+        configuration.encode(&mut body);
+        self.writer.seal(BatchKind::Data);
+        let put = self.writer.seal_body(BatchKind::Control, &body);
+        self.tell_sealed();
+        if put == Put::Done {
+            self.core.configured(self.writer.tail().index, configuration);
+        }
+        put
+    }
+}
