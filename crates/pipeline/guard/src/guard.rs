@@ -126,3 +126,74 @@ impl<K: Disk> Agent for Guard<K> {
         Some(self.looked_at.plus(LOOK))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::put;
+    use ordain_agent::disk::DiskError;
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    /// Notes what it is asked, and fails on demand.
+    #[derive(Default)]
+    struct Notes {
+        asked: Arc<Mutex<Vec<String>>>,
+        done: VecDeque<DiskDone>,
+        fails: bool,
+    }
+
+    impl Disk for Notes {
+        fn free(&self) -> usize {
+            2 - self.done.len()
+        }
+
+        fn submit(&mut self, op: DiskOp) {
+            let asked = match &op {
+                DiskOp::Create { file: FileId::Diverged, size, .. } => format!("create {size}"),
+                DiskOp::Write { file: FileId::Diverged, offset: 0, bytes, .. } => {
+                    format!("write {}", String::from_utf8_lossy(bytes))
+                }
+                DiskOp::Sync { file: FileId::Diverged, .. } => "sync".to_owned(),
+                other => panic!("{other:?}"),
+            };
+            self.asked.lock().unwrap().push(asked);
+            let result = if self.fails { Err(DiskError::NoSpace) } else { Ok(0) };
+            self.done.push_back(DiskDone { op, result });
+        }
+
+        fn poll(&mut self) -> Option<DiskDone> {
+            self.done.pop_front()
+        }
+    }
+
+    fn run(fails: bool, evidence: &[&str]) -> (Option<Fatal>, Vec<String>) {
+        let disk = Notes { fails, ..Notes::default() };
+        let asked = disk.asked.clone();
+        let (mut watch, receiver) = spsc::channel(crate::RING);
+        let mut guard = Guard::new(GuardParts { disk, watch: receiver });
+        assert_eq!(guard.do_work(Now::default(), 1), Ok(0));
+        for text in evidence {
+            assert!(put(&mut watch, Note { kind: EVIDENCE.into(), node: 0.into() }, text.as_bytes()));
+        }
+        let fatal = (0..10).find_map(|_| guard.do_work(Now::default(), 1).err());
+        let asked = asked.lock().unwrap().clone();
+        (fatal, asked)
+    }
+
+    #[test]
+    fn evidence_is_on_disk_before_the_node_stops() {
+        assert_eq!(run(false, &[]), (None, Vec::new()));
+        let (fatal, asked) = run(false, &["batch 7", "batch 9"]);
+        let fatal = fatal.expect("the node stops");
+        assert!(fatal.cause.contains("has diverged: batch 7"), "{fatal}");
+        assert_eq!(asked, ["create 7", "write batch 7", "sync"]);
+    }
+
+    #[test]
+    fn a_node_that_can_keep_no_evidence_stops_too_and_says_so() {
+        let fatal = run(true, &["batch 7"]).0.expect("the node stops");
+        assert!(fatal.cause.contains("batch 7") && fatal.cause.contains("could not be noted"), "{fatal}");
+        assert!(fatal.action.contains("Do not start it again"));
+    }
+}

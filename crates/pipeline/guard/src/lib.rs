@@ -1,5 +1,5 @@
 //! What guards a node against itself: its state against what the other nodes computed. See
-//! `docs/adr/0019-divergence-and-scrubbing.md`.
+//! `docs/adr/0019-divergence.md`.
 //!
 //! * [`agree`]: compares, and says who is the odd one.
 //! * [`watch`]: the part in the log stage, which has the connections.

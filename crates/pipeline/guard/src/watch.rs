@@ -192,6 +192,97 @@ impl Side for Watch {
         if self.evidence.is_some() {
             return Some(Nanos::ZERO);
         }
+        if self.shared.has_diverged() {
+            return None;
+        }
         self.agree.next_deadline(own(&self.shared, &self.voters).limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ordain_agent::digests::Digest;
+    use zerocopy::FromBytes;
+
+    /// Takes everything.
+    #[derive(Default)]
+    struct Wire(Vec<(NodeId, u8, Vec<u8>)>);
+
+    impl Outbox for Wire {
+        fn room(&self, _to: NodeId) -> usize {
+            1 << 16
+        }
+
+        fn send(&mut self, to: NodeId, kind: u8, first: &[u8], second: &[u8]) -> bool {
+            self.0.push((to, kind, [first, second].concat()));
+            true
+        }
+    }
+
+    /// A node that came to batch `last` and computed `by` too much from batch 3 on.
+    fn node(id: u32, last: u64, by: u64) -> (Watch, Shared, spsc::Receiver) {
+        let shared = Shared::default();
+        for batch in 1..=last {
+            let output = batch * 3 + if batch >= 3 { by } else { 0 };
+            shared.digests.put(BatchIndex(batch), Digest { output, chain: batch, next_seq: batch + 1 });
+        }
+        shared.applied.store(last);
+        shared.committed.store(last);
+        shared.leader.store(1);
+        let (guard, notes) = spsc::channel(crate::RING);
+        let mut watch = Watch::new(WatchParts {
+            id: NodeId(id),
+            voters: (0..3).map(NodeId).collect(),
+            shared: shared.clone(),
+            states: States::default(),
+            guard,
+            registry: &Registry::default(),
+        });
+        (0..3).filter(|other| *other != id).for_each(|other| watch.up(NodeId(other), Now::default()));
+        (watch, shared, notes)
+    }
+
+    #[test]
+    fn the_odd_node_diverges_and_hands_the_evidence_over() {
+        let mut nodes = [node(0, 5, 0), node(1, 5, 0), node(2, 5, 1)];
+        let at = |millis| Now { mono: Nanos::from_millis(millis), wall: Nanos::ZERO };
+        for millis in [100, 200] {
+            for from in 0..3 {
+                let mut wire = Wire::default();
+                nodes[from].0.work(at(millis), &mut wire).unwrap();
+                for (to, kind, body) in wire.0 {
+                    assert_eq!(kind, kind::DIGESTS);
+                    nodes[to.0 as usize].0.hear(NodeId(from as u32), kind, &body, at(millis));
+                }
+            }
+        }
+        assert_eq!(nodes.each_ref().map(|node| node.1.has_diverged()), [false, false, true]);
+        let mut wire = Wire::default();
+        let (odd, _, notes) = &mut nodes[2];
+        odd.work(at(201), &mut wire).unwrap();
+        assert!(wire.0.is_empty(), "it tells nobody anything any more");
+        assert_eq!(odd.next_deadline(), None);
+        let (head, text) = Note::ref_from_prefix(notes.peek().expect("the evidence")).unwrap();
+        assert_eq!(head.kind.get(), EVIDENCE);
+        let text = String::from_utf8_lossy(text);
+        assert!(
+            text.starts_with("node 2: the output hash at batch 3 is") && text.contains("records 3 to 3"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_committed_is_told_to_nobody() {
+        let (mut watch, shared, _notes) = node(0, 5, 0);
+        shared.committed.store(2);
+        let mut wire = Wire::default();
+        let now = Now { mono: Nanos::from_millis(100), wall: Nanos::ZERO };
+        watch.work(now, &mut wire).unwrap();
+        let (_, _, body) = &wire.0[0];
+        assert_eq!((body[0], body[8]), (1, 2));
+        assert_eq!(watch.next_deadline(), None);
+        shared.committed.store(5);
+        assert_eq!(watch.next_deadline(), Some(now.mono.plus(crate::agree::INTERVAL.0)));
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use ordain_agent::disk::{DiskError, DiskOp, FileId};
+use ordain_agent::disk::{Disk, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::shared::Holder;
 use ordain_journal::{Anchor, Fault, RecoveryError, TermStart, read_state};
 use ordain_types::batch::{BATCH_HEADER, BatchError};
@@ -586,4 +586,35 @@ fn damage_is_found_behind_a_snapshot_and_not_looked_for_in_front_of_it() {
     copy.lock().files.remove(&FileId::Segment(1));
     let missing = recover_behind(&copy, &facts, 2, anchor).unwrap_err();
     assert_eq!(missing, RecoveryError::MissingSegment { number: 1 });
+}
+
+#[test]
+fn beside_the_evidence_of_a_divergence_no_node_starts() {
+    let (world, facts) = (World::default(), facts(3));
+    let mut node = Node::start(&world, &facts);
+    node.data(2);
+    node.close();
+    let mut lane = world.lane(3);
+    let text = b"node 1: the output hash at batch 3 differs".to_vec();
+    let size = text.len() as u64;
+    lane.submit(DiskOp::Create { tag: 0, file: FileId::Diverged, size });
+    while lane.poll().is_some() {}
+    let empty = world.copy();
+    lane.submit(DiskOp::Write {
+        tag: 0,
+        file: FileId::Diverged,
+        offset: 0,
+        bytes: IoBytes::Owned(text.clone()),
+    });
+    while lane.poll().is_some() {}
+    let before = world.log();
+    for _ in 0..2 {
+        let error = recover(&world.copy(), &facts, 1).unwrap_err();
+        assert_eq!(error, RecoveryError::Diverged { evidence: String::from_utf8(text.clone()).unwrap() });
+        assert!(error.to_string().contains("Keep the directory as evidence"));
+    }
+    // Nothing was changed, and half of the evidence suffices.
+    assert_eq!(world.log(), before);
+    let error = recover(&empty, &facts, 1).unwrap_err();
+    assert_eq!(error, RecoveryError::Diverged { evidence: String::new() });
 }
