@@ -2,6 +2,7 @@
 
 use ordain_agent::Fatal;
 use ordain_agent::disk::{Disk, DiskOp, FileId};
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::Shared;
 use ordain_journal::{LogReader, Peek, ReadError};
 use ordain_sequence::stage::{Archive, Old};
@@ -72,7 +73,8 @@ impl<D: Disk> Segments<D> {
         self.range = None;
         self.found.clear();
         self.sought = first;
-        let place = self.places.iter().find(|place| place.0 == peer && place.1 == first);
+        let mut places = self.places.iter().filter(|_| !planted::is(Mistake::LaggardsInterrupt));
+        let place = places.find(|place| place.0 == peer && place.1 == first);
         if let Some((_, index, position)) = place {
             return self.reader.seek(*position, *index);
         }
@@ -155,7 +157,11 @@ impl<D: Disk> Archive for Segments<D> {
         }
         if self.serving == Some(peer) {
             self.waited = 0;
-        } else if self.serving.is_some() && self.owed && self.waited < PATIENCE {
+        } else if self.serving.is_some()
+            && self.owed
+            && self.waited < PATIENCE
+            && !planted::is(Mistake::LaggardsInterrupt)
+        {
             self.waited += 1;
             return Ok(Old::NotYet);
         }

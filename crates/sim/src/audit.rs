@@ -134,6 +134,16 @@ pub fn audit<W: Workload>(
             }
         }
         naive.batch(&batch);
+        if replayed.sessions() != naive.sessions.len() {
+            let what = format!(
+                "behind batch {} the model has {} sessions, the application {}",
+                at + 1,
+                naive.sessions.len(),
+                replayed.sessions()
+            );
+            trace.fail("the model agrees", what);
+            return hashes;
+        }
     }
     // All of them lie where a batch of the committed log begins.
     let met = |position: &u64| logs.committed().any(|(entry, _)| entry.position == *position);

@@ -96,6 +96,16 @@ impl File {
         }
     }
 
+    /// The kernel drops pages that it calls clean, of which some never reached the device.
+    fn drop_pages(&mut self) {
+        for sector in 0..self.lost.len() {
+            if core::mem::take(&mut self.lost[sector]) {
+                let range = self.sectors(sector);
+                self.written[range.clone()].copy_from_slice(&self.durable[range]);
+            }
+        }
+    }
+
     fn lose_power(&mut self, keep: u64, rng: &mut Rng) {
         for sector in 0..self.dirty.len() {
             let range = self.sectors(sector);
@@ -389,6 +399,9 @@ impl Store {
                 file.lose_power(keep, &mut self.rng);
             }
             self.noted = None;
+        } else if self.failed && self.rng.one_in(2) {
+            self.trace.mark("pages dropped after a failed sync");
+            self.files.values_mut().for_each(File::drop_pages);
         }
         let Faults { full, stalled_until, .. } = self.faults;
         self.faults = Faults { full, stalled_until, ..Faults::default() };

@@ -20,6 +20,7 @@ pub mod planted;
 pub mod rng;
 pub mod rogue;
 pub mod run;
+pub mod scenario;
 pub mod scheme;
 pub mod shadow;
 pub mod trace;

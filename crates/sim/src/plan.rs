@@ -135,6 +135,8 @@ pub struct Plan {
     pub limit: u64,
     /// Clients let this much time pass between requests, nanoseconds, shortest and longest.
     pub think: (u64, u64),
+    /// All schemes are of suspended leaders; never drawn.
+    pub sleepers: bool,
     /// Clocks run fast or slow by up to this many parts in a million.
     pub drift: u64,
     /// When faults end, they first end for a majority of the nodes alone.
@@ -248,6 +250,7 @@ impl Plan {
             election_timeout: Nanos(rng.pick(&[20, 50]) * MILLI),
             limit: rng.pick(&[1, 4, 64]),
             think: (MICRO, rng.pick(&[20, 200, 2_000]) * MICRO),
+            sleepers: false,
             drift: rng.pick(&[500, 500, 20_000]),
             core: nodes > 1 && rng.one_in(2),
             silence: if expiry { 1 } else { 0 },

@@ -53,6 +53,22 @@ const OUTPUTS: &str = "outputs are of committed batches";
 const CHANGED: &str = "a reply never changes";
 const CONFUSED: &str = "client and node understand each other";
 
+const COMMITTED: &str = "copies exist when a batch is committed";
+const ACKS: &str = "acknowledgements are true";
+const BEHIND: &str = "nothing stands behind the end of the log";
+const ON_DISK: &str = "what recovery found is on the disk";
+const COMPLETE: &str = "leaders have what is committed";
+const ONE_VOTE: &str = "one vote in a term";
+const ONE_LEADER: &str = "one leader a term";
+const AVAILABLE: &str = "bounded unavailability";
+const ANSWERS: &str = "answers are those of the log";
+const SEEN: &str = "queries see what was acknowledged";
+const NAMED: &str = "what gets its name is synced";
+const TIME: &str = "log time never goes back";
+const FENCED: &str = "who resumes a session fences the others";
+const CHAIN: &str = "batches form one chain";
+const OWNERS: &str = "sessions belong to their keys";
+
 const OWN_TERM: &str = "leaders commit batches of their own term";
 const FLOOR: &str = "a promise floor covers what was acknowledged";
 const HOLDERS: &str = "two nodes hold what is trimmed";
@@ -62,7 +78,7 @@ const DIVERGED: &str = "a node that diverged stops";
 const EVIDENCE: &str = "evidence of a divergence is kept";
 
 /// What follows when a committed batch is lost in an election.
-const ELECTION: &[&str] = &[PREFIX, CUT, LOST, LACKS];
+const ELECTION: &[&str] = &[COMPLETE, PREFIX, CUT, LOST, LACKS];
 
 /// As drawn, but shorter.
 fn short(plan: &mut Plan) {
@@ -172,6 +188,51 @@ fn memory_slow(plan: &mut Plan) {
     plan.roads.delay = (100 * Nanos::MICRO, 3 * Nanos::MILLI);
 }
 
+/// Syncs and writes that fail while much is not synced, and nodes that come back at once.
+fn failing_disks(plan: &mut Plan) {
+    crashes(plan);
+    plan.odds = Odds { disk: 6, kill: 1, stall: 4, ..Odds::default() };
+    plan.odds.leader = u64::from(plan.nodes > 1);
+    plan.facts.unsynced_max = 64;
+    if plan.nodes > 1 {
+        plan.facts.policy = AckPolicy::DISK_RAM;
+    }
+}
+
+/// Stops in good order, and power losses after them.
+fn stops_and_losses(plan: &mut Plan) {
+    memory(plan);
+    plan.odds = Odds { stop: 4, power: 6, leader: 1, ..Odds::default() };
+}
+
+/// Leaders whose machines are suspended and cut off while another is elected.
+fn sleepers(plan: &mut Plan) {
+    elections(plan);
+    plan.odds = Odds { scheme: 1, ..Odds::default() };
+    plan.sleepers = true;
+    plan.clients = 6;
+    plan.facts.window = 16;
+    plan.think = (100 * Nanos::MICRO, 2 * Nanos::MILLI);
+}
+
+/// With somebody who breaks the rules.
+fn rogues(plan: &mut Plan) {
+    short(plan);
+    plan.rogues = 1;
+}
+
+/// Two nodes far behind at once.
+fn two_laggards(plan: &mut Plan) {
+    short(plan);
+    plan.operations = 1_500;
+    plan.faults = 8;
+    plan.odds = Odds { kill: 2, partition: 4, ..Odds::default() };
+    plan.trouble = (100 * Nanos::MILLI, 400 * Nanos::MILLI);
+    plan.think.1 = 20 * Nanos::MICRO;
+    plan.clients = 6;
+    plan.facts.policy = AckPolicy { received: 3, durable: 1 };
+}
+
 const fn stage(
     mistake: Mistake,
     nodes: usize,
@@ -191,7 +252,31 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 26] = [
+pub const ALL: [Planted; 50] = [
+    stage(Mistake::AckBeforeWritten, 3, elections, 50, &[ACKS, COMMITTED, COPIES]),
+    stage(Mistake::ReadsAtOnce, 3, sleepers, 200, &[SEEN, ANSWERS]),
+    stage(Mistake::TimeGoesBack, 1, short, 20, &[TIME, STOPS]),
+    stage(Mistake::CutInFlight, 3, backlog, 100, &[BEHIND, WRITTEN, PANICS, CHAIN]),
+    stage(Mistake::CutLeavesBytes, 3, elections, 50, &[BEHIND]),
+    stage(Mistake::CutNotSynced, 3, elections, 50, &[BEHIND]),
+    stage(Mistake::StateNotSynced, 3, elections, 20, &[PROMISES]),
+    stage(Mistake::TrimsUnasked, 1, snapshots, 50, &[STOPS]),
+    stage(Mistake::TailLeft, 1, crashes, 50, &[BEHIND]),
+    stage(Mistake::CacheTrusted, 1, failing_disks, 50, &[ON_DISK]),
+    stage(Mistake::WitnessIgnored, 3, failing_disks, 200, &[LACKS, FLOOR]),
+    stage(Mistake::CleanMarkKept, 3, stops_and_losses, 100, &[FLOOR, LACKS]),
+    stage(Mistake::BootNotCounted, 3, memory_slow, 100, &[COMMITTED, COPIES, LACKS, PREFIX, CUT, LOST]),
+    stage(Mistake::NobodyFenced, 1, rogues, 50, &[FENCED, PANICS]),
+    stage(Mistake::ExpiresEarly, 1, short, 50, &[MODEL, LIVE]),
+    stage(Mistake::KeyIgnored, 1, rogues, 50, &[OWNERS, MODEL, CONFUSED, FENCED]),
+    stage(Mistake::SnapshotNotSynced, 1, snapshots, 20, &[NAMED]),
+    stage(Mistake::LaggardsInterrupt, 5, two_laggards, 100, &[PROGRESS, AVAILABLE]),
+    Planted { checkers: &[COMMITTED], ..consensus(Mutation::CountsItselfEarly, elections, 100) },
+    Planted { checkers: &[PROMISES], ..consensus(Mutation::AckTermNotAwaited, elections, 50) },
+    Planted { checkers: &[ONE_VOTE, ONE_LEADER, PANICS], ..consensus(Mutation::VotesTwice, elections, 50) },
+    consensus(Mutation::ShorterLogWins, elections, 100),
+    Planted { checkers: &[LACKS], ..consensus(Mutation::MarkUnwritten, memory, 200) },
+    Planted { checkers: &[PREFIX, CUT, PANICS], ..consensus(Mutation::CommitUnmatched, elections, 200) },
     stage(Mistake::ReplyBeforeCommit, 3, short, 20, &[COPIES]),
     stage(Mistake::StaleStint, 3, partitions, 100, &[COPIES, LOST, OUTPUTS, CHANGED, PROGRESS]),
     stage(Mistake::CutKeepsApplied, 3, elections, 100, &[LIVE, LOST, STOPS, PANICS]),
@@ -199,19 +284,28 @@ pub const ALL: [Planted; 26] = [
     stage(Mistake::ClosedLogGoesOn, 1, stops, 200, &[PANICS]),
     stage(Mistake::RepeatExecuted, 1, short, 20, &[ONCE, MODEL, CHANGED]),
     stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS, CONFUSED]),
-    stage(Mistake::DurableWhenWritten, 1, short, 20, &[COPIES]),
+    stage(Mistake::DurableWhenWritten, 1, short, 20, &[COPIES, COMMITTED]),
     stage(Mistake::WatermarkAhead, 1, crashes, 100, &[STOPS]),
     stage(Mistake::VoteNotAwaited, 3, elections, 50, &[PROMISES]),
-    stage(Mistake::FloorFromDisk, 3, memory, 100, &[FLOOR, PREFIX, CUT, LOST]),
-    disk(Lie::SyncsNothing, 1, &[COPIES]),
+    stage(Mistake::FloorFromDisk, 3, memory, 100, &[FLOOR, COMPLETE, PREFIX, CUT, LOST]),
+    disk(Lie::SyncsNothing, 1, &[COPIES, COMMITTED]),
     disk(Lie::WritesLater, 1, &[WRITTEN]),
     disk(Lie::ForgetsNodeState, 3, &[PROMISES]),
     consensus(Mutation::DirtyVotesStrong, memory, 100),
     consensus(Mutation::MajorityWins, elections, 100),
     consensus(Mutation::OneTooFew, elections, 100),
-    Planted { checkers: &[OWN_TERM, PREFIX, CUT, LOST], ..consensus(Mutation::NoCurrentTerm, backlog, 50) },
-    Planted { checkers: &[LACKS, PREFIX, CUT, LOST], ..consensus(Mutation::NoBoot, memory_slow, 100) },
-    Planted { checkers: &[COPIES, PREFIX, CUT, LOST], ..consensus(Mutation::NoWindow, memory, 100) },
+    Planted {
+        checkers: &[OWN_TERM, COMPLETE, PREFIX, CUT, LOST],
+        ..consensus(Mutation::NoCurrentTerm, backlog, 50)
+    },
+    Planted {
+        checkers: &[LACKS, COMMITTED, COPIES, COMPLETE, PREFIX, CUT, LOST],
+        ..consensus(Mutation::NoBoot, memory_slow, 100)
+    },
+    Planted {
+        checkers: &[COPIES, COMMITTED, PREFIX, CUT, LOST],
+        ..consensus(Mutation::NoWindow, memory, 100)
+    },
     stage(Mistake::SnapshotWithoutSessions, 1, snapshots, 50, &[LIVE, LOST, ONCE, MODEL, CHANGED, PROGRESS]),
     stage(Mistake::OutputsNotCompared, 3, bends, 50, &[DIVERGED, LIVE]),
     stage(Mistake::EvidenceNotKept, 3, bends, 50, &[EVIDENCE]),

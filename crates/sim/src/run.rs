@@ -2,6 +2,7 @@
 
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::scenario::Scenario;
 use crate::trace::{Failure, Trace};
 use crate::workload::Workload;
 use crate::world::{Totals, World};
@@ -37,6 +38,19 @@ pub struct Outcome {
 
 /// Simulates. `change` may alter the plan that the seed drew.
 pub fn run<W: Workload>(options: Options, change: impl FnOnce(&mut Plan)) -> Outcome {
+    simulate::<W>(options, change, World::run)
+}
+
+/// Lets a story happen.
+pub fn tell<W: Workload>(options: Options, scenario: &Scenario) -> Outcome {
+    simulate::<W>(options, |plan| scenario.shape(plan), |world| world.play(scenario))
+}
+
+fn simulate<W: Workload>(
+    options: Options,
+    change: impl FnOnce(&mut Plan),
+    go: impl FnOnce(&mut World<W>) -> Totals,
+) -> Outcome {
     let mut rng = Rng::new(options.seed);
     let mut plan = Plan::draw(&mut rng, options.nodes);
     let needs = W::parts().0.needs();
@@ -46,7 +60,7 @@ pub fn run<W: Workload>(options: Options, change: impl FnOnce(&mut Plan)) -> Out
     let trace = Trace::new(options.print);
     trace.say(|| format!("{plan:#?}"));
     let mut world = World::<W>::new(plan, rng, trace.clone());
-    let totals = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let totals = catch_unwind(AssertUnwindSafe(|| go(&mut world)));
     let totals = totals.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

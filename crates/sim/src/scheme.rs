@@ -16,6 +16,8 @@ pub enum Act {
     Heal,
     /// A node loses power and comes back soon.
     Power(usize),
+    /// A node's machine is suspended for this long, nanoseconds: its monotonic clock stands still.
+    Suspend(usize, u64),
     /// The syncs of a node's log do not finish for this long, nanoseconds.
     Stall(usize, u64),
 }
@@ -39,6 +41,8 @@ enum Plot {
     /// Whoever comes to lead is cut off soon after, and the one before comes back (figure 8 of Ongaro and
     /// Ousterhout, *In Search of an Understandable Consensus Algorithm*, 2014).
     Carousel { alone: usize, next: Option<usize>, rounds: u32 },
+    /// The leader's machine sleeps, cut off, until another leads, and wakes believing that no time has passed.
+    Sleeper { leader: usize, length: u64, stage: u32 },
 }
 
 /// See the module.
@@ -55,8 +59,10 @@ pub struct Scheme {
 impl Scheme {
     /// Draws a scheme against `leader`, one of `nodes`, at least three.
     #[must_use]
-    pub fn draw(rng: &mut Rng, now: u64, leader: usize, nodes: usize) -> Self {
-        let plot = if rng.one_in(2) {
+    pub fn draw(rng: &mut Rng, now: u64, leader: usize, nodes: usize, sleepers: bool) -> Self {
+        let plot = if sleepers || rng.one_in(5) {
+            Plot::Sleeper { leader, length: rng.spread(50 * Nanos::MILLI, 200 * Nanos::MILLI), stage: 0 }
+        } else if rng.one_in(2) {
             let turn = rng.below(nodes as u64 - 1) as usize;
             let followers = (0..nodes - 1).map(|step| (leader + 1 + (step + turn) % (nodes - 1)) % nodes);
             let mut behind: Vec<_> = followers.collect();
@@ -106,6 +112,16 @@ impl Scheme {
                     _ => return None,
                 }
             }
+            Plot::Sleeper { leader, length, stage } => {
+                *stage += 1;
+                match stage {
+                    1 => {
+                        pause(*length, 2 * *length);
+                        vec![Act::Isolate(*leader, noticed), Act::Suspend(*leader, *length)]
+                    }
+                    _ => return None,
+                }
+            }
             Plot::Carousel { alone, next, rounds } => match next.take() {
                 Some(leader) => {
                     *alone = leader;
@@ -136,7 +152,7 @@ mod tests {
         for seed in 0..200 {
             let nodes = if seed < 100 { 3 } else { 5 };
             let mut rng = Rng::new(seed);
-            let mut scheme = Scheme::draw(&mut rng, 0, 1, nodes);
+            let mut scheme = Scheme::draw(&mut rng, 0, 1, nodes, false);
             let (mut now, mut steps) = (0, 0);
             loop {
                 let leads: Vec<_> = (0..nodes).map(|_| rng.one_in(3)).collect();

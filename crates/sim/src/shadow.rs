@@ -10,6 +10,9 @@ use ordain_types::batch::{BATCH_HEADER, BatchView, chain};
 use ordain_types::{BatchHeader, BatchIndex, BatchKind, Chain, Nanos, Number, Seq, SessionId, Term};
 use std::collections::BTreeMap;
 
+/// Batches that every node seals for itself when a log begins: it has them whether it has written them or not.
+const OPENING: u64 = 2;
+
 /// A batch that some node has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -221,7 +224,7 @@ impl Logs {
     pub fn acknowledges(&mut self, node: usize, store: &Store, term: u64, (received, durable): (u64, u64)) {
         self.note_durable(node, store);
         let (has, synced) = self.known(node);
-        if received > has || durable > synced {
+        if received > has.max(OPENING) || durable > synced {
             let what = format!(
                 "node {node} says that it has {received} batches, {durable} of them synced; it has {has}, {synced} of them \
                  synced"
@@ -232,7 +235,8 @@ impl Logs {
         let own = &self.nodes[node].entries;
         let (mine, its) = (received.checked_sub(1).map(|at| at as usize), leader);
         // Of a leader that leads no more, or has not written what it sent, nothing is known.
-        let differs = mine.is_some_and(|at| its.get(at).is_some_and(|its| its.chain != own[at].chain));
+        let differs = mine
+            .is_some_and(|at| its.get(at).zip(own.get(at)).is_some_and(|(its, own)| its.chain != own.chain));
         if differs && leader.last().is_some_and(|last| last.term.0 == term) {
             let what =
                 format!("node {node} acknowledges batch {received} in term {term}, whose leader has another");

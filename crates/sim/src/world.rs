@@ -3,6 +3,7 @@
 mod diverge;
 mod healing;
 mod peace;
+mod story;
 mod trouble;
 mod watch;
 
@@ -84,6 +85,8 @@ struct Node {
     cutting: Option<u64>,
     fresh: bool,
     stint: u64,
+    /// It lost power, and not after a stop in good order, since it last recovered.
+    owes_promises: bool,
     /// The furthest that it ever acknowledged to a leader, and that leader's term.
     promised: Floor,
     /// It may lack what it acknowledged, by its own account.
@@ -184,6 +187,7 @@ impl<W: Workload> World<W> {
                 cutting: None,
                 fresh: true,
                 stint: 0,
+                owes_promises: false,
                 promised: Floor::default(),
                 owed: false,
                 term: 0,
@@ -244,6 +248,11 @@ impl<W: Workload> World<W> {
             self.heal_core();
             self.serve_from_core();
         }
+        self.finish()
+    }
+
+    /// Peace, until everybody is at rest, and the final checks.
+    fn finish(&mut self) -> Totals {
         self.make_peace();
         let deadline = self.now + self.plan.patience.1;
         while self.trace.failure().is_none() && !self.is_at_rest() && !self.is_stuck() {

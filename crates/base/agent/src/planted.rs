@@ -28,6 +28,42 @@ pub enum Mistake {
     FloorFromDisk,
     /// Forcing: the log goes on in the lineage that it was of (rule R7).
     LineageNotRaised,
+    /// Log: what is in memory and not with the kernel is acknowledged as received.
+    AckBeforeWritten,
+    /// Log: a query waits for no read round.
+    ReadsAtOnce,
+    /// Log: time in the log is whatever the wall clock says.
+    TimeGoesBack,
+    /// Journal: a cut does not wait for the writes in flight, which land behind it.
+    CutInFlight,
+    /// Journal: a cut moves the end of the log and leaves the bytes.
+    CutLeavesBytes,
+    /// Journal: a cut does not sync its zeros.
+    CutNotSynced,
+    /// Journal: the node state is written and not synced.
+    StateNotSynced,
+    /// Journal: segments go although no snapshot stands for them.
+    TrimsUnasked,
+    /// Recovery: a torn tail is left standing behind the end.
+    TailLeft,
+    /// Recovery: what the kernel holds is taken for what the disk holds.
+    CacheTrusted,
+    /// Recovery: the witness is not asked.
+    WitnessIgnored,
+    /// Recovery: a node that has started still says that it stopped clean.
+    CleanMarkKept,
+    /// Recovery: a start is not counted.
+    BootNotCounted,
+    /// Gateway: who resumes a session does not fence the one who had it.
+    NobodyFenced,
+    /// Apply: a session expires a moment early.
+    ExpiresEarly,
+    /// Apply: any key may write in any session.
+    KeyIgnored,
+    /// Shadow: a snapshot gets its name before it is synced.
+    SnapshotNotSynced,
+    /// Archive: a peer that asks for old batches interrupts the one that is being read for.
+    LaggardsInterrupt,
     /// Apply: snapshots are written without the session table.
     SnapshotWithoutSessions,
     /// Guard: what nodes computed is exchanged and not compared.

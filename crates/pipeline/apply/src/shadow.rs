@@ -8,6 +8,7 @@ use crate::snapshot::{Place, Writer};
 use core::cmp::min;
 use ordain_agent::disk::{Disk, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::metrics::{Gauge, Registry};
+use ordain_agent::planted::{self, Mistake};
 use ordain_agent::shared::Shared;
 use ordain_agent::wire::Stored;
 use ordain_agent::{Agent, Fatal};
@@ -345,7 +346,8 @@ where
                     self.disk.submit(DiskOp::Write { tag: 0, file, offset, bytes: IoBytes::Owned(bytes) });
                     draft.in_flight += 1;
                 }
-                if step == Step::Done || draft.unsynced >= UNSYNCED {
+                let is_due = step == Step::Done || draft.unsynced >= UNSYNCED;
+                if is_due && !planted::is(Mistake::SnapshotNotSynced) {
                     draft.unsynced = 0;
                     self.disk.submit(DiskOp::Sync { tag: 0, file });
                     draft.in_flight += 1;

@@ -20,6 +20,21 @@ use crate::Mutation;
 /// the transport lets in.
 const PEERS_MAX: usize = 2 * MEMBERS_MAX;
 
+/// Whether a mistake is to be made; never in a shipped build.
+#[cfg(any(test, feature = "planted"))]
+macro_rules! errs {
+    ($core:expr, $mutation:ident) => {
+        $core.config.mutation == crate::Mutation::$mutation
+    };
+}
+#[cfg(not(any(test, feature = "planted")))]
+macro_rules! errs {
+    ($core:expr, $mutation:ident) => {
+        false
+    };
+}
+use errs;
+
 /// What this node is in its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -905,7 +920,8 @@ impl Core {
 
     fn match_up_to(&mut self, index: BatchIndex) {
         self.following.matched = self.following.matched.max(index);
-        self.commit = self.commit.max(self.following.commit.min(self.following.matched));
+        let matched = if errs!(self, CommitUnmatched) { self.log.last() } else { self.following.matched };
+        self.commit = self.commit.max(self.following.commit.min(matched));
     }
 
     fn peer(&self, id: NodeId) -> Option<usize> {

@@ -30,6 +30,18 @@ pub enum Mutation {
     ChangeWithoutRaise,
     /// R8: a leader changes voters before it has committed anything in its term.
     ChangeBeforeCommit,
+    /// R1: a leader counts itself before its disk knows that it took in anything of its term.
+    CountsItselfEarly,
+    /// R1: a follower acknowledges before its disk knows so.
+    AckTermNotAwaited,
+    /// R3: a node votes for everybody who asks.
+    VotesTwice,
+    /// R3: a candidate with a shorter log gets votes.
+    ShorterLogWins,
+    /// R5: the floor goes when the log matches, written or not.
+    MarkUnwritten,
+    /// Raft 5.3: a follower takes the leader's commitment for what its own log holds there.
+    CommitUnmatched,
 }
 
 impl Mutation {

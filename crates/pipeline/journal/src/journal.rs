@@ -458,7 +458,9 @@ impl<D: Disk> Journal<D> {
         };
         let file = FileId::NodeState;
         self.lanes.state.submit(DiskOp::Write { tag: 0, file, offset, bytes: IoBytes::Owned(slot) });
-        self.lanes.state.submit(DiskOp::Sync { tag: 0, file });
+        if !planted::is(Mistake::StateNotSynced) {
+            self.lanes.state.submit(DiskOp::Sync { tag: 0, file });
+        }
         self.storing = Some((self.state.watermark, self.vote));
         if planted::is(Mistake::VoteNotAwaited) {
             self.cursors.vote_stored.store(self.vote);
@@ -473,7 +475,11 @@ impl<D: Disk> Journal<D> {
             let moved = result.map_err(|error| failed(&op, &error))?;
             check_whole(&op, moved)?;
             match op {
-                DiskOp::Write { bytes: IoBytes::Owned(slot), .. } => self.slot = slot,
+                DiskOp::Write { bytes: IoBytes::Owned(slot), .. }
+                    if !planted::is(Mistake::StateNotSynced) =>
+                {
+                    self.slot = slot;
+                }
                 _ => {
                     let (watermark, vote) = self.storing.take().expect("a store is in flight");
                     self.stored = watermark;
@@ -541,6 +547,7 @@ impl<D: Disk> Journal<D> {
             return false;
         }
         let needless = min(self.cursors.needless.load(), self.cursors.trim_floor.load());
+        let needless = if planted::is(Mistake::TrimsUnasked) { u64::MAX } else { needless };
         let end = self.oldest.plus(self.segment_size);
         if end.0 > min(needless, self.synced.position.0.saturating_sub(self.retain)) {
             return false;
@@ -561,10 +568,14 @@ impl<D: Disk> Journal<D> {
     fn cut_to(&mut self, keep: Mark) -> Result<usize, Fatal> {
         let step = *self.cut.get_or_insert(CutStep::Drain);
         let next = match step {
-            _ if !self.in_flight.is_empty() => return Ok(0),
+            _ if !self.in_flight.is_empty() && !planted::is(Mistake::CutInFlight) => return Ok(0),
             // A vote that comes in between is stored on the way.
             CutStep::Mark | CutStep::Clear if self.state_dirty || self.storing.is_some() => return Ok(0),
             CutStep::Drain if keep >= self.submitted => CutStep::Rewind,
+            CutStep::Drain if planted::is(Mistake::CutLeavesBytes) => {
+                self.submitted = keep;
+                CutStep::Zero { at: keep.position }
+            }
             CutStep::Drain => {
                 self.state.cut = Some(keep);
                 self.state_dirty = true;
@@ -615,8 +626,11 @@ impl<D: Disk> Journal<D> {
         let file = FileId::Segment(at.0 / self.segment_size);
         let (offset, bytes) = (at.0 % self.segment_size, IoBytes::Owned(zeros));
         self.lanes.log.submit(DiskOp::Write { tag: at.0, file, offset, bytes });
-        self.lanes.log.submit(DiskOp::Sync { tag: at.0, file });
-        self.in_flight.extend([LogOp::Zero, LogOp::Zero]);
+        self.in_flight.push_back(LogOp::Zero);
+        if !planted::is(Mistake::CutNotSynced) {
+            self.lanes.log.submit(DiskOp::Sync { tag: at.0, file });
+            self.in_flight.push_back(LogOp::Zero);
+        }
         CutStep::Zero { at: Position(end) }
     }
 }

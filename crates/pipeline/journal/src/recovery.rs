@@ -375,8 +375,10 @@ pub fn judge(
     let tail_cut = has_tail && !stopped_clean && !is_cut;
     // The kernel keeps what it took as long as it runs, unless it fails to write it back: then it may drop
     // it, and whether anybody was there to see the error is left to chance.
-    let has_all =
-        !facts.policy.counts_memory() || is_cut || witnessed.is_some_and(|written| written <= end.index);
+    let has_all = !facts.policy.counts_memory()
+        || is_cut
+        || planted::is(Mistake::WitnessIgnored)
+        || witnessed.is_some_and(|written| written <= end.index);
     let was_clean = stopped_clean || (os_boot.is_same(state.os_boot) && !tail_cut && has_all);
     if was_clean {
         return Judgement { was_clean, tail_cut, floor: state.floor };
@@ -573,6 +575,7 @@ impl<D: Disk> Recovery<D> {
     fn after(&mut self, phase: Phase) -> Result<(), RecoveryError> {
         match phase {
             Phase::Drain => return self.read_tail(self.verifier.end().position),
+            Phase::Decide if planted::is(Mistake::CacheTrusted) => self.zero(self.verifier.end().position),
             Phase::Decide => self.copy(self.state.watermark.position),
             Phase::CopyBack { at } => self.copy(at),
             Phase::Zero { at } => self.zero(at),
@@ -894,10 +897,13 @@ impl<D: Disk> Recovery<D> {
             judge(&self.worst(), &self.state, &end, has_tail, (self.os_boot, self.witnessed));
         self.outcome = Outcome { was_clean, tail_cut, watermark_before: watermark };
         self.state.floor = floor;
-        self.state.boot = self.state.boot.next();
+        if !planted::is(Mistake::BootNotCounted) {
+            self.state.boot = self.state.boot.next();
+        }
         self.state.os_boot = self.os_boot;
-        self.state.clean = false;
-        if !has_tail && watermark == mark {
+        self.state.clean &= planted::is(Mistake::CleanMarkKept);
+        // A cut that is not finished may have zeroed what the kernel has and the device has not.
+        if !has_tail && watermark == mark && self.state.cut.is_none() {
             return self.store();
         }
         self.state.cut = Some(mark);
@@ -918,7 +924,7 @@ impl<D: Disk> Recovery<D> {
         let end = self.verifier.end().position;
         let (number, offset) = self.place(at);
         let (first, _) = self.place(end);
-        if number != first || at >= self.tail_end {
+        if number != first || at >= self.tail_end || planted::is(Mistake::TailLeft) {
             return self.remove();
         }
         let mut buffer = self.buffers.pop().unwrap_or_default();
@@ -932,13 +938,15 @@ impl<D: Disk> Recovery<D> {
     fn remove(&mut self) {
         let (keep, _) = self.place(self.verifier.end().position);
         let last = self.segments.saturating_sub(1);
-        if self.tail_end > self.verifier.end().position && last > keep {
+        let removes = self.tail_end > self.verifier.end().position && !planted::is(Mistake::TailLeft);
+        if removes && last > keep {
             self.phase = Phase::Remove { number: last };
             return self.submit(DiskOp::Remove { tag: 0, file: FileId::Segment(last) });
         }
         let (first, _) = self.place(self.state.watermark.position);
         self.phase = Phase::Sync;
-        for number in first..=keep.min(last) {
+        // Behind the end, too: an earlier life may have got no further than writing its zeros there.
+        for number in first..self.segments {
             self.submit(DiskOp::Sync { tag: 0, file: FileId::Segment(number) });
         }
         if self.in_flight == 0 {

@@ -288,7 +288,7 @@ impl<P: Peers> Log<P> {
         let written = self.shared.written.load();
         let told = self.told.0;
         let [ref mut told_written, ref mut told_durable, ref mut told_watermark] = self.progress;
-        let written = written.min(told);
+        let written = if planted::is(Mistake::AckBeforeWritten) { told } else { written.min(told) };
         if written > *told_written {
             *told_written = written;
             self.core.written(BatchIndex(written));
@@ -613,6 +613,7 @@ impl<P: Peers> Log<P> {
                 let Some(round) = self.core.read_round() else {
                     unreachable!("a leader reads in rounds");
                 };
+                let round = if planted::is(Mistake::ReadsAtOnce) { 0 } else { round };
                 let question = Question {
                     kind: head.kind,
                     conn: head.conn,

@@ -1,6 +1,7 @@
 //! The one writer of the log: turns records into sealed batches in ring memory, or takes batches that a
 //! leader sealed, and keeps the numbers and the chain.
 
+use ordain_agent::planted::{self, Mistake};
 use ordain_ring::log::Producer;
 use ordain_types::batch::{
     self, BATCH_ALIGN, BATCH_HEADER, BatchKind, BatchView, SEGMENT_START_LEN, Seal, SegmentStart,
@@ -329,7 +330,11 @@ impl Writer {
                 index: index.next(),
                 term: self.stamp.term,
                 first_seq: next_seq,
-                time: time.max(self.stamp.wall),
+                time: if planted::is(Mistake::TimeGoesBack) {
+                    self.stamp.wall
+                } else {
+                    time.max(self.stamp.wall)
+                },
                 previous: chain,
             },
         );

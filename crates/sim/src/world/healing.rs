@@ -139,7 +139,7 @@ impl<W: Workload> World<W> {
     }
 
     /// Whether the node leads and has committed in its term.
-    fn commits(&self, node: usize) -> bool {
+    pub(super) fn commits(&self, node: usize) -> bool {
         let Some(life) = self.nodes[node].life.as_ref().filter(|life| life.shared.leads()) else {
             return false;
         };

@@ -115,6 +115,7 @@ impl<W: Workload> World<W> {
         }
         let watermark = life.shared.watermark.load();
         self.trace.event("down", &[node as u64, u64::from(power)]);
+        let mut lost = power;
         let silent = power && self.rng.one_in(2);
         {
             let mut store = state.store.lock();
@@ -124,12 +125,15 @@ impl<W: Workload> World<W> {
             {
                 self.logs.cut(node, keep);
             }
+            lost |= store.failed;
             store.crash(how);
         }
-        if power {
+        if lost {
             self.logs.lost_power(node);
-            state.os_boot += 1;
+            // What a stop in good order closed is on the disk.
+            state.owes_promises |= power && life.shared.journal_closed.load() == 0;
         }
+        state.os_boot += u64::from(power);
         state.cutting = None;
         state.stopping_until = None;
         (state.bends, state.bent) = (false, None);
@@ -218,11 +222,9 @@ impl<W: Workload> World<W> {
             Fault::Pause => {
                 let state = &mut self.nodes[node];
                 state.paused_until = until;
-                // A process that is not scheduled, or a machine that sleeps and whose clock does not know it.
-                if state.suspended.is_none() && self.rng.one_in(3) {
-                    self.trace.mark("machine suspended");
-                    state.suspended = Some(state.clock.drift);
-                    state.clock.set_drift(self.now, STANDS_STILL);
+                // A process that is not scheduled, or a machine that sleeps.
+                if self.rng.one_in(3) {
+                    self.suspend(node);
                 }
             }
             Fault::Disk => {
@@ -240,7 +242,8 @@ impl<W: Workload> World<W> {
             Fault::Stall => self.nodes[node].store.lock().faults.stalled_until = until,
             Fault::Scheme => {
                 if let Some(leader) = self.leader().filter(|_| self.scheme.is_none()) {
-                    self.scheme = Some(Scheme::draw(&mut self.rng, self.now, leader, self.nodes.len()));
+                    let (nodes, sleepers) = (self.nodes.len(), self.plan.sleepers);
+                    self.scheme = Some(Scheme::draw(&mut self.rng, self.now, leader, nodes, sleepers));
                 }
             }
             Fault::Bend => self.bend(node),
@@ -271,6 +274,16 @@ impl<W: Workload> World<W> {
                     if fault == Fault::Power && self.plan.odds.power == 0 { Fault::Kill } else { fault };
                 self.inflict(fault, leader);
             }
+        }
+    }
+
+    /// The clock of a node that is paused does not know it.
+    pub(super) fn suspend(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        if state.suspended.is_none() {
+            self.trace.mark("machine suspended");
+            state.suspended = Some(state.clock.drift);
+            state.clock.set_drift(self.now, STANDS_STILL);
         }
     }
 
@@ -344,6 +357,10 @@ impl<W: Workload> World<W> {
                     self.inflict(Fault::Power, node);
                     let soon = self.now + self.rng.spread(100_000, 5 * MILLI);
                     self.nodes[node].restart_at = self.nodes[node].restart_at.map(|at| at.min(soon));
+                }
+                Act::Suspend(node, length) => {
+                    self.nodes[node].paused_until = self.now + length;
+                    self.suspend(node);
                 }
                 Act::Stall(node, until) => self.nodes[node].store.lock().faults.stalled_until = until,
             }

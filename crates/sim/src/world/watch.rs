@@ -27,7 +27,9 @@ impl<W: Workload> World<W> {
         }
         if let Some(keep) = state.cutting {
             if cursors.cut.asked(Holder::Journal).is_some() {
-                return;
+                // What it said meanwhile is judged by what it had.
+                self.hear_sent();
+                return self.hear_promises();
             }
             state.cutting = None;
             self.logs.cut(node, keep);
@@ -54,8 +56,9 @@ impl<W: Workload> World<W> {
                 );
                 self.trace.fail("a promise floor covers what was acknowledged", what);
             }
-            // After a clean stop the log still holds what was acknowledged.
-            if !life.was_clean && life.floor.unwrap_or_default() < state.promised {
+            // After anything else than a loss the log still holds what was acknowledged.
+            let owes = core::mem::take(&mut state.owes_promises) && self.plan.facts.policy.counts_memory();
+            if (owes || !life.was_clean) && life.floor.unwrap_or_default() < state.promised {
                 let what = format!("node {node} acknowledged {:?} and owes {:?}", state.promised, life.floor);
                 self.trace.fail("a promise floor covers what was acknowledged", what);
             }
@@ -71,6 +74,10 @@ impl<W: Workload> World<W> {
             let store = state.store.lock();
             self.logs.all_durable(node, &store);
             self.logs.nothing_behind(node, &store, seen.0);
+            // Where only synced copies count, what the kernel lost was nobody's copy.
+            if life.floor.is_none() && self.plan.facts.policy.counts_memory() {
+                self.logs.rejoined(node);
+            }
         }
         let owes = life.registry.value("ordain_promise_floor") == Some(1);
         if core::mem::replace(&mut state.owed, owes) && !owes {
@@ -244,8 +251,9 @@ impl<W: Workload> World<W> {
                 .trace
                 .fail("no node stops without a cause", format!("node {node}, {stage}: {fatal}"));
         }
-        // After a failed sync only a restart of the machine shows what its disk holds.
-        self.bring_down(node, Crash::Power(100));
+        // After a failed sync the kernel may have dropped what it took, whether or not the machine restarts.
+        let how = self.rng.pick(&[Crash::Power(100), Crash::Kill]);
+        self.bring_down(node, how);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Counting copies, and what follows from it.
 
-use super::{Core, Following, Role};
+use super::{Core, Following, Role, errs};
 use crate::Effect;
 use crate::message::{Body, Copies};
 use ordain_types::BatchIndex;
@@ -37,7 +37,8 @@ impl Core {
         let n = self.voters;
         let mut received = [BatchIndex::ZERO; VOTERS_MAX];
         let mut durable = [BatchIndex::ZERO; VOTERS_MAX];
-        let counts = self.votes && self.synced.is_some_and(|synced| synced.ack_term == self.state.term);
+        let knows = self.synced.is_some_and(|synced| synced.ack_term == self.state.term);
+        let counts = self.votes && (knows || errs!(self, CountsItselfEarly));
         let own = if counts { self.own_copies() } else { Default::default() };
         let own = self.votes.then_some(own);
         let peers = self.peers.iter().filter(|peer| peer.votes).map(|peer| (peer.received, peer.durable));
@@ -119,7 +120,8 @@ impl Core {
         if self.state.floor.is_some()
             && let Some(mark) = self.following.mark
         {
-            let safe = if leads { self.written } else { self.written.min(self.following.matched) };
+            let written = if errs!(self, MarkUnwritten) { self.log.last() } else { self.written };
+            let safe = if leads { written } else { written.min(self.following.matched) };
             if safe >= mark {
                 self.state.floor = None;
                 self.counts.rejoins += u64::from(!leads);
@@ -143,7 +145,7 @@ impl Core {
                 }
             }
             if self.following.ack_due
-                && synced.ack_term == self.state.term
+                && (synced.ack_term == self.state.term || errs!(self, AckTermNotAwaited))
                 && let Some(at) = self.leader.and_then(|leader| self.peer(leader))
             {
                 self.following.ack_due = false;

@@ -1,6 +1,6 @@
 //! Elections.
 
-use super::{Core, Following, Role};
+use super::{Core, Following, Role, errs};
 use crate::message::{Body, Copies, Grant};
 use crate::{Effect, LogEnd};
 use ordain_types::{Lineage, NodeId, Term};
@@ -88,13 +88,13 @@ impl Core {
         // the higher number. Only at the first attempt, for who goes ahead need not be able to win.
         let own = (self.log.end(), self.config.id);
         let yields = self.role != Role::PreCandidate || self.attempts > 1 || (end, from) > own;
-        !led && end >= own.0 && yields && self.is_of_lineage(end)
+        !led && (end >= own.0 || errs!(self, ShorterLogWins)) && yields && self.is_of_lineage(end)
     }
 
     pub(super) fn may_vote(&self, from: NodeId, end: LogEnd) -> bool {
         matches!(self.role, Role::Follower | Role::PreCandidate)
-            && self.state.voted_for.is_none_or(|voted| voted == from)
-            && end >= self.log.end()
+            && (self.state.voted_for.is_none_or(|voted| voted == from) || errs!(self, VotesTwice))
+            && (end >= self.log.end() || errs!(self, ShorterLogWins))
             && self.is_of_lineage(end)
     }
 

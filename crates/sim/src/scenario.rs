@@ -1,0 +1,149 @@
+//! Stories in plain words, told line by line in `scenarios/*.txt`: what happens to a cluster under load, and what is
+//! expected of it. All checkers watch, and at the end everything heals and is compared as after any other run.
+
+use crate::plan::{Odds, Plan};
+use ordain_types::Nanos;
+use ordain_types::facts::AckPolicy;
+
+/// Who a line is about: a name that a line before gave.
+pub type Name = String;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `A is the leader`: waits until one leads and commits.
+    Leader(Name),
+    /// `B is a follower`: of those without a name.
+    Follower(Name),
+    /// `clients ask 100`: until so many more operations have ended.
+    Ask(u64),
+    /// `wait 50 ms`.
+    Wait(u64),
+    /// `A is killed`, and stays down.
+    Killed(Name),
+    /// `A loses power`, with what was not synced, and stays down.
+    PowerLost(Name),
+    /// `A is stopped`, in good order, and comes back.
+    Stopped(Name),
+    /// `everybody loses power`, and comes back.
+    Blackout,
+    /// `A comes back`.
+    Back(Name),
+    /// `A is cut off`: its connections break. `A is cut off unnoticed`: they carry nothing.
+    CutOff(Name, bool),
+    /// `A does not reach B`: one way.
+    Deaf(Name, Name),
+    /// `A sleeps 80 ms`: its machine is suspended.
+    Sleeps(Name, u64),
+    /// `the disk of A stalls 50 ms`.
+    Stalls(Name, u64),
+    /// `the disk of A is full`, until everything heals.
+    Full(Name),
+    /// `a sync of A fails`: the next one.
+    SyncFails(Name),
+    /// `heal`: the network.
+    Heal,
+    /// `expect a leader`, within some election time-outs.
+    ExpectLeader,
+    /// `expect a leader other than A`.
+    ExpectOther(Name),
+    /// `expect A leads`: still, or again.
+    ExpectLeads(Name),
+    /// `expect no leader`: nobody leads after some election time-outs.
+    ExpectNone,
+    /// `expect all equal`: everybody has everything.
+    ExpectEqual,
+}
+
+/// A story.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Nodes.
+    pub nodes: usize,
+    policy: AckPolicy,
+    /// What happens, with the line's number.
+    pub steps: Vec<(usize, Step)>,
+}
+
+fn policy(text: &str) -> Result<AckPolicy, String> {
+    let number = |text: &str| text.parse().map_err(|error| format!("`{text}`: {error}"));
+    match text.split_once('/') {
+        _ if text == "disk-ram" => Ok(AckPolicy::DISK_RAM),
+        _ if text == "two-disks" => Ok(AckPolicy::TWO_DISKS),
+        Some((m, k)) => Ok(AckPolicy { received: number(m)?, durable: number(k)? }),
+        None => Err(format!("no policy `{text}`")),
+    }
+}
+
+fn step(words: &[&str]) -> Result<Step, String> {
+    let name = |text: &str| text.to_owned();
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("`{text}`: {error}"));
+    let millis = |text: &str| number(text).map(|number| number * Nanos::MILLI);
+    Ok(match words {
+        ["clients", "ask", count] => Step::Ask(number(count)?),
+        ["wait", time, "ms"] => Step::Wait(millis(time)?),
+        ["everybody", "loses", "power"] => Step::Blackout,
+        ["heal"] => Step::Heal,
+        ["expect", "a", "leader"] => Step::ExpectLeader,
+        ["expect", "a", "leader", "other", "than", who] => Step::ExpectOther(name(who)),
+        ["expect", "no", "leader"] => Step::ExpectNone,
+        ["expect", "all", "equal"] => Step::ExpectEqual,
+        ["expect", who, "leads"] => Step::ExpectLeads(name(who)),
+        ["the", "disk", "of", who, "stalls", time, "ms"] => Step::Stalls(name(who), millis(time)?),
+        ["the", "disk", "of", who, "is", "full"] => Step::Full(name(who)),
+        ["a", "sync", "of", who, "fails"] => Step::SyncFails(name(who)),
+        [who, "is", "the", "leader"] => Step::Leader(name(who)),
+        [who, "is", "a", "follower"] => Step::Follower(name(who)),
+        [who, "is", "killed"] => Step::Killed(name(who)),
+        [who, "is", "stopped"] => Step::Stopped(name(who)),
+        [who, "loses", "power"] => Step::PowerLost(name(who)),
+        [who, "comes", "back"] => Step::Back(name(who)),
+        [who, "is", "cut", "off"] => Step::CutOff(name(who), true),
+        [who, "is", "cut", "off", "unnoticed"] => Step::CutOff(name(who), false),
+        [who, "does", "not", "reach", other] => Step::Deaf(name(who), name(other)),
+        [who, "sleeps", time, "ms"] => Step::Sleeps(name(who), millis(time)?),
+        _ => return Err("nobody knows what this means".to_owned()),
+    })
+}
+
+impl Scenario {
+    /// Reads a story. `#` begins a comment; the first line says `a cluster of 3, disk-ram`.
+    ///
+    /// # Errors
+    /// The line that cannot be understood, and why.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut scenario = None;
+        for (at, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default().replace(',', "");
+            let words: Vec<_> = line.split_whitespace().collect();
+            let wrong = |why| format!("line {}, `{line}`: {why}", at + 1);
+            match (&words[..], &mut scenario) {
+                ([], _) => {}
+                (["a", "cluster", "of", nodes, name], None) => {
+                    let nodes = nodes.parse().map_err(|_| wrong("how many?".to_owned()))?;
+                    let policy = policy(name).map_err(wrong)?;
+                    if !policy.is_valid(nodes as u32) {
+                        return Err(wrong("the policy does not fit".to_owned()));
+                    }
+                    scenario = Some(Self { nodes, policy, steps: Vec::new() });
+                }
+                (_, None) => return Err(wrong("`a cluster of N, POLICY` comes first".to_owned())),
+                (words, Some(scenario)) => scenario.steps.push((at + 1, step(words).map_err(wrong)?)),
+            }
+        }
+        scenario.ok_or_else(|| "no story".to_owned())
+    }
+
+    /// Leaves nothing to chance but who works when.
+    pub fn shape(&self, plan: &mut Plan) {
+        plan.facts.policy = self.policy;
+        plan.odds = Odds::default();
+        plan.core = false;
+        plan.corrupt = false;
+        plan.corrupt_snapshots = false;
+        plan.rogues = 0;
+        plan.silence = 0;
+        plan.reckless = true;
+        plan.facts.session_timeout = Nanos(30 * Nanos::SECOND);
+    }
+}
