@@ -1090,6 +1090,12 @@ impl ClientCore {
         Ok(())
     }
 
+    /// The lineage of what was heard last; `None` before anything was.
+    #[must_use]
+    pub const fn lineage(&self) -> Option<Lineage> {
+        self.lineage
+    }
+
     fn watch_lineage(&mut self, now: Lineage, kind: ServerFrame, on: &mut impl FnMut(Event<'_>)) {
         // A node that has not executed anything yet does not know.
         if matches!(kind, ServerFrame::Pong) || now == Lineage::ZERO {

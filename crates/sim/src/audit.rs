@@ -15,7 +15,7 @@ use ordain_types::codes::Code;
 use ordain_types::frame::ServerView;
 use ordain_types::record::permission;
 use ordain_types::{
-    BatchIndex, BatchView, ClusterFacts, KeyId, Nanos, RecordKind, RecordView, Seq, SessionId, Stint,
+    BatchIndex, BatchView, ClusterFacts, KeyId, Lineage, Nanos, RecordKind, RecordView, Seq, SessionId, Stint,
 };
 use std::collections::BTreeMap;
 use zerocopy::FromBytes;
@@ -239,6 +239,7 @@ struct Naive<W: Workload> {
     answers: Vec<Answered>,
     last: Context,
     trace: Trace,
+    lineage: Lineage,
 }
 
 struct Session {
@@ -274,6 +275,7 @@ impl<W: Workload> Naive<W> {
                 key: KeyId::ZERO,
                 permissions: permission::ALL,
             },
+            lineage: Lineage::FIRST,
             trace: trace.clone(),
         }
     }
@@ -283,6 +285,7 @@ impl<W: Workload> Naive<W> {
         let time = header.time();
         self.answer(header.next_seq().0 - 1);
         self.last = Context { batch: header.index(), time, ..self.last };
+        self.lineage = Lineage::of(header.term());
         self.sessions.retain(|_, session| session.last + self.timeout > time.0);
         let passed = self.model.pass(time, header.first_seq());
         if !passed.is_empty() {
@@ -331,7 +334,7 @@ impl<W: Workload> Naive<W> {
                 let held = self.sessions.values().filter(|session| session.key == header.key().0).count();
                 if self.sessions.len() < self.max && held < self.per_key {
                     let session = Session { key: header.key().0, next: 1, floor: 1, last: time };
-                    self.sessions.insert(seq.0, session);
+                    self.sessions.insert(self.lineage.session(seq).0, session);
                 }
             }
             RecordKind::KeySet if genesis => {

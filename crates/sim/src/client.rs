@@ -40,6 +40,20 @@ pub trait Party {
     /// Whether nothing is outstanding.
     fn is_done(&self) -> bool;
 
+    /// It goes on no more: what became of its requests nobody will learn.
+    fn leave(&mut self, _history: &mut History) {}
+
+    /// A loss was declared: it waits to be told, and does nothing else. `false`: it heard of no lineage yet, and need
+    /// not be told.
+    fn expect_loss(&mut self, _net: &mut Network) -> bool {
+        false
+    }
+
+    /// Whether it was to be told of a loss and was not.
+    fn waits_for_loss(&self) -> bool {
+        false
+    }
+
     /// When it wants to be stepped though nothing arrives.
     fn next_deadline(&self) -> Option<u64>;
 
@@ -95,6 +109,8 @@ struct User {
     /// Replies that the author has not heard of.
     replies: Vec<Vec<u8>>,
     progress_at: u64,
+    /// Whether it has to be told of a declared loss, and whether it was.
+    loss: Option<bool>,
 }
 
 /// See the module.
@@ -144,6 +160,7 @@ impl<W: Workload> Client<W> {
             streams: BTreeMap::new(),
             replies: Vec::new(),
             progress_at: 0,
+            loss: None,
         };
         let window = rng.pick(&[1, 3, u64::from(plan.facts.window), 64]);
         let core = core(id, plan.facts.cluster, window, retry_after, SessionWish::Open);
@@ -249,7 +266,7 @@ impl<W: Workload> Client<W> {
     }
 
     fn may_begin(&self) -> bool {
-        !self.finishing && !self.jammed && self.core.is_signed_in()
+        self.user.loss.is_none() && !self.finishing && !self.jammed && self.core.is_signed_in()
     }
 
     /// Something new.
@@ -418,7 +435,33 @@ impl<W: Workload> Party for Client<W> {
     }
 
     fn is_done(&self) -> bool {
-        self.finishing && self.user.open.is_empty()
+        self.user.loss == Some(true)
+            || self.user.loss.is_none() && self.finishing && self.user.open.is_empty()
+    }
+
+    fn leave(&mut self, history: &mut History) {
+        for open in self.user.open.values() {
+            history.orphan(self.user.session, &open.payload.bytes);
+        }
+    }
+
+    fn expect_loss(&mut self, net: &mut Network) -> bool {
+        let knows = self.core.lineage().is_some();
+        // What is on its way was said before.
+        if let Some(conn) = self.conn.take() {
+            net.client_close(conn);
+            self.input.clear();
+        }
+        self.core.disconnected(&mut |_| {});
+        if knows {
+            self.user.loss = Some(false);
+            self.silent_until = 0;
+        }
+        knows
+    }
+
+    fn waits_for_loss(&self) -> bool {
+        self.user.loss == Some(false)
     }
 
     fn next_deadline(&self) -> Option<u64> {
@@ -441,6 +484,22 @@ impl<W: Workload> Party for Client<W> {
 
 impl User {
     fn hear(&mut self, event: Event<'_>, now: u64, history: &mut History) {
+        if let Some(told) = &mut self.loss {
+            match event {
+                Event::DataLost { before, now } => {
+                    *told = true;
+                    self.trace.mark("client told of a declared loss");
+                    self.note("told of a loss", &[before.0.into(), now.0.into()]);
+                }
+                // Whatever it hears of its session and requests, it has to know why.
+                Event::SessionResumed(_) | Event::SessionLost { .. } | Event::Completed(_) if !*told => {
+                    let what = format!("client {} hears {event:?} and of no loss", self.id);
+                    self.trace.fail("clients are told of a declared loss", what);
+                }
+                _ => {}
+            }
+            return;
+        }
         match event {
             Event::SignedIn { welcome, .. } => {
                 self.progress_at = now;

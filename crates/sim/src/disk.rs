@@ -5,6 +5,7 @@ use crate::rng::Rng;
 use crate::trace::Trace;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::witness::{Witness, WitnessError};
+use ordain_node::journal::read_state;
 use ordain_types::BatchIndex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -406,6 +407,18 @@ impl Store {
         let Faults { full, stalled_until, .. } = self.faults;
         self.faults = Faults { full, stalled_until, ..Faults::default() };
         self.failed = false;
+    }
+
+    /// The log is moved out of the node's way, and its state stays without it.
+    pub fn set_aside(&mut self) {
+        let state = self.durable(FileId::NodeState).map(read_state);
+        let state = state.expect("a node that ran has a state").expect("and it is whole");
+        self.files.retain(|id, _| matches!(id, FileId::Facts));
+        let bytes = state.without_log().to_file();
+        let mut file = File::new(bytes.len());
+        file.write(0, &bytes);
+        file.sync();
+        self.files.insert(FileId::NodeState, file);
     }
 
     /// Flips a bit of a segment before log position `end`, on the device and in every cache; which.

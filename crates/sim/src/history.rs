@@ -105,6 +105,15 @@ impl History {
         trace.mark("output heard");
     }
 
+    /// What is behind record `last` was declared lost: what clients hold of it proves nothing any more.
+    pub fn declare(&mut self, last: u64) {
+        self.acks.retain(|ack| ack.asked.seq.0 <= last);
+        self.answers.retain(|answer| answer.seq <= last);
+        self.outputs.clear();
+        self.replies.retain(|_, (seq, _)| *seq <= last);
+        self.highest = self.highest.min(last);
+    }
+
     /// The reply to a request leaves a node.
     pub fn reply_leaves(&mut self, asked: Asked, reply: &[u8], trace: &Trace) {
         let place = (asked.session.0, asked.number.0);

@@ -143,6 +143,8 @@ pub struct Plan {
     pub core: bool,
     /// Whether clients go silent now and then, so that their sessions expire: 1 or 0.
     pub silence: u64,
+    /// In the end power is lost everywhere, and an operator declares a loss.
+    pub declares: bool,
     /// With a policy that keeps nothing on disk, power is lost even where that leaves nobody to elect: such a
     /// run may have to end early. Never drawn.
     pub reckless: bool,
@@ -219,6 +221,9 @@ impl Plan {
         let damages = rng.one_in(6) && nodes == 1;
         let snapshots =
             (!corrupt && (damages || !rng.one_in(3))).then(|| Snapshots { every: rng.pick(&[1, 2, 3]) });
+        // Of those that keep nothing on disk, half end with an operator who decides; told by what was drawn before.
+        let declares = nodes > 1 && in_memory && cluster[0] % 2 == 0;
+        let snapshots = snapshots.filter(|_| !declares);
         Self {
             nodes,
             snapshots,
@@ -252,8 +257,9 @@ impl Plan {
             think: (MICRO, rng.pick(&[20, 200, 2_000]) * MICRO),
             sleepers: false,
             drift: rng.pick(&[500, 500, 20_000]),
-            core: nodes > 1 && rng.one_in(2),
+            core: nodes > 1 && rng.one_in(2) && !declares,
             silence: if expiry { 1 } else { 0 },
+            declares,
             reckless: false,
             corrupt,
             lie: None,

@@ -38,6 +38,8 @@ pub struct Planted {
 }
 
 const COPIES: &str = "copies exist when a reply leaves";
+const TOLD: &str = "clients are told of a declared loss";
+const LEADS: &str = "leaders have what is committed";
 const LOST: &str = "nothing acknowledged is lost";
 const PREFIX: &str = "one committed prefix";
 const CUT: &str = "nothing committed is cut";
@@ -159,6 +161,23 @@ fn memory(plan: &mut Plan) {
     plan.odds.blackout = 4;
 }
 
+/// Power is lost everywhere in the end, and an operator decides.
+fn declares(plan: &mut Plan) {
+    memory(plan);
+    plan.odds.blackout = 0;
+    plan.reckless = false;
+    plan.snapshots = None;
+    plan.core = false;
+    plan.clients = 6;
+    plan.declares = true;
+}
+
+/// The same where two nodes that lost nothing can elect.
+fn declares_disks(plan: &mut Plan) {
+    declares(plan);
+    plan.facts.policy = AckPolicy::TWO_DISKS;
+}
+
 /// Leaders that cannot reach the others for a while, and read rounds that take long.
 fn partitions(plan: &mut Plan) {
     elections(plan);
@@ -252,7 +271,7 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 50] = [
+pub const ALL: [Planted; 52] = [
     stage(Mistake::AckBeforeWritten, 3, elections, 50, &[ACKS, COMMITTED, COPIES]),
     stage(Mistake::ReadsAtOnce, 3, sleepers, 200, &[SEEN, ANSWERS]),
     stage(Mistake::TimeGoesBack, 1, short, 20, &[TIME, STOPS]),
@@ -288,6 +307,7 @@ pub const ALL: [Planted; 50] = [
     stage(Mistake::WatermarkAhead, 1, crashes, 100, &[STOPS]),
     stage(Mistake::VoteNotAwaited, 3, elections, 50, &[PROMISES]),
     stage(Mistake::FloorFromDisk, 3, memory, 100, &[FLOOR, COMPLETE, PREFIX, CUT, LOST]),
+    stage(Mistake::LineageNotRaised, 3, declares, 20, &[TOLD, LOST, PREFIX, CUT]),
     disk(Lie::SyncsNothing, 1, &[COPIES, COMMITTED]),
     disk(Lie::WritesLater, 1, &[WRITTEN]),
     disk(Lie::ForgetsNodeState, 3, &[PROMISES]),
@@ -306,6 +326,7 @@ pub const ALL: [Planted; 50] = [
         checkers: &[COPIES, COMMITTED, PREFIX, CUT, LOST],
         ..consensus(Mutation::NoWindow, memory, 100)
     },
+    Planted { checkers: &[LEADS, PREFIX, CUT], ..consensus(Mutation::OldLineageElects, declares_disks, 50) },
     stage(Mistake::SnapshotWithoutSessions, 1, snapshots, 50, &[LIVE, LOST, ONCE, MODEL, CHANGED, PROGRESS]),
     stage(Mistake::OutputsNotCompared, 3, bends, 50, &[DIVERGED, LIVE]),
     stage(Mistake::EvidenceNotKept, 3, bends, 50, &[EVIDENCE]),

@@ -275,6 +275,27 @@ impl Logs {
         }
     }
 
+    /// The log of `node`, now of `last` batches, is what the cluster goes on with: it counts as committed, by
+    /// declaration, and nothing else does. The last record of it.
+    pub fn declare(&mut self, node: usize, store: &Store, last: u64) -> u64 {
+        self.follow(node, store, last);
+        let entries = &self.nodes[node].entries;
+        let same = |(known, entry): &(&Entry, &Entry)| known.chain == entry.chain;
+        let shared = self.committed.iter().zip(entries).take_while(same).count();
+        self.committed.truncate(shared);
+        self.bytes.truncate(self.committed.last().map_or(0, |entry| entry.position as usize + entry.len));
+        for shadow in &mut self.nodes {
+            shadow.compared = shadow.compared.min(shared);
+        }
+        self.commit(node, store, last);
+        self.committed.last().map_or(0, |entry| entry.first_seq + entry.count - 1)
+    }
+
+    /// The node starts over without a log.
+    pub fn set_aside(&mut self, node: usize) {
+        self.nodes[node] = Shadow::default();
+    }
+
     /// Batches known to be written, and to be durable.
     #[must_use]
     pub fn known(&self, node: usize) -> (u64, u64) {

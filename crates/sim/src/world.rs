@@ -1,5 +1,6 @@
 //! The cluster, its clients and its troubles, and the scheduler that steps them.
 
+mod declared;
 mod diverge;
 mod healing;
 mod peace;
@@ -244,6 +245,9 @@ impl<W: Workload> World<W> {
             self.step(true);
         }
         self.nodes.iter_mut().for_each(|node| node.bends = false);
+        if self.plan.declares && self.trace.failure().is_none() {
+            self.declare_loss();
+        }
         if self.plan.core && self.trace.failure().is_none() && !self.is_stuck() && !self.awaits_operator() {
             self.heal_core();
             self.serve_from_core();
@@ -427,6 +431,7 @@ impl<W: Workload> World<W> {
                 state.idle = 0;
                 self.trace.event(name, &[node as u64, work as u64]);
             }
+            Ok(Err(fatal)) if fatal.outlived && self.plan.declares => return self.set_aside(node),
             Ok(Err(fatal)) => return self.node_stopped(node, name, &fatal),
             Err(panic) => {
                 let what = panic
