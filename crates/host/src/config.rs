@@ -685,6 +685,7 @@ mod tests {
             retain = "all"
             lock-memory = true
             direct-io = false
+            stall-while = "/run/stall"
             input-delay = "50us"
             stop-timeout = "250ms"
             log-format = "json"
