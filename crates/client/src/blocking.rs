@@ -367,6 +367,8 @@ impl Client {
         self.seen.subscribed = None;
         self.seen.ended.retain(|(ended, ..)| *ended != stream);
         self.insist(until, |core| core.subscribe(stream, from))?;
+        // What an earlier subscription of the stream has brought is not what is asked for now.
+        self.seen.outputs.retain(|output| output.stream != stream);
         self.wait(until, |seen| {
             if let Some(place) = seen.ended.iter().position(|(ended, ..)| *ended == stream) {
                 let (stream, code, next) = seen.ended.remove(place).expect("just found");

@@ -71,9 +71,18 @@ impl Node {
         self
     }
 
-    /// Its address of this kind: tcp, ops.
+    /// Its address of this kind: tcp, ops. A node that begins anew has none for a moment.
     pub fn address(&self, kind: &str) -> String {
-        let text = std::fs::read_to_string(self.data.join("address")).unwrap();
+        let text = loop {
+            match std::fs::read_to_string(self.data.join("address")) {
+                Ok(text) => break text,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    assert!(Path::new(&format!("/proc/{}", self.child.id())).exists(), "the node ended");
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
         let mut lines = text.lines().filter_map(|line| line.split_once(' '));
         lines.find(|(found, _)| *found == kind).expect("the node has such an address").1.to_owned()
     }
