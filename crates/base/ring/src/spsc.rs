@@ -46,8 +46,6 @@ const FRAME: usize = 8;
 const PAD: u64 = u64::MAX;
 /// Room for a frame and at least a frame's worth of payload in each quarter.
 const CAPACITY_MIN: usize = 32;
-/// The receiver tells how far it is at least every so many bytes: some hundred messages for one shared cache line.
-const TELL_EVERY: usize = 64 * 1024;
 
 struct Shared {
     /// Where the receiver reads next. Counts bytes and never wraps.
@@ -181,36 +179,7 @@ impl Sender {
         self.shared.tail.store(self.tail, Ordering::Release);
     }
 
-    /// Goes back to the beginning of the ring if it has come further than `usual` bytes and the receiver is close
-    /// behind, by half of that at most; says whether it did. A ring that is made large for the worst of times is
-    /// then in few cache lines and little memory at all others.
-    ///
-    /// What lay ahead is free again when the receiver has followed, which it can once a message is sent; until then, only
-    /// what it has left behind is, `usual` bytes when it has taken everything. So `usual` must hold whatever is claimed
-    /// next, eight bytes of frame included: a longer message would wait for ever.
-    ///
-    /// # Panics
-    /// If `usual` is more than the ring.
-    #[inline]
-    pub fn rewind(&mut self, usual: usize) -> bool {
-        let capacity = self.shared.memory.len();
-        assert!(usual <= capacity, "{usual} bytes of a ring of {capacity}");
-        let at = self.shared.offset(self.tail);
-        if at < usual || at == 0 {
-            return false;
-        }
-        self.head = self.shared.head.load(Ordering::Acquire);
-        if self.tail - self.head > usual as u64 / 2 {
-            return false;
-        }
-        self.claim = None;
-        // Nobody sees the pad until a message behind it is sent, which is the rule for all pads.
-        self.write_frame(self.tail, PAD);
-        self.tail += (capacity - at) as u64;
-        true
-    }
-
-    /// Bytes not in use, frames and padding counted as used. Up to an eighth of the ring, or 64 KiB, less than the
+    /// Bytes not in use, frames and padding counted as used. Up to an eighth of the ring less than the
     /// receiver has released, see [`Receiver::release`].
     #[must_use]
     pub fn free(&mut self) -> usize {
@@ -219,8 +188,8 @@ impl Sender {
     }
 
     fn write_frame(&mut self, at: u64, frame: u64) {
-        // SAFETY: frames are written only inside a claim, see `try_claim`, or at a tail behind which at least half
-        // of the ring is free, see `rewind`; and no slice of it is alive: `&mut self`.
+        // SAFETY: frames are written only inside a claim, see `try_claim`, and no slice of it is alive:
+        // `&mut self`.
         let bytes = unsafe { self.shared.memory.bytes_mut(self.shared.offset(at), FRAME) };
         bytes.copy_from_slice(&frame.to_ne_bytes());
     }
@@ -244,7 +213,7 @@ impl Receiver {
 
     /// Gives the oldest message's bytes back to the sender.
     ///
-    /// The sender is told once the receiver has released all it knew of, or an eighth of the ring, or 64 KiB: writing
+    /// The sender is told once the receiver has released all it knew of, or an eighth of the ring: writing
     /// the shared cursor per message would cost both sides a cache miss each time.
     ///
     /// # Panics
@@ -254,8 +223,7 @@ impl Receiver {
         let len = self.front().expect("release without a message");
         self.shared.memory.mark_read(self.shared.offset(self.head), FRAME + len);
         self.head += (FRAME + align_up(len, FRAME)) as u64;
-        let untold = (self.head - self.released) as usize;
-        if self.head == self.tail || untold >= TELL_EVERY.min(self.shared.memory.len() / 8) {
+        if self.head == self.tail || self.head - self.released >= self.shared.memory.len() as u64 / 8 {
             self.released = self.head;
             self.shared.head.store(self.head, Ordering::Release);
         }

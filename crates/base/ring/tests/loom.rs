@@ -422,35 +422,3 @@ fn spsc_pads_at_the_end_of_the_ring() {
         assert_eq!(receiver.peek(), sent.then_some(&[2; 8][..]));
     });
 }
-
-/// The first of two messages may be released before, while, or after the sender goes back to the beginning.
-#[test]
-fn spsc_goes_back_to_the_beginning() {
-    loom::model(|| {
-        let (mut sender, mut receiver) = spsc::channel(64);
-        sender.try_claim(WORD).unwrap().fill(1);
-        sender.commit();
-        let reader = thread::spawn(move || {
-            for expected in 1..3u8 {
-                loop {
-                    if let Some(message) = receiver.peek() {
-                        assert_eq!(message, [expected; 8]);
-                        break receiver.release();
-                    }
-                    thread::yield_now();
-                }
-            }
-            assert_eq!(receiver.peek(), None);
-        });
-        sender.rewind(16);
-        loop {
-            if let Some(space) = sender.try_claim(WORD) {
-                space.fill(2);
-                sender.commit();
-                break;
-            }
-            thread::yield_now();
-        }
-        reader.join().unwrap();
-    });
-}

@@ -17,17 +17,12 @@ enum Op {
     Receive {
         messages: usize,
     },
-    /// Goes back to the beginning if this part of the ring is behind the sender.
-    Rewind {
-        sixteenths: usize,
-    },
 }
 
 fn op(max: usize) -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => (0..=max, prop::option::weighted(0.8, 0..=max)).prop_map(|(claim, keep)| Op::Send { claim, keep }),
         1 => (0..4usize).prop_map(|messages| Op::Receive { messages }),
-        1 => (0..=16usize).prop_map(|sixteenths| Op::Rewind { sixteenths }),
     ]
 }
 
@@ -66,14 +61,6 @@ fn check(capacity: usize, ops: Vec<Op>) {
                     }
                 }
             }
-            Op::Rewind { sixteenths } => {
-                let usual = capacity / 16 * sixteenths;
-                let pending = capacity - sender.free();
-                if sender.rewind(usual) {
-                    assert!(pending <= usual / 2, "went back {pending} bytes ahead of the receiver");
-                    assert!(sender.free() + pending >= usual, "what the receiver left behind is free");
-                }
-            }
         }
         let used: usize = queue.iter().map(|message| 8 + message.len().next_multiple_of(8)).sum();
         assert!(sender.free() <= capacity - used);
@@ -83,11 +70,6 @@ fn check(capacity: usize, ops: Vec<Op>) {
         receiver.release();
     }
     assert_eq!(receiver.peek(), None);
-    // Behind a pad that nobody has seen yet there is room for this.
-    assert_eq!(sender.try_claim(0).map(|space| space.len()), Some(0));
-    sender.commit();
-    assert_eq!(receiver.peek(), Some(&[][..]));
-    receiver.release();
     assert_eq!(sender.free(), capacity, "a drained ring is free");
     assert!(sender.try_claim(sender.max_len()).is_some(), "and takes the longest message");
 }
@@ -132,7 +114,6 @@ fn messages_cross_threads_in_order() {
             });
             for i in 0..messages {
                 loop {
-                    sender.rewind(capacity / 2);
                     if let Some(space) = sender.try_claim(len(i)) {
                         space.fill(i as u8);
                         break sender.commit();

@@ -130,7 +130,7 @@ where
             source,
             shared,
             questions,
-            out: Outbox::new(deliveries, step_room(facts)),
+            out: Outbox { sender: deliveries, room: 0 },
             replica,
             restoring: None,
             owes_restart: false,
@@ -484,19 +484,11 @@ const fn step_room(facts: &ClusterFacts) -> usize {
 struct Outbox {
     sender: Sender,
     room: usize,
-    /// Bytes of the ring that are used while the gateway keeps up: what a processor's cache holds.
-    usual: usize,
 }
 
 impl Outbox {
-    /// At least a step's room is what it keeps to while it can.
-    fn new(sender: Sender, step_room: usize) -> Self {
-        let usual = (sender.max_len() / 8).max(step_room);
-        Self { sender, room: 0, usual }
-    }
-
     fn has_room(&mut self, bytes: usize) -> bool {
-        if self.sender.rewind(self.usual) || self.room < bytes {
+        if self.room < bytes {
             self.room = self.sender.free();
         }
         self.room >= bytes
