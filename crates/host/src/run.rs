@@ -30,8 +30,10 @@ const LOG_LANE: usize = 32;
 const REQUEST_RING: usize = 1 << 20;
 /// Bytes between log and apply for questions.
 const QUESTION_RING: usize = 1 << 18;
-/// Bytes between apply and gateway: what may wait for its copies, half a second at full rate.
-const DELIVERY_RING: usize = 1 << 26;
+/// Bytes between apply and gateway: what may wait for its copies, some 80,000 answers, a tenth of a second at full
+/// rate. While the gateway waits, apply may as well: each byte of this ring is touched in turn, so a larger one costs
+/// cold memory with every answer.
+const DELIVERY_RING: usize = 1 << 24;
 
 /// Runs a node of an application until it is stopped or fails. `hooks` tell a program around it where the
 /// node listens and let it stop the node; most pass `None`.

@@ -73,7 +73,8 @@ pub struct NodeConfig {
     pub request_ring: usize,
     /// Bytes of the ring between log and apply for questions: a power of two.
     pub question_ring: usize,
-    /// Bytes of the ring between apply and gateway: a power of two. Answers that wait for their copies.
+    /// Bytes of the ring between apply and gateway: a power of two. Answers that wait for their copies. More if one
+    /// step of the application may need more.
     pub delivery_ring: usize,
     /// The present run of the operating system.
     pub os_boot: OsBoot,
@@ -363,7 +364,8 @@ where
         let (vote_sender, vote_receiver) = spsc::channel(1024);
         let (request_sender, request_receiver) = spsc::channel(config.request_ring);
         let (question_sender, question_receiver) = spsc::channel(config.question_ring);
-        let (delivery_sender, delivery_receiver) = spsc::channel(config.delivery_ring);
+        let delivery_ring = config.delivery_ring.max(ordain_apply::delivery_ring_min(facts));
+        let (delivery_sender, delivery_receiver) = spsc::channel(delivery_ring);
         let started_from = self.restored.as_ref().map(|restored| restored.anchor.end.position);
         let begin = self.restored.as_ref().map_or(LogEnd::EMPTY, |restored| restored.anchor.end);
         let configurations = [(BatchIndex::ZERO, config.configuration.clone())]

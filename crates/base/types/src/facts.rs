@@ -126,7 +126,7 @@ impl ClusterFacts {
         need(self.reply_max as usize <= crate::frame::REPLY_MAX, "reply_max: at most 1 KiB")?;
         need(self.window >= 1 && self.window <= 65_535, "window: between 1 and 65,535 requests")?;
         need(self.sessions_max >= 1 && self.sessions_per_key >= 1, "sessions: at least one")?;
-        need(self.step_outputs_max >= 1, "step_outputs_max: at least one")
+        need((1..=4096).contains(&self.step_outputs_max), "step_outputs_max: between 1 and 4096")
     }
 
     /// All facts but the identity, in the order of the fields.

@@ -95,7 +95,7 @@ where
     /// A stage that has applied nothing, or what the restored copy has.
     ///
     /// # Panics
-    /// If the delivery ring is too small for the most that one step can emit ([`Apply::ring_min`]).
+    /// If the delivery ring is too small for the most that one step can emit ([`delivery_ring_min`]).
     #[must_use]
     pub fn new(parts: Parts<'_, F, D, E, S>) -> Self {
         let Parts {
@@ -118,9 +118,9 @@ where
         shared.digests.put(replica.applied(), digest(&replica, &Chain([0; 32])));
         shared.applied.store(replica.applied().0);
         assert!(
-            deliveries.max_len() * 4 >= Self::ring_min(facts),
+            deliveries.max_len() * 4 >= delivery_ring_min(facts),
             "the delivery ring must have {} bytes",
-            Self::ring_min(facts)
+            delivery_ring_min(facts)
         );
         Self {
             facts: facts.clone(),
@@ -138,13 +138,6 @@ where
             step_room: step_room(facts),
             metrics: Metrics::new(registry),
         }
-    }
-
-    /// Bytes that the delivery ring must have: twice what a step can need, since an eighth of the ring may
-    /// be free without the sender knowing.
-    #[must_use]
-    pub const fn ring_min(facts: &ClusterFacts) -> usize {
-        (2 * step_room(facts)).next_power_of_two()
     }
 
     /// The state, for snapshots and comparisons.
@@ -379,7 +372,8 @@ fn answer<A, D, E>(
         // Not `after`: the answer reflects everything applied by now.
         index: replica.applied().0.into(),
         stint: stint.0.into(),
-        round: question.round,
+        // A follower reads in no rounds: one of its own past reign would never be over.
+        round: if leads(stint) { question.round } else { 0.into() },
         key: u64::from(asked.key.get()).into(),
     };
     let header = ServerHeader {
@@ -472,6 +466,13 @@ fn answer<A, D, E>(
 
 /// What a message takes of the ring at most: with the ring's own eight bytes.
 const SLOT: usize = MESSAGE_MAX + 8;
+
+/// Bytes that the delivery ring must have: twice what a step can need, since an eighth of the ring may be free without
+/// the sender knowing.
+#[must_use]
+pub const fn delivery_ring_min(facts: &ClusterFacts) -> usize {
+    (2 * step_room(facts)).next_power_of_two()
+}
 
 /// Bytes of the ring that one step can need. Two slots more than messages: since [`Outbox::room`] was last
 /// asked the ring's end may have been passed twice, at the cost of a message's length each.

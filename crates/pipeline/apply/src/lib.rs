@@ -23,7 +23,7 @@ mod source;
 mod state;
 pub mod testkit;
 
-pub use agent::{Apply, Parts};
+pub use agent::{Apply, Parts, delivery_ring_min};
 pub use check::{Check, PART_MAX};
 pub use deliver::{Collect, Discard, Emit, MESSAGE_MAX};
 pub use keys::KEYS_MAX;

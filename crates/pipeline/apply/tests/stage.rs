@@ -8,7 +8,7 @@ use ordain_agent::{Agent, Fatal};
 use ordain_api::{Step, Stream};
 use ordain_apply::snapshot::Loader;
 use ordain_apply::testkit::{CLIENT, Heard, Log, NoFiles, OPERATOR, OTHER, execute, facts, snapshot_of};
-use ordain_apply::{Apply, BatchSource, Discard, Parts, Replica, Restored};
+use ordain_apply::{Apply, BatchSource, Discard, Parts, Replica, Restored, delivery_ring_min};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Counters, Query, Request, SCHEMA};
 use ordain_ring::spsc::{Receiver, Sender, channel};
 use ordain_types::codes::Code;
@@ -91,7 +91,7 @@ impl Bench {
         let next = restored.as_ref().map_or(0, |copy| copy.replica.applied().0 as usize);
         let shared = Shared::default();
         let (questions, question_end) = channel(4096);
-        let (delivery_end, deliveries) = channel(Stage::ring_min(&facts));
+        let (delivery_end, deliveries) = channel(delivery_ring_min(&facts));
         let registry = Registry::default();
         let stage = Apply::new(Parts {
             facts: &facts,
@@ -288,6 +288,19 @@ fn questions_of_an_earlier_reign_see_nothing_old() {
     bench.work();
     let answers: Vec<_> = bench.heard().into_iter().filter(|heard| heard.is(delivery::ANSWER)).collect();
     assert_eq!((answers.len(), answers[0].delivery.index.get(), answers[0].delivery.stint.get()), (1, 6, 3));
+}
+
+#[test]
+fn a_subscription_of_an_earlier_reign_waits_for_no_round() {
+    let (mut bench, _) = Bench::leading();
+    let subscribe = SubscribeBody { stream: Stream::Topic(1).to_wire().into(), from: 0.into() };
+    bench.ask(submission::SUBSCRIBE, 4, head(ClientFrame::Subscribe as u8, CLIENT), subscribe.as_bytes());
+    bench.shared.stint.store(2);
+    bench.work();
+    let heard = bench.heard();
+    assert_eq!(kinds(&heard), [delivery::ANSWER]);
+    let gates = &heard[0].delivery;
+    assert_eq!((gates.stint.get(), gates.round.get()), (0, 0), "what waits for ever blocks all behind it");
 }
 
 #[test]

@@ -42,6 +42,8 @@ impl<W: Workload> World<W> {
         let store = self.nodes[chosen].store.lock();
         let last_seq = self.logs.declare(chosen, &store, end.0);
         drop(store);
+        // What it acknowledged is in its log, or was just declared lost.
+        self.nodes[chosen].promised = Floor::default();
         self.history.declare(last_seq);
         self.partial.clear();
         self.replace_clients();
