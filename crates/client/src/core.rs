@@ -191,6 +191,8 @@ pub struct ClientCore {
     questions: VecDeque<(u64, Question)>,
     last_question: u64,
     subscriptions: Vec<Subscription>,
+    /// See [`ClientCore::set_discovers`].
+    discovers: bool,
     /// Counts SessionOpens, so that a late Opened is told from the one waited for.
     opens: u64,
     lineage: Option<Lineage>,
@@ -235,6 +237,7 @@ impl ClientCore {
             questions: VecDeque::with_capacity(QUERIES_MAX),
             last_question: 0,
             subscriptions: Vec::with_capacity(SUBSCRIPTIONS_MAX),
+            discovers: false,
             opens: 0,
             lineage: None,
             now: Nanos::ZERO,
@@ -405,6 +408,13 @@ impl ClientCore {
     /// As [`ClientCore::members`].
     pub fn discover(&mut self, first: NodeId) -> Result<QueryId, SubmitError> {
         self.ask_members(Question::Discover, first, false)
+    }
+
+    /// Whether each node signed in to is asked for the members before anything else, as by
+    /// [`ClientCore::discover`] from number 0 on. A node that does not lead answers that as well, before it sends
+    /// this client elsewhere: whoever was away while the members changed learns from it where to go.
+    pub const fn set_discovers(&mut self, discovers: bool) {
+        self.discovers = discovers;
     }
 
     fn ask_members(&mut self, question: Question, first: NodeId, made: bool) -> Result<QueryId, SubmitError> {
@@ -795,6 +805,11 @@ impl ClientCore {
         }
         self.welcome = Some(welcome);
         on(Event::SignedIn { node, welcome });
+        self.phase = Phase::Detached(Detached::Content);
+        if self.discovers {
+            let asked = self.discover(NodeId(0));
+            debug_assert!(asked.is_ok(), "nothing was asked on this connection before");
+        }
         for place in 0..self.subscriptions.len() {
             let Subscription { stream, next, .. } = self.subscriptions[place];
             self.put_subscribe(ClientFrame::Subscribe, stream, next);

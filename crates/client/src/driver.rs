@@ -3,7 +3,8 @@
 use crate::{ClientCore, CoreConfig, Ending, Event, SessionWish};
 use core::fmt;
 use ordain_keys::PublicKey;
-use ordain_types::configuration::Seat;
+use ordain_types::configuration::{MEMBERS_MAX, Seat};
+use ordain_types::members::Member as Told;
 use ordain_types::roster::RosterHead;
 use ordain_types::{Nanos, NodeId, roster};
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes read at once: large enough that one system call brings hundreds of replies.
 const INBOX: usize = 256 * 1024;
+/// Members that are tried beside those that the caller named: as a cluster has them, and as many again that it had.
+const TOLD_MAX: usize = 2 * MEMBERS_MAX;
 /// Shortest wait that a socket's time-out can express.
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -40,8 +43,11 @@ pub struct ClientConfig {
     /// Members of the cluster, at least one. They are tried in turn, but the leader that a node names
     /// is tried next, if it is a member that is known.
     pub members: Vec<Member>,
-    /// Whether to ask each node that serves this client for the members, and to try those as well from then on.
+    /// Whether to ask each node that this client signs in to for the members, and to try those as well from then on.
     pub discover: bool,
+    /// After how long to ask again on a connection that stands. Nobody is told of a change, and after weeks on one
+    /// connection all others may be new. A member that is replaced should stay for longer than this beside the next.
+    pub discover_again: Duration,
     /// What the protocol needs to know.
     pub core: CoreConfig,
     /// How long to wait for a TCP connection to one member.
@@ -54,12 +60,13 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// The defaults: 2 s to connect, 50 ms between rounds, 10 s for a call.
+    /// The defaults: the members are asked for every 10 s; 2 s to connect, 50 ms between rounds, 10 s for a call.
     #[must_use]
     pub const fn new(members: Vec<Member>, core: CoreConfig) -> Self {
         Self {
             members,
             discover: true,
+            discover_again: Duration::from_secs(10),
             core,
             connect_timeout: Duration::from_secs(2),
             pause: Duration::from_millis(50),
@@ -185,6 +192,9 @@ pub(crate) struct Driver {
     /// The roster that is being read, page by page.
     roster: Roster,
     discover: bool,
+    discover_again: u64,
+    /// When the members were asked for last.
+    asked: Nanos,
     connect_timeout: Duration,
     pause: Duration,
     needs_session: bool,
@@ -207,12 +217,16 @@ impl Driver {
         if config.members.is_empty() {
             return Err(ConnectError::NoMembers);
         }
+        let mut core = ClientCore::new(config.core.clone());
+        core.set_discovers(config.discover);
         Ok(Self {
-            core: ClientCore::new(config.core.clone()),
+            core,
             members: config.members.clone(),
             named: config.members.len(),
             roster: Roster::default(),
             discover: config.discover,
+            discover_again: nanos(config.discover_again),
+            asked: Nanos::ZERO,
             connect_timeout: config.connect_timeout.max(SHORTEST),
             pause: config.pause,
             needs_session: config.core.session != SessionWish::None,
@@ -313,13 +327,14 @@ impl Driver {
         if ends.served {
             (self.failed, self.refused) = (0, 0);
         }
-        if let Some(first) = ends.page.and_then(|page| self.roster.take(page)) {
-            self.ask_members(first);
-        } else if self.roster.is_whole() {
-            self.learn();
+        let now = self.now();
+        if ends.signed_in {
+            self.asked = now;
         }
-        if ends.served && self.discover {
-            self.roster = Roster::default();
+        if let Some(page) = ends.page {
+            self.take_page(page);
+        } else if self.discover && self.core.is_signed_in() && now.since(self.asked) >= self.discover_again {
+            (self.asked, self.roster) = (now, Roster::default());
             self.ask_members(NodeId(0));
         }
         let Some((why, leader, is_final)) = ends.ending else { return };
@@ -335,23 +350,42 @@ impl Driver {
         let _ = self.core.discover(first);
     }
 
-    /// Replaces what the cluster told before. Who was named stays: it may be behind another address.
+    /// Learns who is new at once, since the connection may end before the next page, and who is gone once all are told.
+    fn take_page(&mut self, page: Page) {
+        page.1.iter().for_each(|seat| self.know(&seat.member));
+        if let Some(first) = self.roster.take(page) {
+            self.ask_members(first);
+        } else if self.roster.is_whole() {
+            self.learn();
+        }
+    }
+
+    fn know(&mut self, Told { client, key, .. }: &Told) {
+        let is_known = self.members.iter().any(|known| known.address == *client);
+        if !is_known && !client.is_empty() && self.members.len() < self.named + TOLD_MAX {
+            self.members.push(Member { address: client.clone(), key: Some(PublicKey(*key)) });
+        }
+    }
+
+    /// Replaces what the cluster told before. Who was named stays: it may be behind another address. So does whoever
+    /// says so, though it may not count itself among them.
     fn learn(&mut self) {
-        let current = self.members[self.member].address.clone();
+        let current = self.members[self.member].clone();
         self.members.truncate(self.named);
         for Seat { member, .. } in std::mem::take(&mut self.roster).members {
-            let is_known = self.members.iter().any(|known| known.address == member.client);
-            if !is_known && !member.client.is_empty() {
-                self.members.push(Member { address: member.client, key: Some(PublicKey(member.key)) });
-            }
+            self.know(&member);
         }
-        let place = self.members.iter().position(|member| member.address == current);
-        self.member = place.unwrap_or(0);
+        let place = self.members.iter().position(|member| member.address == current.address);
+        self.member = place.unwrap_or_else(|| {
+            self.members.push(current);
+            self.members.len() - 1
+        });
     }
 
     /// Turns to the next member, or to the leader if it is known.
     fn give_up(&mut self, leader: Option<String>) {
         (self.link, self.filled) = (None, 0);
+        self.roster = Roster::default();
         let named = leader.and_then(|leader| self.members.iter().position(|member| member.address == leader));
         self.member = named.unwrap_or((self.member + 1) % self.members.len());
         self.failed += 1;
@@ -465,6 +499,7 @@ impl Roster {
 struct Ends {
     needs_session: bool,
     served: bool,
+    signed_in: bool,
     page: Option<Page>,
     /// Why it ended, which leader was named, and whether trying again is useless.
     ending: Option<(String, Option<String>, bool)>,
@@ -474,7 +509,10 @@ impl Ends {
     fn watch(&mut self, event: &Event<'_>) {
         match event {
             Event::SessionOpened(_) | Event::SessionResumed(_) => self.served = true,
-            Event::SignedIn { .. } => self.served |= !self.needs_session,
+            Event::SignedIn { .. } => {
+                self.signed_in = true;
+                self.served |= !self.needs_session;
+            }
             Event::Members(page) => self.page = roster::read_page(page),
             Event::Disconnected(ending) => {
                 // The shell itself knows better why a socket closed.

@@ -7,7 +7,7 @@ use ordain_client::blocking::{Client, ClientError, Outcome};
 use ordain_client::{ClientConfig, ConnectError, CoreConfig, Event, Member, SubmitError, pipelined};
 use ordain_keys::KeyPair;
 use ordain_types::codes::Code;
-use ordain_types::frame::ServerFrame;
+use ordain_types::frame::{ClientFrame, ServerFrame};
 use ordain_types::steer::Steer;
 use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, OutputSeq, Seq, Stream};
 use std::io::{Read, Write};
@@ -206,6 +206,53 @@ fn members_that_a_node_tells_are_tried_when_it_is_gone() {
     }
     assert!(matches!(client.call(1, b"x").unwrap(), Outcome::Acknowledged { .. }));
     assert_eq!(node.lock().unwrap().executed, [b"x"]);
+}
+
+#[test]
+fn who_leads_is_found_through_one_that_does_not_though_nobody_knew_it() {
+    let (_, leader) = tcp(vec![]);
+    let (follower, known) = tcp(vec![]);
+    {
+        let mut follower = follower.lock().unwrap();
+        follower.open_refusals = vec![Code::NotLeader; 100];
+        follower.leader.clone_from(&leader.address);
+        follower.cluster = cluster(&[&known.address, &leader.address]);
+    }
+    let mut client = Client::connect(&ClientConfig { discover: true, ..config(vec![known]) }).unwrap();
+    assert!(client.call(1, b"x").is_ok());
+    assert_eq!(client.address(), leader.address);
+}
+
+#[test]
+fn members_that_join_while_a_connection_stands_are_tried_when_it_ends() {
+    // It takes one connection.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = Member::at(&listener.local_addr().unwrap().to_string());
+    let once = Mutex::new(Some(listener));
+    let node = Arc::new(Mutex::new(Node::new()));
+    node.lock().unwrap().cluster = cluster(&[&first.address]);
+    serve(move || Some(once.lock().unwrap().take()?.accept().ok()?.0), node.clone(), vec![]);
+    let (second, joined) = tcp(vec![]);
+    let discover_again = Duration::from_millis(1);
+    let config = ClientConfig { discover: true, discover_again, ..config(vec![first.clone()]) };
+    let mut client = Client::connect(&config).unwrap();
+    client.call(1, b"x").unwrap();
+    node.lock().unwrap().cluster = cluster(&[&first.address, &joined.address]);
+    let asked = || {
+        let node = node.lock().unwrap();
+        node.kinds.iter().filter(|kind| **kind == ClientFrame::Members as u8).count()
+    };
+    let before = asked();
+    while asked() < before + 3 {
+        client.query(1, b"q").unwrap();
+    }
+    {
+        let (mut from, mut to) = (node.lock().unwrap(), second.lock().unwrap());
+        to.sessions = std::mem::take(&mut from.sessions);
+        from.put(server_header(ServerFrame::Goodbye, Code::Stopping, 0, 0, 0), b"");
+    }
+    assert!(matches!(client.call(1, b"y").unwrap(), Outcome::Acknowledged { .. }));
+    assert_eq!(client.address(), joined.address);
 }
 
 #[test]

@@ -118,11 +118,7 @@ where
     let node_config = NodeConfig {
         id: host.node,
         configuration: made,
-        contacts: host
-            .members
-            .iter()
-            .flat_map(|members| members.all.iter().chain(&members.joined).cloned())
-            .collect(),
+        contacts: host.members.iter().flat_map(|members| members.joined.iter().cloned()).collect(),
         ring_size: host.ring_size as usize,
         request_ring: REQUEST_RING,
         question_ring: QUESTION_RING,

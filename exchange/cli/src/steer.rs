@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 const NODE_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks at a change that is under way, or two tries of one that must wait.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long after a transfer was asked for somebody else should lead: a few election time-outs of a slow machine.
+const HANDED_OVER: Duration = Duration::from_secs(2);
 
 /// Which cluster, and as whom.
 #[derive(Debug, Args)]
@@ -165,6 +167,23 @@ impl Session {
 
     fn view(&mut self) -> Result<View> {
         self.client.members().or_next("the cluster does not say who its members are", CHECK)
+    }
+
+    /// How it is once somebody leads.
+    fn led_view(&mut self) -> Result<View> {
+        loop {
+            let view = self.view()?;
+            if view.0.leader().is_some() {
+                return Ok(view);
+            }
+            if Instant::now() >= self.until {
+                return Err(CliError::new(
+                    "nobody leads",
+                    "Start the nodes that are down: `ordain cluster status`.",
+                ));
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Tries until it is taken, refused for good, or patience ends; `None` if it may have happened or not.
@@ -399,29 +418,35 @@ pub fn remove(of: &OfNode) -> Result<ExitCode> {
 
 pub fn transfer(transfer: &Transfer) -> Result<ExitCode> {
     let mut session = Session::open(&transfer.operator)?;
-    let before = loop {
-        if let Some(leader) = session.view()?.0.leader() {
-            break leader;
+    let to = transfer.id.map(NodeId);
+    loop {
+        let before = session.led_view()?;
+        if to.is_some() && before.0.leader() == to {
+            return print(&transfer.operator, &cluster(None, &before), "");
+        }
+        let taken = session.try_steer(&Steer::Transfer(to))?;
+        let asked = Instant::now();
+        // A leader that could not hand over goes on after an election time-out. And whoever leads then may be
+        // another than was asked for, or the same again: an election can come between.
+        while asked.elapsed() < HANDED_OVER {
+            let view = session.view()?;
+            let is_other = to.map_or(view.0.leader() != before.0.leader(), |to| view.0.leader() == Some(to));
+            let is_news = view.0.term.get() > before.0.term.get() && view.0.leader().is_some();
+            if is_news && is_other {
+                return print(&transfer.operator, &cluster(taken.map(|index| index.0), &view), "");
+            }
+            if is_news {
+                break;
+            }
+            std::thread::sleep(LOOK);
         }
         if Instant::now() >= session.until {
             return Err(CliError::new(
-                "nobody leads",
-                "Start the nodes that are down: `ordain cluster status`.",
+                "the lead was not handed over in time",
+                "Look at `ordain cluster status`: the other node must run, have the log, and hear the leader.",
             ));
         }
-        std::thread::sleep(LOOK);
-    };
-    let to = transfer.id.map(NodeId);
-    let is_done = |view: &View| match (view.0.leader(), to) {
-        (Some(leader), Some(to)) => leader == to,
-        (Some(leader), None) => leader != before,
-        (None, _) => false,
-    };
-    let (batch, view) = match to {
-        Some(to) if to == before => (None, session.view()?),
-        _ => session.change(&Steer::Transfer(to), is_done)?,
-    };
-    print(&transfer.operator, &cluster(batch, &view), "")
+    }
 }
 
 pub fn ack_policy(policy: &AckPolicy) -> Result<ExitCode> {

@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod common;
 
-use common::cluster::{Cluster, until};
+use common::cluster::{Cluster, address, until};
 use ordain_client::blocking::{Client, ClientError, Output};
 use ordain_client::{ClientConfig, CoreConfig, Member, SessionWish};
 use ordain_host::keys;
@@ -134,4 +134,126 @@ fn all_nodes_are_restarted_one_by_one_and_no_client_notices() {
     cluster.settle();
     cluster.stop();
     cluster.audit();
+}
+
+#[test]
+fn the_lead_is_handed_over_under_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new(&folder.path().join("cluster"), 4);
+    let first = cluster.leader();
+    let mut load = cluster.endless_load();
+    load.goes_on();
+    let others = [(first + 1) % 3, (first + 2) % 3];
+    for to in [others[0], others[1], first] {
+        // Asked at a node that may not lead.
+        let said = cluster.operated(others[0], &["transfer", &to.to_string()]);
+        assert_eq!(said["leader"], to, "{said}");
+        cluster.caught_up(to);
+    }
+    // Nobody in particular. Who led before the command may be another by now, if the machine is slow.
+    let before = cluster.operated(first, &["status"]);
+    let said = cluster.operated(others[0], &["transfer"]);
+    assert!(said["term"].as_u64() > before["term"].as_u64() && said["leader"].is_u64(), "{said}");
+    // Who cannot lead is named as such.
+    let said = cluster.operate(others[0], &["transfer", "7"]);
+    assert!(said.code == 1 && said.error.contains("node 7 is no voter"), "{}", said.error);
+    load.goes_on();
+    load.finish();
+    cluster.settle();
+    cluster.stop();
+    cluster.audit();
+}
+
+#[test]
+fn the_ack_policy_changes_under_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new(&folder.path().join("cluster"), 5);
+    cluster.leader();
+    let mut load = cluster.endless_load();
+    load.goes_on();
+    for (name, copies) in [("two-disks", (2, 2)), ("ram", (2, 0)), ("1/1", (1, 1)), ("disk-ram", (2, 1))] {
+        let said = cluster.operated(0, &["ack-policy", name]);
+        assert_eq!((&said["received"], &said["durable"]), (&copies.0.into(), &copies.1.into()), "{said}");
+        load.goes_on();
+    }
+    let said = cluster.operated(1, &["unsynced-max", "64"]);
+    assert_eq!(said["unsynced_max"], 64);
+    // What cannot be is said, and nothing changes.
+    let said = cluster.operate(2, &["ack-policy", "3/1"]);
+    assert!(said.code == 1 && said.error.contains("with 3 voters a policy is"), "{}", said.error);
+    load.finish();
+    cluster.settle();
+    cluster.stop();
+    // It is in the log: a start knows.
+    (0..3).for_each(|node| cluster.restart(node));
+    cluster.leader();
+    let said = cluster.operated(0, &["status"]);
+    assert_eq!(
+        (&said["received"], &said["durable"], &said["unsynced_max"]),
+        (&2.into(), &1.into(), &64.into())
+    );
+    cluster.stop();
+    cluster.audit();
+}
+
+/// Makes node `id` at the addresses of place `id`, starts it, and waits until it has the log.
+fn join(cluster: &mut Cluster, asked: usize, test: usize, id: usize) {
+    let dir = cluster.data(id).to_str().unwrap().to_owned();
+    let member = address(test, id);
+    let said = cluster.operated(asked, &["add", "--dir", &dir, "--member", &member]);
+    let learner = said["members"].as_array().unwrap().iter().find(|member| member["id"] == id).unwrap();
+    assert_eq!(learner["role"], "learner", "{said}");
+    // Run again it is the same, and nobody is added twice.
+    let again = cluster.operated(asked, &["add", "--dir", &dir, "--member", &member]);
+    assert_eq!(again["members"].as_array().unwrap().len(), said["members"].as_array().unwrap().len());
+    cluster.nodes.push(None);
+    assert_eq!(cluster.nodes.len(), id + 1);
+    cluster.restart(id);
+    cluster.caught_up(id);
+}
+
+#[test]
+fn a_dead_node_is_replaced_under_load() {
+    const TEST: usize = 6;
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new(&folder.path().join("cluster"), TEST);
+    let leader = cluster.leader();
+    let mut load = cluster.endless_load();
+    load.goes_on();
+    let dead = (leader + 1) % 3;
+    let asked = (leader + 2) % 3;
+    cluster.kill(dead);
+    join(&mut cluster, asked, TEST, 3);
+    // A learner serves outputs, and counts for nothing.
+    let mut client = reader(&cluster, 3);
+    client.subscribe(Stream::Topic(1), OutputSeq(0)).unwrap();
+    read(&mut client, 10);
+    let said = cluster.operated(asked, &["promote", "3"]);
+    assert_eq!(
+        (&said["changing"], &said["received"], &said["durable"]),
+        (&false.into(), &3.into(), &1.into()),
+        "what was a majority is one: {said}"
+    );
+    let said = cluster.operated(asked, &["remove", &dead.to_string()]);
+    let ids: Vec<_> =
+        said["members"].as_array().unwrap().iter().map(|member| member["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), 3);
+    assert!(!ids.contains(&(dead as u64)) && ids.contains(&3), "{said}");
+    load.goes_on();
+    // The new one counts: with it and one of the old ones the cluster goes on.
+    cluster.kill(leader);
+    load.goes_on();
+    load.finish();
+    let said = until("somebody leads", || {
+        let said = cluster.operated(asked, &["status"]);
+        (!said["leader"].is_null()).then_some(said)
+    });
+    assert_eq!(said["members"].as_array().unwrap().len(), 3);
+    cluster.restart(leader);
+    cluster.settle();
+    // Who was removed is refused when it comes back, and disturbs nobody.
+    cluster.restart(dead);
+    let mut load = cluster.endless_load();
+    load.goes_on();
+    load.finish();
 }

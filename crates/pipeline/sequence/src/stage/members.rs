@@ -34,9 +34,10 @@ impl<P: Peers> Log<P> {
             }
         };
         // Who leaves stays until that is committed. And a node that catches up goes through configurations of the
-        // past, in which whoever serves it may be unknown: whom its operator named it knows in any case.
+        // past, in which whoever serves it may be unknown: it knows whom its operator named, as long as the log has not
+        // given out the number. Numbers are never used twice, so that nobody who was removed comes back by this.
         settled.members.iter().map(|seat| &seat.member).filter(|_| !is_settled).for_each(&mut know);
-        self.contacts.iter().for_each(&mut know);
+        self.contacts.iter().filter(|member| member.id >= latest.next_id).for_each(&mut know);
         members.sort_unstable_by_key(|member| member.id);
         tracing::info!(
             version = latest.version,

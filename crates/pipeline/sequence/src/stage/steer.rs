@@ -4,7 +4,7 @@ use super::{Log, Peers, Put};
 use ordain_agent::wire::{QUESTION, Question, Steered, Submission, submission};
 use ordain_consensus as consensus;
 use ordain_types::codes::Code;
-use ordain_types::configuration::Change;
+use ordain_types::configuration::{Change, ChangeError};
 use ordain_types::record::RECORD_HEADER;
 use ordain_types::steer::{REASON_MAX, Steer};
 use ordain_types::{BatchIndex, RecordHeader};
@@ -81,7 +81,7 @@ impl<P: Peers> Log<P> {
         });
         if !fits {
             self.core.withdraw(proposed);
-            return Err((Code::Malformed, "the members and their addresses fit into no batch".to_owned()));
+            return Err((Code::Impossible, "the members and their addresses fit into no batch".to_owned()));
         }
         match self.seal_due() {
             Put::Done => Ok(self.writer.tail().index),
@@ -122,8 +122,9 @@ fn refused(why: consensus::Refused) -> Refused {
     use consensus::Refused as Why;
     let code = match why {
         Why::NotLeader => Code::NotLeader,
-        Why::Change(_) | Why::NoVoter(_) => Code::Malformed,
-        _ => Code::Busy,
+        Why::Change(ChangeError::UnderWay) => Code::NotYet,
+        Why::Change(_) | Why::NoVoter(_) => Code::Impossible,
+        _ => Code::NotYet,
     };
     (code, why.to_string())
 }
