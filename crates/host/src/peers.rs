@@ -72,6 +72,9 @@ const REDIAL: (Duration, Duration) = (Duration::from_millis(8), Duration::from_m
 const REFUSED_REST: Duration = Duration::from_secs(2);
 /// A connection that stood for this long was good: the next pause is the first again.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
+/// A node that was not dialled by one with a higher number for this long asks it: were it removed, nobody would dial it
+/// ever again.
+const ASK_AFTER: Duration = Duration::from_secs(5);
 /// Between two log lines about the refusals of one member, or of all strangers.
 const LOG_REST: Duration = Duration::from_secs(5);
 /// Rest from accepting after the process or the system ran out of descriptors or memory.
@@ -113,8 +116,8 @@ enum Dial {
 
 #[derive(Debug)]
 enum State {
-    /// The other one dials.
-    Awaited,
+    /// The other one dials. If it has not until then, it is asked whether this node still belongs.
+    Awaited(Instant),
     Dialling(Dial),
     Up(Conn, Instant),
 }
@@ -139,7 +142,11 @@ struct Link {
 impl Link {
     fn new(node: OtherNode, me: NodeId, now: Instant) -> Self {
         Self {
-            state: if node.id < me { State::Dialling(Dial::Pause(now)) } else { State::Awaited },
+            state: if node.id < me {
+                State::Dialling(Dial::Pause(now))
+            } else {
+                State::Awaited(now + ASK_AFTER)
+            },
             node,
             attempts: 0,
             sign_after: now,
@@ -165,6 +172,7 @@ struct Stranger {
 enum Change {
     Up(NodeId),
     Down(NodeId),
+    Removed(NodeId),
 }
 
 /// What became of a look at a connection.
@@ -194,8 +202,12 @@ pub struct TcpPeers {
     links: Vec<Link>,
     strangers: Vec<Stranger>,
     strangers_log_after: Instant,
+    /// Numbers below this that no link has are of nodes that were removed; and when the next of these may cost a
+    /// signature.
+    next: NodeId,
+    removed_sign_after: Instant,
     next_token: u64,
-    /// At most two per connection that began or ended within one look.
+    /// At most two per connection that began or ended within one look, and one per link that was refused.
     changes: VecDeque<Change>,
     /// The link whose frame is lent, and the bytes to forget at the next poll.
     lent: Option<(usize, usize)>,
@@ -247,6 +259,8 @@ impl TcpPeers {
             me,
             strangers: Vec::with_capacity(STRANGERS),
             strangers_log_after: now,
+            next: NodeId(0),
+            removed_sign_after: now,
             next_token: FIRST_TOKEN,
             changes: VecDeque::new(),
             lent: None,
@@ -320,7 +334,7 @@ impl TcpPeers {
         let strangers = self.strangers.iter_mut().map(|stranger| &mut stranger.conn);
         let links = self.links.iter_mut().filter_map(|link| match &mut link.state {
             State::Up(conn, _) | State::Dialling(Dial::Shake(conn, ..)) => Some(conn),
-            State::Awaited | State::Dialling(_) => None,
+            State::Awaited(_) | State::Dialling(_) => None,
         });
         links.chain(strangers).find(|conn| conn.token == token)
     }
@@ -328,9 +342,11 @@ impl TcpPeers {
     /// Sets the timer to the first thing that is due.
     fn arm(&mut self, now: Instant) {
         let links = self.links.iter().filter_map(|link| match &link.state {
-            State::Dialling(Dial::Pause(until) | Dial::Shake(_, _, until, _)) => Some(*until),
+            State::Dialling(Dial::Pause(until) | Dial::Shake(_, _, until, _)) | State::Awaited(until) => {
+                Some(*until)
+            }
             // The thread that looks the name up wakes this one.
-            State::Dialling(Dial::Lookup(_)) | State::Awaited | State::Up(..) => None,
+            State::Dialling(Dial::Lookup(_)) | State::Up(..) => None,
         });
         let strangers = self.strangers.iter().map(|stranger| stranger.until);
         let Some(first) = links.chain(strangers).chain(self.accept_after).min() else { return };
@@ -415,11 +431,12 @@ impl Peers for TcpPeers {
         self.changes.pop_front().map(|change| match change {
             Change::Up(node) => PeerEvent::Up(node),
             Change::Down(node) => PeerEvent::Down(node),
+            Change::Removed(node) => PeerEvent::Removed(node),
         })
     }
 
-    fn set_members(&mut self, members: &[Member]) {
-        self.change(members);
+    fn set_members(&mut self, members: &[Member], next: NodeId) {
+        self.change(members, next);
     }
 
     fn room(&self, to: NodeId) -> usize {

@@ -120,7 +120,7 @@ impl ServerError {
             | Self::Listen(_)
             | Self::System { .. } => 2,
             Self::StopTimeout(_) | Self::StoppedAtOnce => 3,
-            Self::Failed(_) => 1,
+            Self::Failed(failure) => 1 + u8::from(failure.fatal.is_final),
         }
     }
 }

@@ -320,7 +320,7 @@ impl Peers for SimPeers {
     }
 
     /// Who runs is who is plugged in.
-    fn set_members(&mut self, _members: &[Member]) {}
+    fn set_members(&mut self, _members: &[Member], _next: NodeId) {}
 
     fn room(&self, to: NodeId) -> usize {
         let mut network = self.net.lock();

@@ -3,10 +3,13 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod common;
 
-use common::cluster::{Cluster, address, until};
-use ordain_client::blocking::{Client, ClientError, Output};
-use ordain_client::{ClientConfig, CoreConfig, Member, SessionWish};
+use common::cluster::{Cluster, until};
+use common::reader::{read, reader};
+use ordain_client::blocking::{ClientError, Output};
+use ordain_client::{ClientConfig, CoreConfig, Event, Member, QueryError, SessionWish, pipelined};
 use ordain_host::keys;
+use ordain_types::codes::Code;
+use ordain_types::steer::Steer;
 use ordain_types::{OutputSeq, Stream};
 use std::time::Duration;
 
@@ -64,20 +67,6 @@ fn without_copies_nothing_is_taken_and_nothing_is_lost() {
     cluster.audit();
 }
 
-/// Outputs of a topic as one node alone serves them.
-fn reader(cluster: &Cluster, node: usize) -> Client {
-    let address = cluster.nodes[node].as_ref().unwrap().address("tcp");
-    let pair = keys::load(&cluster.dir.join("operator.key")).unwrap();
-    let core = CoreConfig { session: SessionWish::None, ..CoreConfig::new(pair) };
-    let mut config = ClientConfig { discover: false, ..ClientConfig::new(vec![Member::at(&address)], core) };
-    config.timeout = Duration::from_secs(60);
-    Client::connect(&config).unwrap()
-}
-
-fn read(client: &mut Client, count: usize) -> Vec<Output> {
-    (0..count).map(|_| client.next_output(Duration::from_secs(60)).unwrap().unwrap()).collect()
-}
-
 #[test]
 fn every_node_serves_the_same_outputs_and_a_reader_goes_on_at_another() {
     const TRADES: Stream = Stream::Topic(1);
@@ -123,7 +112,7 @@ fn all_nodes_are_restarted_one_by_one_and_no_client_notices() {
     let mut load = cluster.endless_load();
     load.goes_on();
     for node in 0..3 {
-        cluster.nodes[node].take().unwrap().stop();
+        cluster.terminate(node);
         cluster.restart(node);
         // The next one only when this one has what it missed.
         cluster.caught_up(node);
@@ -196,64 +185,67 @@ fn the_ack_policy_changes_under_load() {
     cluster.audit();
 }
 
-/// Makes node `id` at the addresses of place `id`, starts it, and waits until it has the log.
-fn join(cluster: &mut Cluster, asked: usize, test: usize, id: usize) {
-    let dir = cluster.data(id).to_str().unwrap().to_owned();
-    let member = address(test, id);
-    let said = cluster.operated(asked, &["add", "--dir", &dir, "--member", &member]);
-    let learner = said["members"].as_array().unwrap().iter().find(|member| member["id"] == id).unwrap();
-    assert_eq!(learner["role"], "learner", "{said}");
-    // Run again it is the same, and nobody is added twice.
-    let again = cluster.operated(asked, &["add", "--dir", &dir, "--member", &member]);
-    assert_eq!(again["members"].as_array().unwrap().len(), said["members"].as_array().unwrap().len());
-    cluster.nodes.push(None);
-    assert_eq!(cluster.nodes.len(), id + 1);
-    cluster.restart(id);
-    cluster.caught_up(id);
+#[test]
+fn of_two_changes_at_once_one_is_refused_and_may_be_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::new(&folder.path().join("cluster"), 6);
+    let leader = cluster.leader();
+    let address = cluster.nodes[leader].as_ref().unwrap().address("tcp");
+    let pair = keys::load(&cluster.dir.join("operator.key")).unwrap();
+    let core = CoreConfig { session: SessionWish::None, ..CoreConfig::new(pair) };
+    let config = ClientConfig::new(vec![Member::at(&address)], core);
+    let mut client = pipelined::Client::connect(&config).unwrap();
+    // Both lie in one packet, so that the first is hardly ever committed before the second is looked at.
+    let codes = until("two changes meet", || {
+        let mut codes = Vec::new();
+        for window in [100, 200] {
+            client.core().steer(&Steer::UnsyncedMax(window)).unwrap();
+        }
+        client.flush();
+        while codes.len() < 2 {
+            let on = |event: Event<'_>| {
+                if let Event::Steered(_, result) = event {
+                    codes.push(result.map(|_| ()).map_err(|(error, why)| (error, why.to_owned())));
+                }
+            };
+            client.poll_events(Duration::from_millis(5), on).unwrap();
+        }
+        codes.iter().any(Result::is_err).then_some(codes)
+    });
+    let not_yet = QueryError::Refused(Code::NotYet);
+    assert_eq!(codes[0], Ok(()));
+    let (error, why) = codes[1].clone().unwrap_err();
+    assert!(error == not_yet && why.contains("another change is not committed yet"), "{error:?}: {why}");
+    // The command tries on.
+    let said = cluster.operated(leader, &["unsynced-max", "300"]);
+    assert_eq!(said["unsynced_max"], 300);
+    let said = cluster.operate(leader, &["unsynced-max", "3"]);
+    assert!(said.code == 1 && said.error.contains("between 16 and"), "{}", said.error);
 }
 
 #[test]
-fn a_dead_node_is_replaced_under_load() {
-    const TEST: usize = 6;
+fn a_leader_whose_disk_lags_hands_over() {
     let folder = tempfile::tempdir().unwrap();
-    let mut cluster = Cluster::new(&folder.path().join("cluster"), TEST);
+    let mut cluster = Cluster::new(&folder.path().join("cluster"), 7);
     let leader = cluster.leader();
+    // As soon as its disk is eight batches behind what the others have.
+    cluster.operated(leader, &["unsynced-max", "16"]);
     let mut load = cluster.endless_load();
     load.goes_on();
-    let dead = (leader + 1) % 3;
-    let asked = (leader + 2) % 3;
-    cluster.kill(dead);
-    join(&mut cluster, asked, TEST, 3);
-    // A learner serves outputs, and counts for nothing.
-    let mut client = reader(&cluster, 3);
-    client.subscribe(Stream::Topic(1), OutputSeq(0)).unwrap();
-    read(&mut client, 10);
-    let said = cluster.operated(asked, &["promote", "3"]);
-    assert_eq!(
-        (&said["changing"], &said["received"], &said["durable"]),
-        (&false.into(), &3.into(), &1.into()),
-        "what was a majority is one: {said}"
-    );
-    let said = cluster.operated(asked, &["remove", &dead.to_string()]);
-    let ids: Vec<_> =
-        said["members"].as_array().unwrap().iter().map(|member| member["id"].as_u64().unwrap()).collect();
-    assert_eq!(ids.len(), 3);
-    assert!(!ids.contains(&(dead as u64)) && ids.contains(&3), "{said}");
-    load.goes_on();
-    // The new one counts: with it and one of the old ones the cluster goes on.
-    cluster.kill(leader);
-    load.goes_on();
-    load.finish();
-    let said = until("somebody leads", || {
-        let said = cluster.operated(asked, &["status"]);
-        (!said["leader"].is_null()).then_some(said)
+    let slow = cluster.leader();
+    std::fs::write(cluster.stall(slow), "").unwrap();
+    let next = until("another node leads", || {
+        let leader = cluster.operated((slow + 1) % 3, &["status"])["leader"].as_u64()?;
+        (leader != slow as u64).then_some(leader)
     });
-    assert_eq!(said["members"].as_array().unwrap().len(), 3);
-    cluster.restart(leader);
-    cluster.settle();
-    // Who was removed is refused when it comes back, and disturbs nobody.
-    cluster.restart(dead);
-    let mut load = cluster.endless_load();
+    // It stays so: whoever leads has a disk.
+    load.goes_on();
+    let said = cluster.operated((slow + 1) % 3, &["status"]);
+    assert_eq!(said["leader"], next, "{said}");
+    std::fs::remove_file(cluster.stall(slow)).unwrap();
     load.goes_on();
     load.finish();
+    cluster.settle();
+    cluster.stop();
+    cluster.audit();
 }

@@ -76,19 +76,28 @@ pub struct Fatal {
     /// The node's log goes on in a lineage that was ended (rule R7): before the next start its files are to be moved
     /// aside, so that it joins empty and nothing of them is lost.
     pub outlived: bool,
+    /// No start will succeed before an operator has done something: whoever restarts nodes that failed is to leave it.
+    pub is_final: bool,
 }
 
 impl Fatal {
     /// A fatal condition with its cause and the operator's next action.
     #[must_use]
     pub fn new(cause: impl Into<String>, action: impl Into<String>) -> Self {
-        Self { cause: cause.into(), action: action.into(), begins_anew: false, outlived: false }
+        let (cause, action) = (cause.into(), action.into());
+        Self { cause, action, begins_anew: false, outlived: false, is_final: false }
     }
 
     /// Why a node begins anew in the same process.
     #[must_use]
     pub fn anew(cause: impl Into<String>) -> Self {
         Self { begins_anew: true, ..Self::new(cause, "The node begins anew by itself") }
+    }
+
+    /// No start will succeed.
+    #[must_use]
+    pub fn for_good(self) -> Self {
+        Self { is_final: true, ..self }
     }
 
     /// The node's log is of a lineage that was ended.

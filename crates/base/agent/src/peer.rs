@@ -17,6 +17,8 @@ pub enum PeerEvent<'a> {
     Frame(NodeId, &'a [u8]),
     /// The connection broke; frames sent on it may be lost.
     Down(NodeId),
+    /// This member, which has proved its key, says that this node was removed from the cluster.
+    Removed(NodeId),
 }
 
 /// Connections to the other nodes.
@@ -26,8 +28,8 @@ pub trait Peers: Send {
 
     /// Who belongs to the cluster from now on; this node may be among them. Connections with others end, each
     /// with a [`PeerEvent::Down`] if it stood, and ones with whoever is new are made. What stands with whoever
-    /// stays goes on.
-    fn set_members(&mut self, members: &[Member]);
+    /// stays goes on. Numbers below `next` that are not among them were removed: who comes with one of them is told.
+    fn set_members(&mut self, members: &[Member], next: NodeId);
 
     /// Bytes that [`Peers::send`] would take for this node now; 0 while its connection is down.
     fn room(&self, to: NodeId) -> usize;
@@ -46,7 +48,7 @@ impl Peers for NoPeers {
         None
     }
 
-    fn set_members(&mut self, _members: &[Member]) {}
+    fn set_members(&mut self, _members: &[Member], _next: NodeId) {}
 
     fn room(&self, _to: NodeId) -> usize {
         0
@@ -62,8 +64,8 @@ impl<P: Peers + ?Sized> Peers for Box<P> {
         (**self).poll()
     }
 
-    fn set_members(&mut self, members: &[Member]) {
-        (**self).set_members(members);
+    fn set_members(&mut self, members: &[Member], next: NodeId) {
+        (**self).set_members(members, next);
     }
 
     fn room(&self, to: NodeId) -> usize {

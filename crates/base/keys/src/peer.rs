@@ -151,6 +151,9 @@ pub enum Refusal {
     Signature = 6,
     /// A connection with a node of that number stands already.
     Connected = 7,
+    /// Who dials was a member, and its removal is committed. Said behind the challenge and in place of Accepted, so
+    /// that the dialler knows who says so.
+    Removed = 8,
 }
 
 impl Refusal {
@@ -165,6 +168,7 @@ impl Refusal {
             5 => Self::Key,
             6 => Self::Signature,
             7 => Self::Connected,
+            8 => Self::Removed,
             _ => return None,
         })
     }
@@ -189,6 +193,7 @@ impl fmt::Display for Refusal {
                 "a node of that number is connected already: two processes run as one node (stop one of them and \
                  never start it again), or the old connection is not known to be dead yet"
             }
+            Self::Removed => "it was removed from the cluster: stop it for good",
         })
     }
 }

@@ -107,6 +107,9 @@ impl TcpPeers {
                     }
                 }
                 (Shake::Proof(proof), Some(hello), Some(challenge)) => {
+                    if self.is_removed(&hello) {
+                        return Outcome::Refused(Refusal::Removed);
+                    }
                     // Of two that were challenged one may have come first.
                     let judged = self.me.check(&hello, &challenge, &proof).and_then(|()| self.judge(&hello));
                     return judged.map_or_else(Outcome::Refused, |_| Outcome::Done);
@@ -126,6 +129,23 @@ impl TcpPeers {
         }
     }
 
+    /// Whether a hello is of a node whose removal this one knows to be committed. It is told behind the challenge, so that
+    /// it knows who says so; that it proves its own key makes no difference, as it gets nothing.
+    fn is_removed(&self, hello: &PeerHello) -> bool {
+        let from = NodeId(hello.from.get());
+        let known = self.links.iter().any(|link| link.node.id == from);
+        from < self.next
+            && from != self.me.id
+            && !known
+            && self.me.judge(hello, Some(PublicKey(hello.key))).is_ok()
+    }
+
+    /// Whether a hello is of a member that this node should dial, and asks why it does not.
+    fn asks(&self, hello: &PeerHello) -> bool {
+        let from = NodeId(hello.from.get());
+        from < self.me.id && self.links.iter().any(|link| link.node.id == from)
+    }
+
     /// Judges a hello by what costs no cryptography, and says which link it is for.
     pub(super) fn judge(&self, hello: &PeerHello) -> Result<usize, Refusal> {
         let link = self.caller(hello);
@@ -135,15 +155,24 @@ impl TcpPeers {
         if stands { Err(Refusal::Connected) } else { Ok(link) }
     }
 
-    /// The challenge to a hello; `None` if it comes too soon after the one before.
+    /// The challenge to a hello; `None` if it comes too soon after the one before, or needs none.
     pub(super) fn answer(
         &mut self,
         hello: &PeerHello,
         now: Instant,
     ) -> Result<Option<PeerChallenge>, Refusal> {
-        let at = self.judge(hello)?;
-        let (true, Ok(nonce)) = (now >= self.links[at].sign_after, keys::random()) else { return Ok(None) };
-        self.links[at].sign_after = now + SIGN_REST;
+        if self.asks(hello) {
+            // It belongs: that is all there is to know.
+            return Ok(None);
+        }
+        let sign_after = if self.is_removed(hello) {
+            &mut self.removed_sign_after
+        } else {
+            let at = self.judge(hello)?;
+            &mut self.links[at].sign_after
+        };
+        let (true, Ok(nonce)) = (now >= *sign_after, keys::random()) else { return Ok(None) };
+        *sign_after = now + SIGN_REST;
         Ok(Some(self.me.challenge(hello, nonce)))
     }
 

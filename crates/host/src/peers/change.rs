@@ -4,7 +4,8 @@ use super::*;
 
 impl TcpPeers {
     /// See [`Peers::set_members`].
-    pub(super) fn change(&mut self, members: &[Member]) {
+    pub(super) fn change(&mut self, members: &[Member], next: NodeId) {
+        self.next = next;
         // What was lent before is not any more: links move.
         self.take_back();
         let now = Instant::now();

@@ -6,6 +6,10 @@ use zerocopy::IntoBytes;
 impl TcpPeers {
     pub(super) fn dial(&mut self, at: usize, now: Instant) {
         loop {
+            if matches!(self.links[at].state, State::Awaited(ask_at) if ask_at <= now) {
+                self.links[at].state = State::Dialling(Dial::Pause(now));
+            }
+            let asks = self.links[at].node.id > self.me.id;
             let State::Dialling(dial) = &mut self.links[at].state else { return };
             let next = match dial {
                 Dial::Pause(until) if *until > now => return,
@@ -41,7 +45,7 @@ impl TcpPeers {
                 Ok(dial) => self.links[at].state = State::Dialling(dial),
                 Err(error) => {
                     let link = &mut self.links[at];
-                    if !std::mem::replace(&mut link.told, true) {
+                    if !asks && !std::mem::replace(&mut link.told, true) {
                         tracing::warn!(
                             node = link.node.id.0, address = link.node.address, %error,
                             "a node cannot be reached; it is tried again and again"
@@ -67,6 +71,10 @@ impl TcpPeers {
 
     /// Lets a pause pass before the next attempt.
     pub(super) fn rest(&mut self, at: usize, now: Instant, pause: Option<Duration>) {
+        if self.links[at].node.id > self.me.id {
+            self.links[at].state = State::Awaited(now + ASK_AFTER);
+            return;
+        }
         let attempts = self.links[at].attempts;
         self.links[at].attempts = attempts.saturating_add(1);
         let pause = pause.unwrap_or_else(|| self.pause(attempts));
@@ -151,6 +159,9 @@ impl TcpPeers {
     pub(super) fn refused(&mut self, at: usize, refusal: Refusal, now: Instant) {
         let link = &mut self.links[at];
         self.refusals.add(1);
+        if refusal == Refusal::Removed && matches!(link.state, State::Dialling(Dial::Shake(.., true))) {
+            self.changes.push_back(Change::Removed(link.node.id));
+        }
         let doubled = refusal == Refusal::Connected;
         let since = *link.doubled.get_or_insert(now);
         if !doubled {
@@ -171,7 +182,7 @@ impl TcpPeers {
 
     /// The connection that this node dialled stands.
     pub(super) fn rise(&mut self, at: usize, now: Instant) {
-        let state = std::mem::replace(&mut self.links[at].state, State::Awaited);
+        let state = std::mem::replace(&mut self.links[at].state, State::Awaited(now + ASK_AFTER));
         let State::Dialling(Dial::Shake(conn, ..)) = state else {
             unreachable!("a handshake that is done was under way");
         };
@@ -196,11 +207,7 @@ impl TcpPeers {
         }
         tracing::info!(node = link.node.id.0, "the connection with a node is over");
         self.changes.push_back(Change::Down(link.node.id));
-        if link.node.id < self.me.id {
-            self.rest(at, now, None);
-            self.arm(now);
-        } else {
-            link.state = State::Awaited;
-        }
+        self.rest(at, now, None);
+        self.arm(now);
     }
 }

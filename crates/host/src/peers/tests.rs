@@ -14,6 +14,7 @@ use zerocopy::IntoBytes;
 enum Seen {
     Up(u32),
     Down(u32),
+    Removed(u32),
     Frame(u32, u32, usize),
 }
 
@@ -63,6 +64,7 @@ impl Node {
             None => return false,
             Some(PeerEvent::Up(node)) => Seen::Up(node.0),
             Some(PeerEvent::Down(node)) => Seen::Down(node.0),
+            Some(PeerEvent::Removed(by)) => Seen::Removed(by.0),
             Some(PeerEvent::Frame(node, bytes)) => {
                 let first = u32::from_le_bytes(bytes[..4].try_into().unwrap());
                 assert!(bytes[4..].iter().all(|byte| *byte == first as u8), "frame {first} is damaged");
@@ -300,8 +302,8 @@ fn who_joins_is_connected_with_and_who_leaves_is_refused() {
     until(&mut [&mut low, &mut high, &mut third], |nodes| nodes[2].refusals() > 1);
     assert_eq!((low.seen.len(), high.seen.len(), third.seen.len()), (1, 1, 0));
     let all = [member(0, &a), member(1, &b), member(3, "127.0.0.1:1")];
-    low.peers.set_members(&all);
-    high.peers.set_members(&all);
+    low.peers.set_members(&all, NodeId(4));
+    high.peers.set_members(&all, NodeId(4));
     until(&mut [&mut low, &mut high, &mut third], |nodes| nodes[2].seen.len() == 2);
     until(&mut [&mut low, &mut high], |nodes| nodes.iter().all(|node| node.seen.len() == 2));
     assert_eq!((low.seen[1], high.seen[1]), (Seen::Up(3), Seen::Up(3)));
@@ -312,7 +314,7 @@ fn who_joins_is_connected_with_and_who_leaves_is_refused() {
 
     // Node 1 leaves, as node 0 sees it; it dials on, and is refused.
     let refusals = low.refusals();
-    low.peers.set_members(&[member(0, &a), member(3, "127.0.0.1:1")]);
+    low.peers.set_members(&[member(0, &a), member(3, "127.0.0.1:1")], NodeId(4));
     assert!(!low.send(1, 9, 4));
     until(&mut [&mut low, &mut high], |nodes| {
         nodes[0].seen.contains(&Seen::Down(1)) && nodes[1].seen.contains(&Seen::Down(0))
@@ -323,9 +325,59 @@ fn who_joins_is_connected_with_and_who_leaves_is_refused() {
 }
 
 #[test]
+fn who_was_removed_is_told_by_whom_it_dials_and_by_whom_it_waits_for() {
+    let mut middle = Node::new(me(1), vec![]);
+    let address = middle.address();
+    // Numbers 0 to 2 were given out, and 1 alone is left.
+    middle.peers.set_members(&[member(1, &address)], NodeId(3));
+    let mut high = Node::new(me(2), vec![other(1, &address)]);
+    until(&mut [&mut middle, &mut high], |nodes| nodes[1].seen.contains(&Seen::Removed(1)));
+    let mut low = Node::new(me(0), vec![other(1, &address)]);
+    low.peers.links[0].state = State::Awaited(Instant::now());
+    until(&mut [&mut middle, &mut low], |nodes| nodes[1].seen.contains(&Seen::Removed(1)));
+    // What was never given out is no member's yet.
+    let mut new = Node::new(me(3), vec![other(1, &address)]);
+    until(&mut [&mut middle, &mut new], |nodes| nodes[1].refusals() > 0);
+    assert_eq!((new.seen, middle.seen), (vec![], vec![]));
+}
+
+#[test]
+fn a_member_that_asks_why_it_is_not_dialled_is_no_news() {
+    let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1")]);
+    // It dials where nobody is.
+    let mut high = Node::new(me(1), vec![other(0, "127.0.0.1:1")]);
+    low.peers.links[0].node.address = high.address();
+    low.peers.links[0].state = State::Awaited(Instant::now());
+    until(&mut [&mut low, &mut high], |nodes| {
+        let has_asked = nodes[0].peers.next_token > FIRST_TOKEN;
+        has_asked && matches!(nodes[0].peers.links[0].state, State::Awaited(_))
+    });
+    assert_eq!((low.refusals(), high.refusals(), &low.seen[..], &high.seen[..]), (0, 0, &[][..], &[][..]));
+}
+
+#[test]
+fn who_has_not_proved_its_key_cannot_say_that_a_node_was_removed() {
+    let liar = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut high = Node::new(me(1), vec![other(0, &liar.local_addr().unwrap().to_string())]);
+    let lies = std::thread::spawn(move || {
+        let (mut stream, _) = liar.accept().unwrap();
+        let version = Versions::OURS.newest;
+        let code = Refusal::Removed as u8;
+        let refused = ShakeHeader { magic: MAGIC, version, kind: kind::REFUSED, code };
+        // A connection that is closed unread takes the answer with it.
+        let mut hello = [0; HEADER + size_of::<PeerHello>()];
+        stream.read_exact(&mut hello).unwrap();
+        stream.write_all(refused.as_bytes()).unwrap();
+    });
+    until(&mut [&mut high], |nodes| nodes[0].refusals() > 0);
+    lies.join().unwrap();
+    assert_eq!(high.seen, []);
+}
+
+#[test]
 fn another_key_under_a_number_is_another_node() {
     let (mut low, mut high) = two();
-    low.peers.set_members(&[Member { key: pair(9).public().0, ..member(1, "127.0.0.1:1") }]);
+    low.peers.set_members(&[Member { key: pair(9).public().0, ..member(1, "127.0.0.1:1") }], NodeId(4));
     until(&mut [&mut low, &mut high], |nodes| nodes[0].refusals() > 0);
     assert_eq!(low.seen, [Seen::Up(1), Seen::Down(1)]);
     let mut new = Node::new(PeerSelf { pair: pair(9), ..me(1) }, vec![other(0, &low.address())]);
@@ -341,7 +393,7 @@ fn members_may_change_while_a_frame_is_lent() {
         if lent {
             // One more in front of the link whose frame is lent.
             let all = [member(1, "127.0.0.1:1"), member(2, "127.0.0.1:1")];
-            nodes[0].peers.set_members(&all);
+            nodes[0].peers.set_members(&all, NodeId(4));
         }
         lent
     });

@@ -127,7 +127,7 @@ mod tests {
             None
         }
 
-        fn set_members(&mut self, _members: &[Member]) {}
+        fn set_members(&mut self, _members: &[Member], _next: NodeId) {}
 
         fn room(&self, _to: NodeId) -> usize {
             self.size - self.sent.iter().map(Vec::len).sum::<usize>()

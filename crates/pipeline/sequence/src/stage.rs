@@ -198,6 +198,8 @@ pub struct Log<P> {
     wait: copies::Wait,
     /// Whether nobody is elected.
     plight: Plight,
+    /// Whether this node was removed.
+    leaving: members::Leaving,
     /// What this cycle did that others may be waiting for.
     worked: usize,
     registry: Registry,
@@ -274,6 +276,7 @@ impl<P: Peers> Log<P> {
             progress: config.progress.map(BatchIndex::get),
             wait: copies::Wait::default(),
             plight: Plight::default(),
+            leaving: members::Leaving::default(),
             worked: 0,
             metrics,
         };
@@ -334,6 +337,10 @@ impl<P: Peers> Log<P> {
                     self.core.peer_down(node, now.mono);
                     self.sides.down(node, now);
                     self.effects()?;
+                    continue;
+                }
+                Some(PeerEvent::Removed(by)) => {
+                    self.removed_by(by);
                     continue;
                 }
                 Some(PeerEvent::Frame(from, bytes)) if is_side(bytes) => {
@@ -794,6 +801,7 @@ impl<P: Peers> Agent for Log<P> {
             self.effects()?;
         }
         work += self.sides.work(now, &mut self.peers)?;
+        self.leaving.look(self.core.id(), now.mono)?;
         self.judge_copies(now.mono);
         if work + self.worked > 0 {
             let connected = self.others.iter().filter(|other| other.is_up).count();
@@ -805,6 +813,7 @@ impl<P: Peers> Agent for Log<P> {
 
     fn next_deadline(&self) -> Option<Nanos> {
         let core = self.core.next_deadline();
+        let core = self.leaving.due().map_or(core, |due| due.min(core));
         Some(self.sides.next_deadline().map_or(core, |side| side.min(core)))
     }
 }

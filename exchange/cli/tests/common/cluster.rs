@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use super::{Node, Said, command, ordain};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
@@ -15,6 +16,8 @@ pub struct Cluster {
     /// Where clients reach its first members.
     pub clients: String,
     pub nodes: Vec<Option<Node>>,
+    /// Which of this process's clusters it is.
+    test: usize,
     /// What each node is started with.
     arguments: Vec<&'static str>,
 }
@@ -54,15 +57,35 @@ impl Cluster {
         let clients = clients.join(",");
         assert!(said.out.ends_with(&format!("Clients connect to {clients}\n")), "{}", said.out);
         let arguments = [&MEMBER, more].concat();
-        let mut cluster = Self { dir: dir.to_owned(), clients, nodes: Vec::new(), arguments };
-        let spawned: Vec<_> =
-            (0..3).map(|node| Node::spawn(&cluster.data(node), &cluster.arguments)).collect();
+        let mut cluster = Self { dir: dir.to_owned(), clients, nodes: Vec::new(), test, arguments };
+        let spawned: Vec<_> = (0..3).map(|node| cluster.spawn(node)).collect();
         cluster.nodes = spawned.into_iter().map(|node| Some(node.ready())).collect();
         cluster
     }
 
     pub fn data(&self, node: usize) -> PathBuf {
         self.dir.join(format!("node-{node}"))
+    }
+
+    /// While this file exists, the node's disk syncs nothing.
+    pub fn stall(&self, node: usize) -> PathBuf {
+        self.dir.join(format!("stall-{node}"))
+    }
+
+    fn log_file(&self, node: usize) -> PathBuf {
+        self.dir.join(format!("log-{node}"))
+    }
+
+    /// What a node's log says, errors alone.
+    pub fn log(&self, node: usize) -> String {
+        std::fs::read_to_string(self.log_file(node)).unwrap()
+    }
+
+    fn spawn(&self, node: usize) -> Node {
+        let log = File::options().create(true).append(true).open(self.log_file(node)).unwrap();
+        let mut command = command(&self.arguments);
+        command.arg("--stall-while").arg(self.stall(node)).stderr(log);
+        Node::launch(&self.data(node), &mut command)
     }
 
     pub fn status(&self, node: usize) -> Option<String> {
@@ -89,7 +112,54 @@ impl Cluster {
     }
 
     pub fn restart(&mut self, node: usize) {
-        self.nodes[node] = Some(Node::spawn(&self.data(node), &self.arguments).ready());
+        self.nodes[node] = Some(self.spawn(node).ready());
+    }
+
+    /// Stops a node as an operator would.
+    pub fn terminate(&mut self, node: usize) {
+        self.nodes[node].take().unwrap().stop();
+    }
+
+    /// Waits until a node stops by itself, because it was removed.
+    pub fn leaves(&mut self, node: usize) {
+        let mut child = self.nodes[node].take().unwrap();
+        let status = until("the node stops", || child.child.try_wait().unwrap());
+        let said = self.log(node);
+        assert_eq!(status.code(), Some(2), "{said}");
+        let expected = format!("this node, number {node}, was removed from the cluster");
+        assert!(said.contains(&expected), "{said}");
+    }
+
+    /// Makes a new node, whose number will be `id`, starts it, and waits until it has the log. `asked` is told.
+    pub fn join(&mut self, asked: usize, id: usize) {
+        let dir = self.data(id).to_str().unwrap().to_owned();
+        let member = address(self.test, id);
+        let said = self.operated(asked, &["add", "--dir", &dir, "--member", &member]);
+        let role = |said: &serde_json::Value| {
+            let members = said["members"].as_array().unwrap();
+            members.iter().find(|member| member["id"] == id).map(|member| member["role"].clone())
+        };
+        assert_eq!(role(&said), Some("learner".into()), "{said}");
+        // Run again it is the same, and nobody is added twice.
+        let again = self.operated(asked, &["add", "--dir", &dir, "--member", &member]);
+        assert_eq!((&again["members"], &again["batch"]), (&said["members"], &serde_json::Value::Null));
+        while self.nodes.len() <= id {
+            self.nodes.push(None);
+        }
+        self.restart(id);
+        self.caught_up(id);
+    }
+
+    /// The numbers of the members, as a node says.
+    pub fn members(&self, asked: usize) -> Vec<u64> {
+        let said = self.operated(asked, &["status"]);
+        said["members"].as_array().unwrap().iter().map(|member| member["id"].as_u64().unwrap()).collect()
+    }
+
+    /// Addresses for clients of these nodes.
+    pub fn clients_of(&self, nodes: &[usize]) -> String {
+        let client = |node: &usize| address(self.test, *node).split_once(',').unwrap().1.to_owned();
+        nodes.iter().map(client).collect::<Vec<_>>().join(",")
     }
 
     /// What `ordain cluster` says to its operator, who knows this node alone.
@@ -163,6 +233,7 @@ impl Cluster {
 
     /// Clients with orders, until [`Load::finish`].
     pub fn endless_load(&self) -> Load {
+        let _ = std::fs::remove_file(self.dir.join("enough"));
         self.load_until(3600, Some(self.dir.join("enough")))
     }
 

@@ -1,6 +1,7 @@
 //! The real program, run as a user runs it.
 
 pub mod cluster;
+pub mod reader;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -56,9 +57,14 @@ impl Node {
 
     /// Starts a node with these arguments, and does not wait for it.
     pub fn spawn(data: &Path, arguments: &[&str]) -> Self {
+        Self::launch(data, &mut command(arguments))
+    }
+
+    /// The same of a command that may say where its log goes.
+    pub fn launch(data: &Path, command: &mut Command) -> Self {
         // What a killed node left behind is not this one's.
         let _ = std::fs::remove_file(data.join("address"));
-        let child = command(arguments).arg("--data").arg(data).stdin(Stdio::null()).spawn().unwrap();
+        let child = command.arg("--data").arg(data).stdin(Stdio::null()).spawn().unwrap();
         Self { child, data: data.to_owned() }
     }
 

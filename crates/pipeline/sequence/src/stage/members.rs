@@ -1,11 +1,64 @@
 //! Configurations: sealing those that consensus asks for, and following those that the log has.
 
 use super::{Log, Other, Peers, Put, Way};
-use ordain_types::NodeId;
+use ordain_agent::Fatal;
 use ordain_types::batch::BatchKind;
 use ordain_types::members::Member;
+use ordain_types::{Configuration, Nanos, NodeId};
+
+/// How long a node that was removed goes on after it knows: whoever leads next is named to its clients meanwhile, and
+/// what it sent arrives.
+const LEAVES_AFTER: u64 = Nanos::SECOND;
+
+/// Whether node `id` was a member and is none any more, by a configuration that is committed. Numbers are never used
+/// twice.
+fn is_removed(settled: &Configuration, id: NodeId) -> bool {
+    id < settled.next_id && settled.find(id).is_none()
+}
+
+/// A node that was removed and is about to stop.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    /// Who says so.
+    why: Option<String>,
+    since: Option<Nanos>,
+}
+
+impl Leaving {
+    fn told(&mut self, why: impl Into<String>) {
+        self.why.get_or_insert_with(|| why.into());
+    }
+
+    /// When it stops.
+    pub(super) fn due(&self) -> Option<Nanos> {
+        self.since.map(|since| since.plus(LEAVES_AFTER))
+    }
+
+    /// Time passes.
+    pub(super) fn look(&mut self, id: NodeId, now: Nanos) -> Result<(), Fatal> {
+        let Some(why) = &self.why else { return Ok(()) };
+        if self.since.is_none() {
+            self.since = Some(now);
+            tracing::warn!(why, "this node was removed from the cluster and stops in a moment");
+        }
+        if self.due().is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        Err(Fatal::new(
+            format!("this node, number {id}, was removed from the cluster: {why}"),
+            "Do not start it again, and remove its data directory. A machine comes back as a new member: \
+             `ordain cluster add`",
+        )
+        .for_good())
+    }
+}
 
 impl<P: Peers> Log<P> {
+    /// A member says that this node was removed.
+    pub(super) fn removed_by(&mut self, member: NodeId) {
+        self.leaving.told(format!("node {member} says so"));
+    }
+
     /// The other node of that number, new if it was never met. Nodes are not forgotten: their metrics stay.
     pub(super) fn meet(&mut self, id: NodeId) {
         if self.others.iter().any(|other| other.id == id) {
@@ -54,7 +107,10 @@ impl<P: Peers> Log<P> {
         members.iter().filter(|member| member.id != me).for_each(|member| self.meet(member.id));
         let latest = self.core.configuration();
         self.others.iter_mut().for_each(|other| other.votes = latest.votes(other.id));
-        self.peers.set_members(&members);
+        self.peers.set_members(&members, latest.next_id);
+        if is_removed(self.core.settled_configuration(), me) {
+            self.leaving.told("the log says so");
+        }
     }
 
     /// Seals the configuration that is due, behind what is being filled.
