@@ -8,6 +8,7 @@ use crate::ledger::Ledger;
 use crate::levels::{Levels, key};
 use crate::matching::Taker;
 use crate::orders::{Order, Orders};
+use crate::reply::not_supported;
 use crate::snapshot::Loading;
 use crate::transfers::Transfers;
 use crate::{Context, Limits, Sink, Step};
@@ -115,6 +116,9 @@ impl Engine {
             Request::CreateInstrument(message) => self.create_instrument(context, message, sink),
             Request::CreateAccount(message) => self.create_account(context, message, sink),
             Request::Grant(message) => self.grant(context, message, sink),
+            Request::NewOrder2(_) | Request::Amend2(_) | Request::SetSelfTrade(_) | Request::SetGroup(_) => {
+                not_supported(context, request, sink)
+            }
         };
         self.ledger.assert_balanced();
         step

@@ -7,8 +7,9 @@ use crate::{Context, Engine};
 use ordain_exchange_protocol::{
     BALANCES_MAX, BalanceEntry, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyAnswer,
     CurrencyQuery, Definition, Flag, FromZeros, InstrumentAnswer, InstrumentQuery, IntoBytes, LevelEntry,
-    ListHead, MESSAGE_MAX, ORDERS_MAX, OrderAnswer, OrderEntry, OrderQuery, Query, Reject, Schema, Side,
-    Sides, StatisticsAnswer, Zero, permission,
+    ListHead, MESSAGE_MAX, ORDERS_MAX, OrderAnswer, OrderDetailAnswer, OrderDetailQuery, OrderEntry,
+    OrderQuery, OrderState, OrderType, OwnerAnswer, OwnerQuery, PostOnly, Query, Reject, Schema, SelfTrade,
+    Side, Sides, StatisticsAnswer, TimeInForce, TradingAnswer, TradingQuery, Zero, permission,
 };
 use zerocopy::Immutable;
 
@@ -45,6 +46,9 @@ impl Engine {
             Query::Statistics(_) => self.statistics(checked, &mut answer),
             Query::Instrument(query) => self.terms(checked, query, &mut answer),
             Query::Currency(query) => self.currency(checked, query, &mut answer),
+            Query::OrderDetail(query) => answer.put(&order_detail(query, Reject::NotSupported)),
+            Query::Trading(query) => answer.put(&trading(query, Reject::NotSupported)),
+            Query::Owner(query) => answer.put(&owner(query, Reject::NotSupported)),
         }
         answer.len
     }
@@ -247,5 +251,56 @@ impl Engine {
             supply: supply.into(),
             fees: fees.into(),
         });
+    }
+}
+
+fn order_detail(query: &OrderDetailQuery, code: Reject) -> OrderDetailAnswer {
+    OrderDetailAnswer {
+        tag: OrderDetailAnswer::TAG,
+        schema: Schema::V1,
+        code: Reject::to_wire(Some(code)),
+        instrument: 0.into(),
+        account: query.account,
+        side: Sides::Any,
+        order_type: OrderType::Limit,
+        time_in_force: TimeInForce::Gtc,
+        post_only: PostOnly::No,
+        order_id: query.order_id,
+        client_order_id: query.client_order_id,
+        price: 0.into(),
+        cumulative: 0.into(),
+        remaining: 0.into(),
+        visible: 0.into(),
+        display: 0.into(),
+        trigger: 0.into(),
+        expiry: 0.into(),
+        self_trade: SelfTrade::Default,
+        state: OrderState::None,
+        reserved: [Zero::Zero; 6],
+    }
+}
+
+fn trading(query: &TradingQuery, code: Reject) -> TradingAnswer {
+    TradingAnswer {
+        tag: TradingAnswer::TAG,
+        schema: Schema::V1,
+        code: Reject::to_wire(Some(code)),
+        instrument: query.instrument,
+        last: 0.into(),
+        waiting: 0.into(),
+        self_trade: SelfTrade::Default,
+        exists: Flag::No,
+        reserved: [Zero::Zero; 10],
+    }
+}
+
+fn owner(query: &OwnerQuery, code: Reject) -> OwnerAnswer {
+    OwnerAnswer {
+        tag: OwnerAnswer::TAG,
+        schema: Schema::V1,
+        code: Reject::to_wire(Some(code)),
+        account: query.account,
+        group: 0.into(),
+        reserved: [Zero::Zero; 20],
     }
 }

@@ -21,7 +21,7 @@ fn order() -> impl Strategy<Value = NewOrder> {
                     let order = NewOrder::limit(account, instrument, id, side, price, quantity).lasting(tif);
                     if post == 0 { order.post_only() } else { order }
                 }
-                OrderType::Market => {
+                _ => {
                     let tif = if tif == TimeInForce::Fok { tif } else { TimeInForce::Ioc };
                     NewOrder::market(account, instrument, id, side, quantity).lasting(tif)
                 }

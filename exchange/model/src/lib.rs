@@ -309,6 +309,31 @@ impl Model {
                     .put(24, 8, context.time)
                     .bytes()
             }
+            // Not yet in the model.
+            Request::NewOrder2(request) => Message::new(0x81, 112)
+                .put(1, 1, 2)
+                .put(2, 2, Reject::NotSupported as u16)
+                .put(8, 4, request.instrument.get())
+                .put(12, 4, request.account.get())
+                .put(24, 8, request.client_order_id.get())
+                .put(80, 8, context.seq)
+                .put(88, 8, context.time)
+                .bytes(),
+            Request::Amend2(request) => Message::new(0x81, 112)
+                .put(1, 1, 2)
+                .put(2, 2, Reject::NotSupported as u16)
+                .put(12, 4, request.account.get())
+                .put(16, 8, request.order_id.get())
+                .put(24, 8, request.client_order_id.get())
+                .put(80, 8, context.seq)
+                .put(88, 8, context.time)
+                .bytes(),
+            Request::SetSelfTrade(request) => {
+                admin_reply(context, request.instrument.get(), &Err(Reject::NotSupported))
+            }
+            Request::SetGroup(request) => {
+                admin_reply(context, request.account.get(), &Err(Reject::NotSupported))
+            }
         };
         self.assert_sound();
         (reply, outputs)

@@ -93,6 +93,23 @@ impl Model {
                     Err(_) => answer.bytes(),
                 }
             }
+            // Not yet in the model.
+            Query::OrderDetail(query) => Message::new(0xA8, 96)
+                .put(2, 2, Reject::NotSupported as u16)
+                .put(8, 4, query.account.get())
+                .put(13, 1, 1)
+                .put(14, 1, 1)
+                .put(16, 8, query.order_id.get())
+                .put(24, 8, query.client_order_id.get())
+                .bytes(),
+            Query::Trading(query) => Message::new(0xA9, 32)
+                .put(2, 2, Reject::NotSupported as u16)
+                .put(4, 4, query.instrument.get())
+                .bytes(),
+            Query::Owner(query) => Message::new(0xAA, 32)
+                .put(2, 2, Reject::NotSupported as u16)
+                .put(4, 4, query.account.get())
+                .bytes(),
         }
     }
 

@@ -10,6 +10,7 @@
 //! request (an unknown account, too little money) is a [`Reject`], not a [`Malformed`].
 #![forbid(unsafe_code)]
 
+mod detail;
 mod output;
 mod query;
 mod reject;
@@ -17,6 +18,7 @@ mod reply;
 mod request;
 mod values;
 
+pub use detail::*;
 pub use output::*;
 pub use query::*;
 pub use reject::Reject;
@@ -51,12 +53,20 @@ fn tag(bytes: &[u8]) -> Result<u8, Malformed> {
     }
 }
 
+/// Tag and schema version of a message.
+fn head(bytes: &[u8]) -> Result<(u8, u8), Malformed> {
+    match bytes {
+        [tag, schema, ..] => Ok((*tag, *schema)),
+        _ => Err(Malformed::Length),
+    }
+}
+
 /// Why bytes are no message. The sender is at fault; nothing was executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// No message of this class has this tag.
     Tag,
-    /// The schema version is not 1.
+    /// The message does not exist in this schema version.
     Schema,
     /// Too few bytes for the message, or bytes left over.
     Length,
@@ -68,7 +78,7 @@ impl core::fmt::Display for Malformed {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::Tag => "unknown message tag: check that the message is sent where its class belongs",
-            Self::Schema => "unknown schema version: this build speaks version 1",
+            Self::Schema => "this build knows no such schema version of the message",
             Self::Length => "wrong message length: send exactly the bytes of the layout",
             Self::Value => "a field holds an undefined value, or a reserved byte is not zero",
         })

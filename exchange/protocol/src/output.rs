@@ -1,6 +1,8 @@
 //! Outputs: what others than the sender are told, and the sender's fills one by one.
 
-use crate::{Flag, I64, Malformed, OrderState, Reason, Schema, Side, U32, U64, Zero, block, tag};
+use crate::{
+    Flag, I64, Malformed, OrderState, OrderType, Reason, Schema, SelfTrade, Side, U32, U64, Zero, block, tag,
+};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
 /// Who hears an output.
@@ -120,6 +122,86 @@ pub struct TradeReport {
     pub reserved2: [Zero; 4],
 }
 
+/// Two orders of one owner met and did not trade, as the stream of one order's account hears it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct PreventReport {
+    /// [`PreventReport::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// The taker's mode, neither default nor allow.
+    pub self_trade: SelfTrade,
+    /// Side of the order.
+    pub side: Side,
+    /// Whether the order was the aggressor.
+    pub aggressor: Flag,
+    /// Cancelled if nothing is left of it, else live.
+    pub state: OrderState,
+    /// Zero.
+    pub reserved: [Zero; 2],
+    /// Account id.
+    pub account: U32,
+    /// Instrument id.
+    pub instrument: U32,
+    /// Order id.
+    pub order_id: U64,
+    /// Client order id.
+    pub client_order_id: U64,
+    /// Lots filled since the order was entered.
+    pub cumulative: U64,
+    /// Lots still to be filled.
+    pub remaining: U64,
+    /// The maker's price, ticks.
+    pub price: I64,
+    /// Lots that would have traded.
+    pub prevented: U64,
+    /// Lots of this order that were cancelled for it.
+    pub cancelled: U64,
+    /// Number of the command in the log.
+    pub seq: U64,
+    /// Log time, nanoseconds since the Unix epoch.
+    pub time: U64,
+    /// Which meeting of the command this is, from 0.
+    pub index: U32,
+    /// Zero.
+    pub reserved2: [Zero; 4],
+}
+
+/// An order was triggered and trades from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct TriggerReport {
+    /// [`TriggerReport::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// What it was while it waited.
+    pub order_type: OrderType,
+    /// Side of the order.
+    pub side: Side,
+    /// Zero.
+    pub reserved: [Zero; 4],
+    /// Account id.
+    pub account: U32,
+    /// Instrument id.
+    pub instrument: U32,
+    /// Order id.
+    pub order_id: U64,
+    /// Client order id.
+    pub client_order_id: U64,
+    /// Limit price that it trades with, ticks.
+    pub price: I64,
+    /// Lots to be filled.
+    pub remaining: U64,
+    /// Its trigger price, ticks.
+    pub trigger: I64,
+    /// Number of the command in the log.
+    pub seq: U64,
+    /// Log time, nanoseconds since the Unix epoch.
+    pub time: U64,
+}
+
 impl FillReport {
     /// Tag of the message.
     pub const TAG: u8 = 0xC1;
@@ -135,6 +217,16 @@ impl TradeReport {
     pub const TAG: u8 = 0xC3;
 }
 
+impl PreventReport {
+    /// Tag of the message.
+    pub const TAG: u8 = 0xC4;
+}
+
+impl TriggerReport {
+    /// Tag of the message.
+    pub const TAG: u8 = 0xC5;
+}
+
 /// An output in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output<'a> {
@@ -144,6 +236,10 @@ pub enum Output<'a> {
     Cancel(&'a CancelReport),
     /// A trade.
     Trade(&'a TradeReport),
+    /// A meeting of orders of one owner.
+    Prevent(&'a PreventReport),
+    /// An order was triggered.
+    Trigger(&'a TriggerReport),
 }
 
 impl<'a> Output<'a> {
@@ -156,6 +252,8 @@ impl<'a> Output<'a> {
             FillReport::TAG => block(bytes).map(Self::Fill),
             CancelReport::TAG => block(bytes).map(Self::Cancel),
             TradeReport::TAG => block(bytes).map(Self::Trade),
+            PreventReport::TAG => block(bytes).map(Self::Prevent),
+            TriggerReport::TAG => block(bytes).map(Self::Trigger),
             _ => Err(Malformed::Tag),
         }
     }
@@ -164,3 +262,5 @@ impl<'a> Output<'a> {
 const _: () = assert!(size_of::<FillReport>() == 96);
 const _: () = assert!(size_of::<CancelReport>() == 72);
 const _: () = assert!(size_of::<TradeReport>() == 48);
+const _: () = assert!(size_of::<PreventReport>() == 96);
+const _: () = assert!(size_of::<TriggerReport>() == 72);

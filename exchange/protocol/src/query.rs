@@ -1,7 +1,8 @@
 //! Queries: read-only questions, and their answers.
 
 use crate::{
-    Flag, I64, MESSAGE_MAX, Malformed, OrderRef, Reject, Schema, Side, Sides, U16, U32, U64, Zero, block,
+    Flag, I64, MESSAGE_MAX, Malformed, OrderDetailAnswer, OrderDetailQuery, OrderRef, OwnerAnswer,
+    OwnerQuery, Reject, Schema, Side, Sides, TradingAnswer, TradingQuery, U16, U32, U64, Zero, block,
     permission,
     request::{Definition, order_ref, order_ref_fields},
     tag,
@@ -273,6 +274,12 @@ pub enum Query<'a> {
     Instrument(&'a InstrumentQuery),
     /// A currency's totals.
     Currency(&'a CurrencyQuery),
+    /// A live order, whole.
+    OrderDetail(&'a OrderDetailQuery),
+    /// How an instrument trades.
+    Trading(&'a TradingQuery),
+    /// An account's owner.
+    Owner(&'a OwnerQuery),
 }
 
 impl<'a> Query<'a> {
@@ -301,6 +308,15 @@ impl<'a> Query<'a> {
             StatisticsQuery::TAG => block(bytes).map(Self::Statistics),
             InstrumentQuery::TAG => block(bytes).map(Self::Instrument),
             CurrencyQuery::TAG => block(bytes).map(Self::Currency),
+            OrderDetailQuery::TAG => {
+                let message: &OrderDetailQuery = block(bytes)?;
+                match order_ref(message.order_id, message.client_order_id) {
+                    Some(_) => Ok(Self::OrderDetail(message)),
+                    None => Err(Malformed::Value),
+                }
+            }
+            TradingQuery::TAG => block(bytes).map(Self::Trading),
+            OwnerQuery::TAG => block(bytes).map(Self::Owner),
             _ => Err(Malformed::Tag),
         }
     }
@@ -529,6 +545,12 @@ pub enum Answer<'a> {
     Instrument(&'a InstrumentAnswer),
     /// A currency's totals.
     Currency(&'a CurrencyAnswer),
+    /// A live order, whole.
+    OrderDetail(&'a OrderDetailAnswer),
+    /// How an instrument trades.
+    Trading(&'a TradingAnswer),
+    /// An account's owner.
+    Owner(&'a OwnerAnswer),
 }
 
 impl<'a> Answer<'a> {
@@ -564,6 +586,9 @@ impl<'a> Answer<'a> {
             StatisticsAnswer::TAG => block(bytes).map(Self::Statistics),
             InstrumentAnswer::TAG => block(bytes).map(Self::Instrument),
             CurrencyAnswer::TAG => block(bytes).map(Self::Currency),
+            OrderDetailAnswer::TAG => block(bytes).map(Self::OrderDetail),
+            TradingAnswer::TAG => block(bytes).map(Self::Trading),
+            OwnerAnswer::TAG => block(bytes).map(Self::Owner),
             _ => Err(Malformed::Tag),
         }
     }

@@ -47,9 +47,10 @@ reject! {
     UnknownAccount = 3, "There is no such account, or it does not trade.";
     UnknownInstrument = 4, "There is no such instrument.";
     UnknownOrder = 5, "The account has no such live order: it was filled, was cancelled, or never was.";
+    NotSupported = 6, "This build does not execute that yet.";
 
     MarketMustNotRest = 10, "A market order must be IOC or FOK.";
-    PostOnlyConflict = 11, "Post-only goes with a GTC limit order only.";
+    PostOnlyConflict = 11, "Post-only goes with limit orders that may rest only.";
     MarketPriceSet = 12, "A market order carries price 0.";
     QuantityTooSmall = 13, "The quantity is below the instrument's minimum.";
     QuantityTooLarge = 14, "The quantity is above the instrument's maximum.";
@@ -63,6 +64,17 @@ reject! {
     LevelsFull = 22, "This side of the book has as many prices as it can: use a price that it has.";
     NotFillable = 23, "The FOK order cannot be filled whole at its price.";
     InsufficientFunds = 24, "The account's free funds do not cover this.";
+    TimeInForceConflict = 25, "An order of this type does not go with this time in force.";
+    TriggerConflict = 26, "A trigger price goes with stop and if-touched orders that wait, and with no other.";
+    TriggerOutOfRange = 27, "The trigger price is below one tick or above the instrument's maximum.";
+    TriggerMet = 28, "The last trade meets the trigger already: enter an order that trades at once.";
+    TriggersFull = 29, "Orders wait for as many different trigger prices as they can: use one of those.";
+    DisplayConflict = 30, "A display quantity goes with limit orders that may rest only.";
+    DisplayInvalid = 31, "The display quantity is below the instrument's minimum or above the order's quantity.";
+    ExpiryConflict = 32, "An expiry time goes with GTD, and with nothing else.";
+    ExpiryPassed = 33, "The expiry time is not in the future.";
+    CashConflict = 34, "A cash amount goes with market buys that are IOC and name no quantity only.";
+    CashTooSmall = 35, "The cash amount does not pay for one lot at the best price.";
 
     InstrumentOutOfRange = 40, "The instrument id is 0 or above the exchange's bound.";
     InstrumentExists = 41, "The instrument id is taken.";

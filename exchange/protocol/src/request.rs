@@ -1,8 +1,8 @@
 //! Commands: what a client asks to have done.
 
 use crate::{
-    Flag, GrantAction, I32, I64, Malformed, OrderType, Schema, Side, Sides, TimeInForce, U32, U64, Zero,
-    block, permission, tag,
+    Flag, GrantAction, I32, I64, Malformed, OrderType, PostOnly, Schema, Schema2, SelfTrade, Side, Sides,
+    TimeInForce, U32, U64, Zero, block, head, permission,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -164,6 +164,46 @@ pub struct NewOrder {
     pub quantity: U64,
 }
 
+/// Enters an order: the second layout, with everything that an order can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct NewOrder2 {
+    /// [`NewOrder::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema2,
+    /// Which way it trades.
+    pub side: Side,
+    /// How it is priced.
+    pub order_type: OrderType,
+    /// How long it lives.
+    pub time_in_force: TimeInForce,
+    /// What it does if it would trade at once.
+    pub post_only: PostOnly,
+    /// What happens where it would trade with an order of the same owner.
+    pub self_trade: SelfTrade,
+    /// Zero.
+    pub reserved: Zero,
+    /// Account id.
+    pub account: U32,
+    /// Instrument id.
+    pub instrument: U32,
+    /// The client's name for it, unique among the account's live orders.
+    pub client_order_id: U64,
+    /// Limit price, ticks; 0 where the type has none.
+    pub price: I64,
+    /// Lots; 0 if there is a cash amount.
+    pub quantity: U64,
+    /// Price of the trade that it waits for, ticks; 0 where the type waits for none.
+    pub trigger: I64,
+    /// Lots that the book shows at a time; 0 for all.
+    pub display: U64,
+    /// When it ends if GTD, nanoseconds of log time; else 0.
+    pub expiry: U64,
+    /// The most that a market buy may cost with fees, minor units of quote currency; 0 if it names a quantity.
+    pub cash: U64,
+}
+
 /// Which live order of an account is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrderRef {
@@ -234,6 +274,32 @@ pub struct Amend {
     pub quantity: U64,
 }
 
+/// Changes an order: the second layout, which also reaches trigger and display quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Amend2 {
+    /// [`Amend::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema2,
+    /// Zero.
+    pub reserved: [Zero; 2],
+    /// Account id.
+    pub account: U32,
+    /// Order id, or 0 to go by the client's.
+    pub order_id: U64,
+    /// Client order id; 0 if `order_id` is given.
+    pub client_order_id: U64,
+    /// New limit price, ticks; 0 for a waiting order without one.
+    pub price: I64,
+    /// New total quantity, lots, including what was filled.
+    pub quantity: U64,
+    /// New trigger price, ticks; 0 to leave it.
+    pub trigger: I64,
+    /// New display quantity, lots; 0 to leave it.
+    pub display: U64,
+}
+
 /// Cancels many orders of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -252,6 +318,64 @@ pub struct MassCancel {
     pub instrument: U32,
     /// Zero.
     pub reserved2: [Zero; 4],
+}
+
+/// Why an operator did something: printable ASCII, spaces included, padded with zero bytes; may be empty.
+pub type Note = [u8; 32];
+
+/// Sets what happens in an instrument where orders of one owner meet that leave it to the instrument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SetSelfTrade {
+    /// [`SetSelfTrade::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// The mode, not [`SelfTrade::Default`].
+    pub self_trade: SelfTrade,
+    /// Zero.
+    pub reserved: Zero,
+    /// Instrument id.
+    pub instrument: U32,
+    /// Why.
+    pub note: Note,
+}
+
+/// Puts an account into a group whose accounts are one owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SetGroup {
+    /// [`SetGroup::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// Zero.
+    pub reserved: [Zero; 2],
+    /// Account id.
+    pub account: U32,
+    /// Group; 0 for none.
+    pub group: U32,
+    /// Zero.
+    pub reserved2: [Zero; 4],
+    /// Why.
+    pub note: Note,
+}
+
+/// A note from text.
+///
+/// # Panics
+/// If the text is longer than a note or holds other characters.
+#[must_use]
+pub fn note(text: &str) -> Note {
+    let mut note = [0; 32];
+    note[..text.len()].copy_from_slice(text.as_bytes());
+    assert!(note_is_valid(&note), "a note is printable ASCII");
+    note
+}
+
+fn note_is_valid(note: &Note) -> bool {
+    let end = note.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    note[..end].iter().all(|byte| (0x20..=0x7e).contains(byte))
 }
 
 const Z: Zero = Zero::Zero;
@@ -365,6 +489,12 @@ impl NewOrder {
         }
     }
 
+    /// Whether it holds only values that the first layout has.
+    #[inline]
+    fn is_of_its_time(&self) -> bool {
+        self.order_type <= OrderType::Market && self.time_in_force <= TimeInForce::Fok
+    }
+
     /// The same with another time in force.
     #[must_use]
     pub const fn lasting(self, time_in_force: TimeInForce) -> Self {
@@ -430,6 +560,111 @@ impl Amend {
     }
 }
 
+impl NewOrder2 {
+    /// What the first layout says in the second.
+    #[must_use]
+    pub const fn from_first(order: &NewOrder) -> Self {
+        Self {
+            tag: NewOrder::TAG,
+            schema: Schema2::V2,
+            side: order.side,
+            order_type: order.order_type,
+            time_in_force: order.time_in_force,
+            post_only: match order.post_only {
+                Flag::No => PostOnly::No,
+                Flag::Yes => PostOnly::Reject,
+            },
+            self_trade: SelfTrade::Default,
+            reserved: Z,
+            account: order.account,
+            instrument: order.instrument,
+            client_order_id: order.client_order_id,
+            price: order.price,
+            quantity: order.quantity,
+            trigger: I64::ZERO,
+            display: U64::ZERO,
+            expiry: U64::ZERO,
+            cash: U64::ZERO,
+        }
+    }
+
+    /// A limit order that rests until filled or cancelled.
+    #[must_use]
+    pub fn limit(
+        account: u32,
+        instrument: u32,
+        client_order_id: u64,
+        side: Side,
+        price: i64,
+        quantity: u64,
+    ) -> Self {
+        Self::from_first(&NewOrder::limit(account, instrument, client_order_id, side, price, quantity))
+    }
+}
+
+impl Amend2 {
+    /// The message; `trigger` and `display` are left as they are.
+    #[must_use]
+    pub fn new(account: u32, order: OrderRef, price: i64, quantity: u64) -> Self {
+        let (order_id, client_order_id) = order.fields();
+        Self {
+            tag: Amend::TAG,
+            schema: Schema2::V2,
+            reserved: [Z; 2],
+            account: account.into(),
+            order_id,
+            client_order_id,
+            price: price.into(),
+            quantity: quantity.into(),
+            trigger: I64::ZERO,
+            display: U64::ZERO,
+        }
+    }
+
+    /// Which order.
+    #[must_use]
+    pub fn order(&self) -> OrderRef {
+        OrderRef::from_fields(self.order_id, self.client_order_id)
+    }
+}
+
+impl SetSelfTrade {
+    /// Tag of the message.
+    pub const TAG: u8 = 0x0A;
+
+    /// The message.
+    #[must_use]
+    pub fn new(instrument: u32, self_trade: SelfTrade, note: Note) -> Self {
+        Self {
+            tag: Self::TAG,
+            schema: Schema::V1,
+            self_trade,
+            reserved: Z,
+            instrument: instrument.into(),
+            note,
+        }
+    }
+}
+
+impl SetGroup {
+    /// Tag of the message.
+    pub const TAG: u8 = 0x0B;
+
+    /// The message.
+    #[must_use]
+    pub fn new(account: u32, group: u32, note: Note) -> Self {
+        Self {
+            tag: Self::TAG,
+            schema: Schema::V1,
+            reserved: [Z; 2],
+            account: account.into(),
+            group: group.into(),
+            reserved2: [Z; 4],
+            note,
+        }
+    }
+}
+
 impl MassCancel {
     /// Tag of the message.
     pub const TAG: u8 = 0x09;
@@ -470,6 +705,14 @@ pub enum Request<'a> {
     Amend(&'a Amend),
     /// Cancels many orders.
     MassCancel(&'a MassCancel),
+    /// Enters an order, second layout.
+    NewOrder2(&'a NewOrder2),
+    /// Changes an order, second layout.
+    Amend2(&'a Amend2),
+    /// Sets an instrument's self-trade prevention.
+    SetSelfTrade(&'a SetSelfTrade),
+    /// Puts an account into a group.
+    SetGroup(&'a SetGroup),
 }
 
 impl<'a> Request<'a> {
@@ -480,26 +723,44 @@ impl<'a> Request<'a> {
     #[inline]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let valid = |ok: bool, request: Self| if ok { Ok(request) } else { Err(Malformed::Value) };
-        match tag(bytes)? {
-            NewOrder::TAG => block(bytes).map(Self::NewOrder),
-            Cancel::TAG => {
+        match head(bytes)? {
+            (NewOrder::TAG, 1) => {
+                let message: &NewOrder = block(bytes)?;
+                valid(message.is_of_its_time(), Self::NewOrder(message))
+            }
+            (Cancel::TAG, 1) => {
                 let message: &Cancel = block(bytes)?;
                 valid(names_one(message.order_id, message.client_order_id), Self::Cancel(message))
             }
-            Amend::TAG => {
+            (Amend::TAG, 1) => {
                 let message: &Amend = block(bytes)?;
                 valid(names_one(message.order_id, message.client_order_id), Self::Amend(message))
             }
-            MassCancel::TAG => block(bytes).map(Self::MassCancel),
-            Transfer::DEPOSIT => block(bytes).map(Self::Deposit),
-            Transfer::WITHDRAW => block(bytes).map(Self::Withdraw),
-            CreateInstrument::TAG => {
+            (NewOrder::TAG, 2) => block(bytes).map(Self::NewOrder2),
+            (Amend::TAG, 2) => {
+                let message: &Amend2 = block(bytes)?;
+                valid(names_one(message.order_id, message.client_order_id), Self::Amend2(message))
+            }
+            (MassCancel::TAG, 1) => block(bytes).map(Self::MassCancel),
+            (Transfer::DEPOSIT, 1) => block(bytes).map(Self::Deposit),
+            (Transfer::WITHDRAW, 1) => block(bytes).map(Self::Withdraw),
+            (CreateInstrument::TAG, 1) => {
                 let message: &CreateInstrument = block(bytes)?;
                 valid(message.definition.symbol_is_valid(), Self::CreateInstrument(message))
             }
-            CreateAccount::TAG => block(bytes).map(Self::CreateAccount),
-            Grant::TAG => block(bytes).map(Self::Grant),
-            _ => Err(Malformed::Tag),
+            (CreateAccount::TAG, 1) => block(bytes).map(Self::CreateAccount),
+            (Grant::TAG, 1) => block(bytes).map(Self::Grant),
+            (SetSelfTrade::TAG, 1) => {
+                let message: &SetSelfTrade = block(bytes)?;
+                let sets = message.self_trade != SelfTrade::Default;
+                valid(sets && note_is_valid(&message.note), Self::SetSelfTrade(message))
+            }
+            (SetGroup::TAG, 1) => {
+                let message: &SetGroup = block(bytes)?;
+                valid(note_is_valid(&message.note), Self::SetGroup(message))
+            }
+            (_, 1) => Err(Malformed::Tag),
+            _ => Err(Malformed::Schema),
         }
     }
 
@@ -508,9 +769,18 @@ impl<'a> Request<'a> {
     #[inline]
     pub const fn required_permission(&self) -> u32 {
         match self {
-            Self::CreateInstrument(_) | Self::CreateAccount(_) | Self::Grant(_) => permission::ADMIN,
+            Self::CreateInstrument(_)
+            | Self::CreateAccount(_)
+            | Self::Grant(_)
+            | Self::SetSelfTrade(_)
+            | Self::SetGroup(_) => permission::ADMIN,
             Self::Deposit(_) | Self::Withdraw(_) => permission::CUSTODY,
-            Self::NewOrder(_) | Self::Cancel(_) | Self::Amend(_) | Self::MassCancel(_) => permission::TRADE,
+            Self::NewOrder(_)
+            | Self::Cancel(_)
+            | Self::Amend(_)
+            | Self::MassCancel(_)
+            | Self::NewOrder2(_)
+            | Self::Amend2(_) => permission::TRADE,
         }
     }
 }
@@ -532,3 +802,7 @@ const _: () = assert!(size_of::<NewOrder>() == 40);
 const _: () = assert!(size_of::<Cancel>() == 24);
 const _: () = assert!(size_of::<Amend>() == 40);
 const _: () = assert!(size_of::<MassCancel>() == 16);
+const _: () = assert!(size_of::<NewOrder2>() == 72);
+const _: () = assert!(size_of::<Amend2>() == 56);
+const _: () = assert!(size_of::<SetSelfTrade>() == 40);
+const _: () = assert!(size_of::<SetGroup>() == 48);

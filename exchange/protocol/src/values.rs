@@ -19,8 +19,15 @@ macro_rules! value {
 value! {
     /// Version of a message's layout.
     Schema {
-        /// The only version so far.
+        /// The first.
         V1 = 1,
+    }
+}
+value! {
+    /// Version of a message's layout where there is an older one.
+    Schema2 {
+        /// The second.
+        V2 = 2,
     }
 }
 /// A reserved byte.
@@ -66,12 +73,22 @@ value! {
     }
 }
 value! {
-    /// How an order is priced.
+    /// How an order is priced, and whether it waits for a trade before it may trade itself.
     OrderType {
         /// At the price given or better.
         Limit = 1,
         /// At the best prices there are, no worse than the instrument's collar allows.
         Market = 2,
+        /// A limit order at the best opposite price of the moment in which it comes.
+        MarketToLimit = 3,
+        /// Waits for the market to move against it, then trades like a market order.
+        Stop = 4,
+        /// Waits for the market to move against it, then is a limit order.
+        StopLimit = 5,
+        /// Waits for the market to move its way, then trades like a market order.
+        MarketIfTouched = 6,
+        /// Waits for the market to move its way, then is a limit order.
+        LimitIfTouched = 7,
     }
 }
 value! {
@@ -83,6 +100,42 @@ value! {
         Ioc = 2,
         /// Trades whole at once, or is refused.
         Fok = 3,
+        /// Until the end of the trading day.
+        Day = 4,
+        /// Until the time given.
+        Gtd = 5,
+        /// Takes part in the opening auction only.
+        Ato = 6,
+        /// Takes part in the closing auction only.
+        Atc = 7,
+    }
+}
+value! {
+    /// What an order does that must not trade at once, but would.
+    PostOnly {
+        /// It may trade at once.
+        No = 0,
+        /// It is refused.
+        Reject = 1,
+        /// Its price becomes the best at which it does not trade.
+        Reprice = 2,
+    }
+}
+value! {
+    /// What happens where an order would trade with one of the same owner. The taker's mode rules.
+    SelfTrade {
+        /// What the instrument says.
+        Default = 0,
+        /// They trade.
+        Allow = 1,
+        /// The rest of the taker is cancelled.
+        CancelTaker = 2,
+        /// The maker is cancelled, and the taker goes on.
+        CancelMaker = 3,
+        /// Both are cancelled.
+        CancelBoth = 4,
+        /// Both lose what they would have traded; what is left with nothing is cancelled.
+        Decrement = 5,
     }
 }
 value! {
@@ -114,6 +167,8 @@ value! {
         Filled = 2,
         /// The order is closed and its rest, if any, was cancelled.
         Cancelled = 3,
+        /// The order waits for its trigger.
+        Waiting = 4,
     }
 }
 value! {
@@ -133,6 +188,12 @@ value! {
         AmendedBelowFilled = 5,
         /// A mass cancel covered it.
         MassCancelled = 6,
+        /// It would have traded with an order of the same owner.
+        SelfTrade = 7,
+        /// Its time has come.
+        Expired = 8,
+        /// It was triggered, and its side of the book had no room for its price.
+        NoLevel = 9,
     }
 }
 
@@ -161,6 +222,28 @@ impl From<Side> for Sides {
             Side::Buy => Self::Buy,
             Side::Sell => Self::Sell,
         }
+    }
+}
+
+impl OrderType {
+    /// Whether it waits for a trigger.
+    #[must_use]
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::Stop | Self::StopLimit | Self::MarketIfTouched | Self::LimitIfTouched)
+    }
+
+    /// Whether its sender names a limit price.
+    #[must_use]
+    pub const fn has_price(self) -> bool {
+        matches!(self, Self::Limit | Self::StopLimit | Self::LimitIfTouched)
+    }
+}
+
+impl TimeInForce {
+    /// Whether what does not trade at once is cancelled.
+    #[must_use]
+    pub const fn is_immediate(self) -> bool {
+        matches!(self, Self::Ioc | Self::Fok)
     }
 }
 

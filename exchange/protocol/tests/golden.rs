@@ -72,6 +72,75 @@ fn requests() {
 }
 
 #[test]
+fn second_layouts() {
+    let order = NewOrder2 {
+        order_type: OrderType::LimitIfTouched,
+        time_in_force: TimeInForce::Gtd,
+        post_only: PostOnly::Reprice,
+        self_trade: SelfTrade::Decrement,
+        trigger: 6.into(),
+        display: 7.into(),
+        expiry: 8.into(),
+        cash: 9.into(),
+        ..NewOrder2::limit(1, 2, 3, Side::Sell, -4, 5)
+    };
+    check(
+        &order,
+        "0602 02 07 05 02 05 00 01000000 02000000 0300000000000000 fcffffffffffffff 0500000000000000 \
+         0600000000000000 0700000000000000 0800000000000000 0900000000000000",
+    );
+    assert_eq!(Request::decode(order.as_bytes()), Ok(Request::NewOrder2(&order)));
+    let amend = Amend2 { trigger: 5.into(), display: 6.into(), ..Amend2::new(1, OrderRef::Id(2), 3, 4) };
+    check(
+        &amend,
+        "0802 0000 01000000 0200000000000000 0000000000000000 0300000000000000 0400000000000000 \
+         0500000000000000 0600000000000000",
+    );
+    assert_eq!(Request::decode(amend.as_bytes()), Ok(Request::Amend2(&amend)));
+    let both = Amend2 { client_order_id: 1.into(), ..amend };
+    assert_eq!(Request::decode(both.as_bytes()), Err(Malformed::Value));
+    // No message has a third layout, and most have no second.
+    for bytes in [order.as_bytes(), amend.as_bytes(), Cancel::new(1, OrderRef::Id(2)).as_bytes()] {
+        let mut bytes = bytes.to_vec();
+        bytes[1] = if bytes[0] == Cancel::TAG { 2 } else { 3 };
+        assert_eq!(Request::decode(&bytes), Err(Malformed::Schema));
+    }
+}
+
+/// What the first layout did not have is malformed in it for ever: no journal has it.
+#[test]
+fn the_first_layout_stays_as_it_was() {
+    let order = NewOrder::limit(1, 2, 3, Side::Buy, 4, 5);
+    for (at, byte) in (3..=7).map(|kind| (3, kind)).chain((4..=7).map(|tif| (4, tif))).chain([(5, 2)]) {
+        let mut bytes = order.as_bytes().to_vec();
+        bytes[at] = byte;
+        assert_eq!(Request::decode(&bytes), Err(Malformed::Value), "{byte} at {at}");
+    }
+    check(
+        &NewOrder2::from_first(&order.post_only()),
+        "0602 01 01 01 01 00 00 01000000 02000000 0300000000000000 0400000000000000 0500000000000000 \
+         0000000000000000 0000000000000000 0000000000000000 0000000000000000",
+    );
+}
+
+#[test]
+fn operators_commands() {
+    let why = "6f70732d3132 0000000000000000000000000000000000000000000000000000";
+    let mode = SetSelfTrade::new(1, SelfTrade::CancelBoth, note("ops-12"));
+    check(&mode, &format!("0a01 04 00 01000000 {why}"));
+    check(&SetGroup::new(1, 2, note("ops-12")), &format!("0b01 0000 01000000 02000000 00000000 {why}"));
+    assert_eq!(Request::decode(mode.as_bytes()), Ok(Request::SetSelfTrade(&mode)));
+    let default = SetSelfTrade { self_trade: SelfTrade::Default, ..mode };
+    assert_eq!(Request::decode(default.as_bytes()), Err(Malformed::Value));
+    for (at, byte) in [(0, 0x1f), (31, 0x7f), (3, 0), (6, 0x80)] {
+        let mut bad = mode;
+        bad.note[at] = byte;
+        let decoded = Request::decode(bad.as_bytes());
+        assert_eq!(decoded, Err(Malformed::Value), "{byte} at {at}");
+    }
+}
+
+#[test]
 fn replies() {
     check(
         &OrderReply {
@@ -138,6 +207,154 @@ fn replies() {
         },
         "8401 0000 01000000 02000000 00000000 0300000000000000 0400000000000000 0500000000000000 \
          0600000000000000 0700000000000000",
+    );
+}
+
+#[test]
+fn the_second_reply() {
+    let reply = OrderReply {
+        tag: OrderReply::TAG,
+        schema: Schema::V1,
+        code: U16::ZERO,
+        state: OrderState::Waiting,
+        reason: Reason::SelfTrade,
+        reserved: [Zero::Zero; 2],
+        instrument: 1.into(),
+        account: 2.into(),
+        order_id: 3.into(),
+        client_order_id: 4.into(),
+        cumulative: 5.into(),
+        remaining: 6.into(),
+        cancelled: 7.into(),
+        fills: 8.into(),
+        fee_currency: 9.into(),
+        notional: 10.into(),
+        fee: (-1).into(),
+        seq: 12.into(),
+        time: 13.into(),
+    };
+    let second = OrderReply2::new(&reply, 14, 15);
+    check(
+        &second,
+        "8102 0000 04 07 0000 01000000 02000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 0700000000000000 08000000 09000000 0a00000000000000 ffffffffffffffff \
+         0c00000000000000 0d00000000000000 0e00000000000000 0f00000000000000",
+    );
+    assert_eq!(second.first(), reply);
+    assert_eq!(Reply::decode(second.as_bytes()), Ok(Reply::Order2(&second)));
+}
+
+#[test]
+fn outputs_of_meetings_and_triggers() {
+    check(
+        &PreventReport {
+            tag: PreventReport::TAG,
+            schema: Schema::V1,
+            self_trade: SelfTrade::Decrement,
+            side: Side::Sell,
+            aggressor: Flag::Yes,
+            state: OrderState::Cancelled,
+            reserved: [Zero::Zero; 2],
+            account: 1.into(),
+            instrument: 2.into(),
+            order_id: 3.into(),
+            client_order_id: 4.into(),
+            cumulative: 5.into(),
+            remaining: 6.into(),
+            price: 7.into(),
+            prevented: 8.into(),
+            cancelled: 9.into(),
+            seq: 10.into(),
+            time: 11.into(),
+            index: 12.into(),
+            reserved2: [Zero::Zero; 4],
+        },
+        "c401 05 02 01 03 0000 01000000 02000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 0700000000000000 0800000000000000 0900000000000000 0a00000000000000 \
+         0b00000000000000 0c000000 00000000",
+    );
+    check(
+        &TriggerReport {
+            tag: TriggerReport::TAG,
+            schema: Schema::V1,
+            order_type: OrderType::StopLimit,
+            side: Side::Buy,
+            reserved: [Zero::Zero; 4],
+            account: 1.into(),
+            instrument: 2.into(),
+            order_id: 3.into(),
+            client_order_id: 4.into(),
+            price: 5.into(),
+            remaining: 6.into(),
+            trigger: 7.into(),
+            seq: 8.into(),
+            time: 9.into(),
+        },
+        "c501 05 01 00000000 01000000 02000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 0700000000000000 0800000000000000 0900000000000000",
+    );
+}
+
+#[test]
+fn details() {
+    check(
+        &OrderDetailQuery::new(1, OrderRef::Client(2)),
+        "4801 0000 01000000 0000000000000000 0200000000000000",
+    );
+    check(&TradingQuery::new(1), "4901 0000 01000000");
+    check(&OwnerQuery::new(1), "4a01 0000 01000000");
+    check(
+        &OrderDetailAnswer {
+            tag: OrderDetailAnswer::TAG,
+            schema: Schema::V1,
+            code: U16::ZERO,
+            instrument: 1.into(),
+            account: 2.into(),
+            side: Sides::Sell,
+            order_type: OrderType::Stop,
+            time_in_force: TimeInForce::Gtd,
+            post_only: PostOnly::Reprice,
+            order_id: 3.into(),
+            client_order_id: 4.into(),
+            price: 5.into(),
+            cumulative: 6.into(),
+            remaining: 7.into(),
+            visible: 8.into(),
+            display: 9.into(),
+            trigger: 10.into(),
+            expiry: 11.into(),
+            self_trade: SelfTrade::CancelTaker,
+            state: OrderState::Waiting,
+            reserved: [Zero::Zero; 6],
+        },
+        "a801 0000 01000000 02000000 02 04 05 02 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 0700000000000000 0800000000000000 0900000000000000 0a00000000000000 \
+         0b00000000000000 02 04 000000000000",
+    );
+    check(
+        &TradingAnswer {
+            tag: TradingAnswer::TAG,
+            schema: Schema::V1,
+            code: U16::ZERO,
+            instrument: 1.into(),
+            last: 2.into(),
+            waiting: 3.into(),
+            self_trade: SelfTrade::Allow,
+            exists: Flag::Yes,
+            reserved: [Zero::Zero; 10],
+        },
+        "a901 0000 01000000 0200000000000000 03000000 01 01 00000000000000000000",
+    );
+    check(
+        &OwnerAnswer {
+            tag: OwnerAnswer::TAG,
+            schema: Schema::V1,
+            code: U16::ZERO,
+            account: 1.into(),
+            group: 2.into(),
+            reserved: [Zero::Zero; 20],
+        },
+        "aa01 0000 01000000 02000000 0000000000000000000000000000000000000000",
     );
 }
 
@@ -318,7 +535,9 @@ fn what_is_not_exactly_a_message_is_refused() {
     };
     assert_eq!(Request::decode(&[good, &[0]].concat()), Err(Malformed::Length));
     assert_eq!(spoil(0, 0x41), Malformed::Tag);
-    assert_eq!(spoil(1, 2), Malformed::Schema);
+    // The second layout is longer; there is no third.
+    assert_eq!(spoil(1, 2), Malformed::Length);
+    assert_eq!(spoil(1, 3), Malformed::Schema);
     for (at, byte) in [(2, 0), (2, 3), (3, 0), (3, 3), (4, 0), (4, 4), (5, 2), (6, 1), (7, 255)] {
         assert_eq!(spoil(at, byte), Malformed::Value, "{byte} at {at}");
     }

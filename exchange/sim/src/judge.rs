@@ -108,21 +108,31 @@ fn outcome(request: &Request<'_>, reply: &[u8], seq: u64) -> &'static str {
             _ => "mass cancel of several",
         },
         (Request::Cancel(_), _) => "cancel",
-        (Request::Amend(_), Reply::Order(order)) => match (order.reason, order.fills.get()) {
-            (Reason::AmendedBelowFilled, _) => "amend to what was filled",
-            (_, 0) => "amend rests",
-            _ => "amend trades",
-        },
+        (Request::SetSelfTrade(_), _) => "accepted: set self-trade",
+        (Request::SetGroup(_), _) => "accepted: set group",
+        (Request::Amend(_), Reply::Order(order)) => amended(order),
+        (Request::Amend2(_), Reply::Order2(order)) => amended(&order.first()),
         (_, Reply::Order(order)) => entered(order),
+        (_, Reply::Order2(order)) => entered(&order.first()),
         (_, Reply::Admin(_) | Reply::Transfer(_)) => unreachable!("their requests are dealt with above"),
+    }
+}
+
+fn amended(order: &OrderReply) -> &'static str {
+    match (order.reason, order.fills.get()) {
+        (Reason::AmendedBelowFilled, _) => "amend to what was filled",
+        (_, 0) => "amend rests",
+        _ => "amend trades",
     }
 }
 
 fn entered(order: &OrderReply) -> &'static str {
     match (order.state, order.reason, order.fills.get()) {
+        (OrderState::Waiting, ..) => "order waits",
         (OrderState::Live, _, 0) => "order rests",
         (OrderState::Live, ..) => "order rests after fills",
         (OrderState::Filled, ..) => "order filled",
+        (_, Reason::SelfTrade, _) => "order meets one of its owner",
         (_, Reason::Budget, _) => "order spends all it has",
         (_, _, 0) => "order ends unfilled",
         _ => "order ends with a rest",
@@ -142,7 +152,9 @@ fn rejected(reject: Reject) -> &'static str {
         NotPermitted NotGranted UnknownAccount UnknownInstrument UnknownOrder MarketMustNotRest
         PostOnlyConflict MarketPriceSet QuantityTooSmall QuantityTooLarge PriceOutOfRange NoLiquidity
         NotionalTooSmall DuplicateClientOrderId OrdersFull AccountOrdersFull PostOnlyWouldCross LevelsFull
-        NotFillable InsufficientFunds InstrumentOutOfRange InstrumentExists SymbolTaken CurrencyOutOfRange
+        NotFillable InsufficientFunds NotSupported TimeInForceConflict TriggerConflict TriggerOutOfRange
+        TriggerMet TriggersFull DisplayConflict DisplayInvalid ExpiryConflict ExpiryPassed CashConflict
+        CashTooSmall InstrumentOutOfRange InstrumentExists SymbolTaken CurrencyOutOfRange
         SameCurrency ScaleInvalid QuantityLimitsInvalid PriceLimitsInvalid FeeInvalid LimitsTooLarge
         AccountOutOfRange AccountExists GrantsFull AmountInvalid TransactionConflict SupplyExceeded
     )

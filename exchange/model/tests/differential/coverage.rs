@@ -169,6 +169,10 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::Cancel(_) => "Cancel",
         Request::Amend(_) => "Amend",
         Request::MassCancel(_) => "MassCancel",
+        Request::NewOrder2(_) => "NewOrder2",
+        Request::Amend2(_) => "Amend2",
+        Request::SetSelfTrade(_) => "SetSelfTrade",
+        Request::SetGroup(_) => "SetGroup",
     }
 }
 
@@ -181,6 +185,9 @@ fn query_kind(query: &Query<'_>) -> &'static str {
         Query::Statistics(_) => "Statistics",
         Query::Instrument(_) => "Instrument",
         Query::Currency(_) => "Currency",
+        Query::OrderDetail(_) => "OrderDetail",
+        Query::Trading(_) => "Trading",
+        Query::Owner(_) => "Owner",
     }
 }
 
@@ -231,6 +238,14 @@ impl Coverage {
         {
             self.count(kind, "beyond 2^60");
         }
+        let second;
+        let reply = match reply {
+            Reply::Order2(reply) => {
+                second = reply.first();
+                &Reply::Order(&second)
+            }
+            other => other,
+        };
         let outcome = match reply {
             Reply::Admin(_) => "accepted",
             Reply::Transfer(reply) if reply.seq.get() != seq => "repeated",
@@ -253,6 +268,7 @@ impl Coverage {
                 }
                 other => panic!("no such outcome: {other:?}"),
             },
+            Reply::Order2(_) => unreachable!("taken for the first layout"),
         };
         self.count(kind, outcome);
     }

@@ -90,5 +90,36 @@ fn request(bytes: &[u8]) -> String {
         Request::MassCancel(it) => {
             format!("account {} cancels {:?} in instrument {}", it.account, it.sides, it.instrument)
         }
+        Request::NewOrder2(it) => format!(
+            "account {} {:?} {:?} {:?} post-only {:?} self-trade {:?} instrument {}: {} at {}, trigger {}, \
+             display {}, expiry {}, cash {}, client order {}",
+            it.account,
+            it.side,
+            it.order_type,
+            it.time_in_force,
+            it.post_only,
+            it.self_trade,
+            it.instrument,
+            it.quantity,
+            it.price,
+            it.trigger,
+            it.display,
+            it.expiry,
+            it.cash,
+            it.client_order_id,
+        ),
+        Request::Amend2(it) => format!(
+            "account {} amends {} to {} at {}, trigger {}, display {}",
+            it.account,
+            named(it.order()),
+            it.quantity,
+            it.price,
+            it.trigger,
+            it.display
+        ),
+        Request::SetSelfTrade(it) => {
+            format!("self-trade {:?} in instrument {}", it.self_trade, it.instrument)
+        }
+        Request::SetGroup(it) => format!("account {} into group {}", it.account, it.group),
     }
 }
