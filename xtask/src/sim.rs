@@ -66,7 +66,7 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "tick sealed",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
-    const CLUSTER: [&str; 23] = [
+    const CLUSTER: [&str; 28] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
@@ -86,18 +86,23 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "partition: one alone",
         "partition: one alone, one way",
         "peer buffer full",
+        "policy strengthened",
+        "policy weakened",
         "snapshot offered",
         "snapshot part refused",
         "snapshot took the log's place",
+        "steered: transfer",
         "uncommitted suffix cut",
+        "W grew",
+        "W shrank",
     ];
-    const FIVE: [&str; 18] = [
+    const FIVE: [&str; 23] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
         "dirty node rejoined",
-        "election won",
         "election won by weak votes",
+        "election won",
         "fault: power loss everywhere",
         "fault: scheme",
         "machine suspended",
@@ -109,7 +114,12 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "partition: one alone",
         "partition: one alone, one way",
         "peer buffer full",
+        "policy strengthened",
+        "policy weakened",
+        "steered: transfer",
         "uncommitted suffix cut",
+        "W grew",
+        "W shrank",
     ];
     let more: &[&str] = match nodes {
         1 => &LONE,

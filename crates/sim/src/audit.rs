@@ -15,7 +15,8 @@ use ordain_types::codes::Code;
 use ordain_types::frame::ServerView;
 use ordain_types::record::permission;
 use ordain_types::{
-    BatchIndex, BatchView, ClusterFacts, KeyId, Lineage, Nanos, RecordKind, RecordView, Seq, SessionId, Stint,
+    BatchIndex, BatchView, ClusterFacts, Configuration, KeyId, Lineage, Nanos, RecordKind, RecordView, Seq,
+    SessionId, Stint,
 };
 use std::collections::BTreeMap;
 use zerocopy::FromBytes;
@@ -106,6 +107,11 @@ pub fn audit<W: Workload>(
         place.chain = entry.chain;
         if place.terms.last().is_none_or(|last| last.term != entry.term) {
             place.terms.push(TermStart { term: entry.term, first: BatchIndex(at as u64 + 1) });
+        }
+        if let (index, known) = logs.settled().at(at as u64 + 1)
+            && index > 0
+        {
+            place.configuration = Some((BatchIndex(index), Configuration::clone(known)));
         }
         let Ok(batch) = BatchView::parse(bytes) else {
             trace.fail("batches form one chain", format!("batch {} does not parse", at + 1));

@@ -3,6 +3,7 @@
 
 use crate::history::{Answered, History};
 use crate::net::Network;
+use crate::operator::Operator;
 use crate::plan::{Plan, node_pair};
 use crate::rng::Rng;
 use crate::rogue::Rogue;
@@ -75,6 +76,10 @@ pub fn parties<W: Workload>(plan: &Plan, rng: &mut Rng, trace: &Trace) -> Vec<Bo
         let rogue = Rogue::<W>::new(id, plan, rng.fork(), trace.clone());
         Box::new(rogue) as Box<dyn Party>
     }));
+    if plan.wishes.is_some() {
+        let operator = Operator::new(plan, rng.fork(), trace.clone());
+        all.extend(operator.map(|operator| Box::new(operator) as Box<dyn Party>));
+    }
     all
 }
 

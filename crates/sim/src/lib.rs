@@ -8,10 +8,12 @@
 pub mod audit;
 pub mod bend;
 pub mod client;
+pub mod configs;
 pub mod disk;
 pub mod history;
 pub mod life;
 pub mod net;
+pub mod operator;
 pub mod partition;
 pub mod peers;
 pub mod plan;

@@ -13,6 +13,7 @@ use ordain_node::gateway::GatewayConfig;
 use ordain_types::facts::AckPolicy;
 use ordain_types::frame::KeyBody;
 use ordain_types::members::Member;
+use ordain_types::record::permission;
 use ordain_types::{ClusterFacts, ClusterId, Configuration, Nanos, NodeId};
 
 const MICRO: u64 = Nanos::MICRO;
@@ -97,6 +98,35 @@ pub struct Odds {
     pub bend: u64,
 }
 
+/// What an operator asks for. The numbers are odds against each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Another ack policy.
+    pub policy: u64,
+    /// Another W.
+    pub window: u64,
+    /// Another leader.
+    pub transfer: u64,
+    /// Others as members: adding, promoting, removing, replacing.
+    pub members: u64,
+    /// Time between them, nanoseconds, shortest and longest.
+    pub calm: (u64, u64),
+}
+
+impl Wishes {
+    /// Drawn in swarm fashion: a third of the kinds is left out, so that the others are overdone.
+    fn draw(rng: &mut Rng) -> Self {
+        let mut odd = |most: u64| if rng.one_in(3) { 0 } else { rng.range(1, most) };
+        let mut wishes =
+            Self { policy: odd(4), window: odd(3), transfer: odd(3), members: 0, calm: (MILLI, 0) };
+        if wishes.policy + wishes.window + wishes.transfer + wishes.members == 0 {
+            wishes.policy = 1;
+        }
+        wishes.calm.1 = rng.pick(&[10, 50, 200]) * MILLI;
+        wishes
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -110,6 +140,10 @@ pub struct Plan {
     pub clients: usize,
     /// Clients that do what a client must not.
     pub rogues: usize,
+    /// What an operator changes while the cluster runs; `None`: there is no operator.
+    pub wishes: Option<Wishes>,
+    /// Nodes that are no members when the cluster is made and may become some.
+    pub spares: usize,
     /// Requests that all clients together finish before the faults end.
     pub operations: u64,
     /// Faults before they end.
@@ -224,8 +258,13 @@ impl Plan {
         // Of those that keep nothing on disk, half end with an operator who decides; told by what was drawn before.
         let declares = nodes > 1 && in_memory && cluster[0] % 2 == 0;
         let snapshots = snapshots.filter(|_| !declares);
+        // From a source of their own, so that what else a seed decides does not depend on them.
+        let mut own = Rng::new(u64::from_le_bytes(cluster[8..].try_into().expect("eight bytes")));
+        let wishes = (nodes > 1 && own.one_in(2)).then(|| Wishes::draw(&mut own));
         Self {
             nodes,
+            wishes,
+            spares: 0,
             snapshots,
             corrupt_snapshots: damages && snapshots.is_some(),
             retain: rng.pick(&[0, 0, 3]) * facts.segment_size,
@@ -290,15 +329,31 @@ impl Plan {
         (2 * (self.facts.step_outputs_max as usize + 4) * SLOT).next_power_of_two()
     }
 
-    /// The clients' keys.
+    /// Nodes, members or not.
+    #[must_use]
+    pub const fn machines(&self) -> usize {
+        self.nodes + self.spares
+    }
+
+    /// The clients' keys, and the operator's if there is one.
     #[must_use]
     pub fn keys<W: Workload>(&self) -> Vec<KeyBody> {
-        let body = |client| KeyBody {
+        let body = |client, permissions: u32| KeyBody {
             key: key_pair(client).public().0,
-            permissions: W::permissions(client).into(),
+            permissions: permissions.into(),
             reserved: [0; 4],
         };
-        (0..self.parties()).map(body).collect()
+        let clients = (0..self.parties()).map(|client| body(client, W::permissions(client)));
+        let operator = self.wishes.map(|_| body(self.parties(), permission::OPERATOR));
+        clients.chain(operator).collect()
+    }
+
+    /// Policies that an operator may switch to. Where the disks count from the beginning they do so for ever, since
+    /// faults strike that nothing else survives.
+    #[must_use]
+    pub fn policies(&self) -> Vec<AckPolicy> {
+        let all = policies(self.nodes).iter().copied();
+        all.filter(|policy| policy.durable > 0 || self.facts.policy.durable == 0).collect()
     }
 
     /// What the cluster is made with.

@@ -2,7 +2,7 @@
 //! more than any number of runs that find nothing.
 
 use crate::disk::Lie;
-use crate::plan::{Odds, Plan, RAM};
+use crate::plan::{Odds, Plan, RAM, Wishes};
 use crate::run::{Options, Outcome, run};
 use crate::workload::Workload;
 use ordain_agent::planted::{Mistake, plant};
@@ -87,6 +87,7 @@ fn short(plan: &mut Plan) {
     plan.operations = 400;
     plan.patience = (10 * Nanos::SECOND, 10 * Nanos::SECOND);
     plan.corrupt = false;
+    plan.wishes = None;
 }
 
 /// Short, with nothing but crashes, one after the other.
@@ -234,6 +235,29 @@ fn sleepers(plan: &mut Plan) {
     plan.think = (100 * Nanos::MICRO, 2 * Nanos::MILLI);
 }
 
+/// Elections and stalled disks while an operator asks for one change after another.
+fn steered(plan: &mut Plan) {
+    elections(plan);
+    plan.odds = Odds { stall: 6, kill: 1, power: 2, leader: 2, scheme: 2, ..Odds::default() };
+    plan.clients = 6;
+    plan.facts.window = 16;
+    plan.think.1 = 20 * Nanos::MICRO;
+    plan.wishes = Some(Wishes { calm: (Nanos::MILLI, 5 * Nanos::MILLI), ..Wishes::default() });
+}
+
+/// Policies come and go, beginning with two synced copies.
+fn policies(plan: &mut Plan) {
+    steered(plan);
+    plan.facts.policy = AckPolicy::TWO_DISKS;
+    plan.wishes = plan.wishes.map(|wishes| Wishes { policy: 1, ..wishes });
+}
+
+/// W grows and shrinks.
+fn windows(plan: &mut Plan) {
+    steered(plan);
+    plan.wishes = plan.wishes.map(|wishes| Wishes { window: 1, ..wishes });
+}
+
 /// With somebody who breaks the rules.
 fn rogues(plan: &mut Plan) {
     short(plan);
@@ -271,7 +295,15 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 52] = [
+pub const ALL: [Planted; 54] = [
+    Planted {
+        checkers: &[COMMITTED, COPIES, COMPLETE, PREFIX, CUT, LOST],
+        ..consensus(Mutation::WeakerWhenLogged, policies, 50)
+    },
+    Planted {
+        checkers: &[COMMITTED, COPIES, FLOOR, COMPLETE, PREFIX, CUT, LOST, LACKS],
+        ..consensus(Mutation::WindowNotOnDisk, windows, 100)
+    },
     stage(Mistake::AckBeforeWritten, 3, elections, 50, &[ACKS, COMMITTED, COPIES]),
     stage(Mistake::ReadsAtOnce, 3, sleepers, 200, &[SEEN, ANSWERS]),
     stage(Mistake::TimeGoesBack, 1, short, 20, &[TIME, STOPS]),

@@ -143,6 +143,7 @@ impl Scenario {
         plan.corrupt_snapshots = false;
         plan.rogues = 0;
         plan.silence = 0;
+        plan.wishes = None;
         plan.reckless = true;
         plan.facts.session_timeout = Nanos(30 * Nanos::SECOND);
     }

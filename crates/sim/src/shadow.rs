@@ -1,14 +1,22 @@
 //! What the checkers know of the logs: every node's written batches as its disk holds them, the committed
 //! ones, and which node ever held a copy of what.
 
+use crate::configs::{Configs, voters, wrong_step};
 use crate::disk::{Store, StoreHandle};
 use crate::plan::Plan;
 use crate::trace::Trace;
 use ordain_agent::disk::FileId;
 use ordain_node::journal::Floor;
 use ordain_types::batch::{BATCH_HEADER, BatchView, chain};
-use ordain_types::{BatchHeader, BatchIndex, BatchKind, Chain, Nanos, Number, Seq, SessionId, Term};
+use ordain_types::configuration::Stage;
+use ordain_types::{
+    BatchHeader, BatchIndex, BatchKind, Chain, Configuration, Nanos, Number, Seq, SessionId, Term,
+};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the nodes that run take for the last configuration; `None` of one that does not run.
+pub type Boards = [Option<Arc<Configuration>>];
 
 /// Batches that every node seals for itself when a log begins: it has them whether it has written them or not.
 const OPENING: u64 = 2;
@@ -35,15 +43,33 @@ pub struct Entry {
 }
 
 /// The batches of one node, from the first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shadow {
     entries: Vec<Entry>,
+    /// The configurations in them.
+    configs: Configs,
     /// Of them, how many were compared with what is committed.
     compared: usize,
     /// Of them, how many were seen to be durable.
     durable: usize,
     /// Of them, how many may count as received.
     received: usize,
+}
+
+impl Shadow {
+    const fn empty(configs: Configs) -> Self {
+        Self { entries: Vec::new(), configs, compared: 0, durable: 0, received: 0 }
+    }
+
+    /// The log ends behind so many batches.
+    fn truncate(&mut self, keep: usize) {
+        self.entries.truncate(keep);
+        let keep = self.entries.len();
+        self.configs.truncate(keep as u64);
+        self.durable = self.durable.min(keep);
+        self.received = self.received.min(keep);
+        self.compared = self.compared.min(keep);
+    }
 }
 
 /// Who ever held a batch: one bit a node.
@@ -59,15 +85,18 @@ struct Copies {
 pub struct Logs {
     segment_size: u64,
     ring_size: u64,
-    unsynced_max: u64,
     trace: Trace,
     nodes: Vec<Shadow>,
     committed: Vec<Entry>,
+    /// The configurations in it.
+    settled: Configs,
     /// Bytes of the committed batches.
     bytes: Vec<u8>,
     copies: BTreeMap<(u64, [u8; 32]), Copies>,
     /// Who sealed the first batch of a term.
     pub leaders: BTreeMap<u64, usize>,
+    /// How far the leader of a term has committed while it led.
+    reigns: BTreeMap<u64, u64>,
 }
 
 impl Logs {
@@ -77,13 +106,14 @@ impl Logs {
         Self {
             segment_size: plan.facts.segment_size,
             ring_size: plan.ring as u64,
-            unsynced_max: plan.facts.unsynced_max,
             trace,
-            nodes: (0..plan.nodes).map(|_| Shadow::default()).collect(),
+            nodes: (0..plan.machines()).map(|_| Shadow::empty(Configs::new(plan.configuration()))).collect(),
             committed: Vec::new(),
+            settled: Configs::new(plan.configuration()),
             bytes: Vec::new(),
             copies: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            reigns: BTreeMap::new(),
         }
     }
 
@@ -146,15 +176,50 @@ impl Logs {
                     self.trace.mark("ring wrapped");
                 }
             }
+            match Configuration::of_batch(&view) {
+                Ok(None) => {}
+                Ok(Some(configuration)) => {
+                    let (before, known) = self.nodes[node].configs.last();
+                    if let Some(wrong) = self.wrong_change(&entry, (before, known), &configuration) {
+                        let what = format!(
+                            "{wrong}: node {node} wrote batch {index} of term {}, {configuration:?} behind {known:?}",
+                            entry.term
+                        );
+                        return self.trace.fail("configurations change by the rule", what);
+                    }
+                    self.nodes[node].configs.push(index, configuration);
+                }
+                Err(error) => {
+                    let what = format!("node {node} wrote batch {index}: {error}");
+                    return self.trace.fail("batches form one chain", what);
+                }
+            }
             self.nodes[node].entries.push(entry);
         }
         self.note_received(node);
     }
 
+    /// What is wrong with a configuration in batch `entry`, if anything (R8): it follows from the one before, which is
+    /// committed, and its leader had committed something in its own term by then.
+    fn wrong_change(
+        &self,
+        entry: &Entry,
+        (before, known): (u64, &Configuration),
+        next: &Configuration,
+    ) -> Option<&'static str> {
+        let reign = self.reigns.get(&entry.term.0).copied().unwrap_or(0);
+        match () {
+            () if reign == 0 => Some("the leader had committed nothing in its term"),
+            () if reign < before => Some("the configuration before is not committed"),
+            () => wrong_step(known, next),
+        }
+    }
+
     /// Remembers which of the node's batches may count as received.
     fn note_received(&mut self, node: usize) {
         let shadow = &mut self.nodes[node];
-        let reach = (shadow.durable + self.unsynced_max as usize).min(shadow.entries.len());
+        let window = shadow.configs.window(shadow.durable as u64) as usize;
+        let reach = (shadow.durable + window).min(shadow.entries.len());
         while shadow.received < reach {
             let chain = shadow.entries[shadow.received].chain.0;
             shadow.received += 1;
@@ -170,8 +235,11 @@ impl Logs {
             if !self.is_trimmed(store, entry.position) && !store.is_durable(file, offset, entry.len) {
                 break;
             }
+            let index = self.nodes[node].durable as u64 + 1;
+            if self.nodes[node].configs.at(index).0 == index {
+                self.note_received(node); // With the W that counted up to here.
+            }
             self.nodes[node].durable += 1;
-            let index = self.nodes[node].durable as u64;
             self.copies.entry((index, entry.chain.0)).or_default().durable |= 1 << node;
         }
         self.note_received(node);
@@ -184,18 +252,13 @@ impl Logs {
             let what = format!("node {node} cuts behind batch {keep}, {} are committed", shadow.compared);
             self.trace.fail("nothing committed is cut", what);
         }
-        shadow.entries.truncate(keep as usize);
-        shadow.durable = shadow.durable.min(shadow.entries.len());
-        shadow.received = shadow.received.min(shadow.entries.len());
-        shadow.compared = shadow.compared.min(shadow.entries.len());
+        shadow.truncate(keep as usize);
     }
 
     /// The node lost power: what is known of it is what its device held for certain.
     pub fn lost_power(&mut self, node: usize) {
         let shadow = &mut self.nodes[node];
-        shadow.entries.truncate(shadow.durable);
-        shadow.received = shadow.received.min(shadow.durable);
-        shadow.compared = shadow.compared.min(shadow.durable);
+        shadow.truncate(shadow.durable);
     }
 
     /// Behind batch `keep`, where a cut or recovery ended the log, the segments hold nothing, whatever power is lost.
@@ -258,7 +321,8 @@ impl Logs {
             let what = format!("node {node} has one at {position}, where no committed batch ends");
             return self.trace.fail("equal snapshots", what);
         }
-        *shadow = Shadow { entries: committed.to_vec(), compared: at, durable: at, received: at };
+        let configs = self.settled.up_to(at as u64);
+        *shadow = Shadow { entries: committed.to_vec(), configs, compared: at, durable: at, received: at };
         for (index, entry) in (1..).zip(committed) {
             let copies = self.copies.entry((index, entry.chain.0)).or_default();
             copies.received |= 1 << node;
@@ -276,24 +340,41 @@ impl Logs {
     }
 
     /// The log of `node`, now of `last` batches, is what the cluster goes on with: it counts as committed, by
-    /// declaration, and nothing else does. The last record of it.
+    /// declaration, and nothing else does. The last record of it that clients may have heard of: its last, or where
+    /// what was committed is another log, the last that both have.
     pub fn declare(&mut self, node: usize, store: &Store, last: u64) -> u64 {
         self.follow(node, store, last);
         let entries = &self.nodes[node].entries;
         let same = |(known, entry): &(&Entry, &Entry)| known.chain == entry.chain;
         let shared = self.committed.iter().zip(entries).take_while(same).count();
+        let parts = shared < self.committed.len();
         self.committed.truncate(shared);
+        self.settled.truncate(shared as u64);
         self.bytes.truncate(self.committed.last().map_or(0, |entry| entry.position as usize + entry.len));
         for shadow in &mut self.nodes {
             shadow.compared = shadow.compared.min(shared);
         }
         self.commit(node, store, last);
-        self.committed.last().map_or(0, |entry| entry.first_seq + entry.count - 1)
+        let heard = if parts { shared } else { self.committed.len() };
+        let heard = heard.checked_sub(1).map(|at| self.committed[at]);
+        heard.map_or(0, |entry| entry.first_seq + entry.count - 1)
     }
 
     /// The node starts over without a log.
     pub fn set_aside(&mut self, node: usize) {
-        self.nodes[node] = Shadow::default();
+        self.nodes[node] = Shadow::empty(self.settled.up_to(0));
+    }
+
+    /// The configurations of `node`'s log as far as it is written.
+    #[must_use]
+    pub fn configs(&self, node: usize) -> &Configs {
+        &self.nodes[node].configs
+    }
+
+    /// The configurations that are committed.
+    #[must_use]
+    pub const fn settled(&self) -> &Configs {
+        &self.settled
     }
 
     /// Batches known to be written, and to be durable.
@@ -349,6 +430,12 @@ impl Logs {
                     };
                     self.bytes.extend_from_slice(bytes);
                     self.committed.push(entry);
+                    if let (index, known) = self.nodes[node].configs.at(at as u64 + 1)
+                        && index == at as u64 + 1
+                    {
+                        self.settled.push(index, Configuration::clone(known));
+                        note_change(&self.trace, &self.settled);
+                    }
                 }
             }
             self.nodes[node].compared += 1;
@@ -370,34 +457,65 @@ impl Logs {
         }
     }
 
-    /// `node` leads in `term`, whose number its disk has if `counts_itself`, and commits everything up to batch
-    /// `last` (Raft 5.4.2, R1).
+    /// `node` leads in `term`, whose number its disk has if `counts_itself`, and commits what is behind batch `before`
+    /// up to batch `last` (Raft 5.4.2, R1, R6).
     pub fn leader_commits(
         &mut self,
         stores: &[StoreHandle],
+        boards: &Boards,
         (node, term): (usize, u64),
-        last: u64,
-        policy: (u32, u32),
+        (before, last): (u64, u64),
         counts_itself: bool,
     ) {
         for (node, store) in stores.iter().enumerate() {
             self.note_durable(node, &store.lock());
         }
-        let Some(entry) = self.nodes[node].entries.get(last as usize - 1) else { return };
+        let reign = self.reigns.entry(term).or_default();
+        *reign = last.max(*reign);
+        let shadow = &self.nodes[node];
+        let Some(entry) = shadow.entries.get(last as usize - 1) else { return };
         if entry.term.0 != term {
             let what = format!("node {node} of term {term} commits up to {entry:?}");
             return self.trace.fail("leaders commit batches of their own term", what);
         }
-        let copies = self.copies.get(&(last, entry.chain.0)).copied().unwrap_or_default();
         let mask = if counts_itself { u32::MAX } else { !(1 << node) };
-        let found = ((copies.received & mask).count_ones(), (copies.durable & mask).count_ones());
-        if found.0 < policy.0 || found.1 < policy.1 {
-            let what = format!(
-                "node {node} of term {term}, counting itself: {counts_itself}, commits batch {last} with {found:?} \
-                 (received, synced) copies; the policy names {policy:?}"
-            );
-            self.trace.fail("copies exist when a batch is committed", what);
+        // Copies are of all up to a batch, so what is needed changes only where a configuration stands.
+        for at in shadow.configs.places(before, last).chain([last]) {
+            let chain = shadow.entries[at as usize - 1].chain;
+            if let Err(found) = self.has_copies(node, boards, at, chain, mask) {
+                let what = format!(
+                    "node {node} of term {term}, counting itself: {counts_itself}, commits batch {last}; of batch {at} \
+                     {found}"
+                );
+                return self.trace.fail("copies exist when a batch is committed", what);
+            }
         }
+    }
+
+    /// Whether batch `index` of `node`, which has this chain value, has the copies that the log names, among those in
+    /// `mask`; or what it has and needs. Voters are those of the log's last configuration at the time, and the time is
+    /// not known exactly: it is when one of those was the last that stand behind the batch in this log.
+    fn has_copies(
+        &self,
+        node: usize,
+        boards: &Boards,
+        index: u64,
+        chain: Chain,
+        mask: u32,
+    ) -> Result<(), String> {
+        let copies = self.copies.get(&(index, chain.0)).copied().unwrap_or_default();
+        let configs = &self.nodes[node].configs;
+        let mut counted = Vec::new();
+        for known in configs.from(index).chain(&boards[node]) {
+            let among = voters(known) & mask;
+            let found = ((copies.received & among).count_ones(), (copies.durable & among).count_ones());
+            let needed = configs.needed(index, known.voter_count());
+            if found.0 >= needed.0 && found.1 >= needed.1 {
+                return Ok(());
+            }
+            counted.push((known.version, found, needed));
+        }
+        Err(format!("(version, (received, synced) copies, those needed) are {counted:?}"))
     }
 
     /// `node` leads in `term` with a log of `last` batches, some of which it may not have written yet.
@@ -425,13 +543,13 @@ impl Logs {
         }
     }
 
-    /// A reply to (session, number) with `seq` leaves: do the copies exist that the policy names?
-    pub fn reply_leaves(&mut self, stores: &[StoreHandle], asked: Asked, policy: (u32, u32)) {
+    /// A reply to (session, number) with `seq` leaves: do the copies exist that the log names?
+    pub fn reply_leaves(&mut self, stores: &[StoreHandle], boards: &Boards, asked: Asked) {
         let mut found = Vec::new();
         for (node, store) in stores.iter().enumerate() {
             self.note_durable(node, &store.lock());
         }
-        for (shadow, store) in self.nodes.iter().zip(stores) {
+        for (node, (shadow, store)) in self.nodes.iter().zip(stores).enumerate() {
             let entries = &shadow.entries;
             let at = entries.partition_point(|entry| entry.first_seq + entry.count <= asked.seq.0);
             let Some(entry) = entries.get(at).filter(|entry| entry.first_seq <= asked.seq.0) else {
@@ -448,17 +566,17 @@ impl Logs {
                     && record.header.session() == asked.session
                     && record.header.number() == asked.number
             });
-            if matches && let Some(copies) = self.copies.get(&(at as u64 + 1, entry.chain.0)) {
-                found.push((copies.received.count_ones(), copies.durable.count_ones()));
+            if !matches {
+                continue;
+            }
+            // An older leader may have written the same request at the same place in another batch.
+            match self.has_copies(node, boards, at as u64 + 1, entry.chain, u32::MAX) {
+                Ok(()) => return,
+                Err(what) => found.push(what),
             }
         }
-        // An older leader may have written the same request at the same place in another batch.
-        if !found.iter().any(|(received, durable)| *received >= policy.0 && *durable >= policy.1) {
-            let what = format!(
-                "the reply to {asked:?} leaves with {found:?} (received, synced) copies; the policy names {policy:?}"
-            );
-            self.trace.fail("copies exist when a reply leaves", what);
-        }
+        let what = format!("the reply to {asked:?} leaves with {found:?}");
+        self.trace.fail("copies exist when a reply leaves", what);
     }
 
     /// The committed batches, in order, with their bytes.
@@ -506,4 +624,31 @@ pub struct Asked {
     pub number: Number,
     /// Seq.
     pub seq: Seq,
+}
+
+/// Takes the marks of the configuration committed last.
+fn note_change(trace: &Trace, settled: &Configs) {
+    let (_, now) = settled.last();
+    let Some(before) = settled.before_last() else { return };
+    trace.event("configuration", &[now.version]);
+    trace.say(|| format!("configuration {now:?}"));
+    let (weaker, stronger) = (
+        now.policy.received < before.policy.received || now.policy.durable < before.policy.durable,
+        now.policy.received > before.policy.received || now.policy.durable > before.policy.durable,
+    );
+    let marks = [
+        (now.policy != before.policy && weaker, "policy weakened"),
+        (now.policy != before.policy && stronger, "policy strengthened"),
+        (now.unsynced_max > before.unsynced_max, "W grew"),
+        (now.unsynced_max < before.unsynced_max, "W shrank"),
+        (now.members.len() > before.members.len(), "learner added"),
+        (now.voter_count() > before.voter_count(), "voter added"),
+        (now.voter_count() < before.voter_count(), "voter removed"),
+        (
+            now.members.len() < before.members.len() && now.voter_count() == before.voter_count(),
+            "learner removed",
+        ),
+        (matches!(before.stage, Stage::Raised(_)) && now.stage != Stage::Changed, "change given up"),
+    ];
+    marks.iter().filter(|(holds, _)| *holds).for_each(|(_, mark)| trace.mark(mark));
 }

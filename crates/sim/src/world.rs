@@ -168,7 +168,7 @@ impl<W: Workload> World<W> {
     /// The cluster of `plan`, all nodes about to start.
     #[must_use]
     pub fn new(plan: Plan, mut rng: Rng, trace: Trace) -> Self {
-        let nodes: Vec<Node> = (0..plan.nodes)
+        let nodes: Vec<Node> = (0..plan.machines())
             .map(|node| Node {
                 store: StoreHandle::new(node as u64, plan.disks[node], rng.fork(), trace.clone()),
                 life: None,
@@ -202,8 +202,8 @@ impl<W: Workload> World<W> {
             })
             .collect();
         nodes.iter().for_each(|node| node.store.lock().lie = plan.lie);
-        let net = NetHandle::new(plan.nodes, plan.weather, rng.fork(), trace.clone());
-        let peers = PeersHandle::new(plan.nodes, plan.roads, rng.fork(), trace.clone());
+        let net = NetHandle::new(plan.machines(), plan.weather, rng.fork(), trace.clone());
+        let peers = PeersHandle::new(plan.machines(), plan.roads, rng.fork(), trace.clone());
         let clients = parties::<W>(&plan, &mut rng, &trace);
         let logs = Logs::new(&plan, trace.clone());
         Self {

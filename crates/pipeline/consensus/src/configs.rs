@@ -90,15 +90,32 @@ impl Configs {
     }
 
     /// R6: W for a node whose disk has the log up to `durable`: what it owes after a power loss goes by what its
-    /// disk knows.
+    /// disk knows then, and that may be any from there on.
     pub(crate) fn window_of(&self, durable: BatchIndex) -> u64 {
-        let last = self.window();
-        match self.windows[..] {
-            [(first, _)] if first <= durable => last,
-            _ => {
-                let known = self.windows.iter().rev().find(|(index, _)| *index <= durable);
-                known.map_or(0, |(_, window)| *window).min(last)
-            }
+        let known = self.windows.partition_point(|(index, _)| *index <= durable);
+        if known == 0 {
+            return 0;
         }
+        self.windows[known - 1..].iter().map(|(_, window)| *window).min().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ordain_types::{ClusterFacts, ClusterId, Nanos};
+
+    /// Between growing and shrinking and growing again a node may lose power with any of them on its disk.
+    #[test]
+    fn a_window_is_the_least_that_the_disk_may_know_when_it_stops() {
+        let facts = ClusterFacts::new(ClusterId([1; 16]), Nanos(1), 3);
+        let of = |unsynced_max| Configuration { unsynced_max, ..Configuration::initial(&facts, &[]) };
+        let mut configs = Configs::new(BatchIndex(0), of(64));
+        let window = |configs: &Configs, durable| configs.window_of(BatchIndex(durable));
+        assert_eq!(window(&configs, 0), 64);
+        configs.push(BatchIndex(10), of(16));
+        assert_eq!([9, 10].map(|durable| window(&configs, durable)), [16, 16]);
+        configs.push(BatchIndex(20), of(200));
+        assert_eq!([9, 19, 20].map(|durable| window(&configs, durable)), [16, 16, 200]);
     }
 }

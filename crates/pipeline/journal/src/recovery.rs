@@ -374,8 +374,9 @@ pub fn judge(
     let stopped_clean = state.clean && end.index == watermark.index;
     let tail_cut = has_tail && !stopped_clean && !is_cut;
     // The kernel keeps what it took as long as it runs, unless it fails to write it back: then it may drop
-    // it, and whether anybody was there to see the error is left to chance.
-    let has_all = !facts.policy.counts_memory()
+    // it, and whether anybody was there to see the error is left to chance. In a cluster this matters whatever the
+    // policy is that this disk knows: a later one, which counts copies in memory, may be in what was dropped (R6).
+    let has_all = (facts.voters == 1 && !facts.policy.counts_memory())
         || is_cut
         || planted::is(Mistake::WitnessIgnored)
         || witnessed.is_some_and(|written| written <= end.index);
@@ -736,17 +737,12 @@ impl<D: Disk> Recovery<D> {
         Ok(())
     }
 
-    /// The facts with the largest W that may have been in use when this node acknowledged something, and with a policy
-    /// that counts copies in memory if any did (rule R6): what its own disk says.
+    /// The facts with the largest W that may have been in use when this node acknowledged something (rule R6): what its
+    /// own disk says.
     fn worst(&self) -> ClusterFacts {
-        let mut worst = self.facts.clone();
-        for (_, known) in &self.configurations {
-            worst.unsynced_max = worst.unsynced_max.max(known.unsynced_max);
-            if known.copies().counts_memory() {
-                worst.policy = known.copies();
-            }
-        }
-        worst
+        let known = self.configurations.iter().map(|(_, known)| known.unsynced_max);
+        let unsynced_max = known.fold(self.facts.unsynced_max, u64::max);
+        ClusterFacts { unsynced_max, ..self.facts.clone() }
     }
 
     fn begin_scan(&mut self) -> Result<(), RecoveryError> {

@@ -2,9 +2,12 @@
 //! time, unless rule R4 itself forbids an election.
 
 use super::{MILLI, World};
+use crate::configs::copies;
 use crate::workload::Workload;
+use core::cmp::Ordering;
 use ordain_node::journal::Floor;
-use ordain_types::{BatchIndex, Nanos};
+use ordain_types::{BatchIndex, Configuration, Nanos, NodeId};
+use std::sync::Arc;
 
 /// Election time-outs within which a healed cluster commits again. An election takes up to two, rivals may spoil a
 /// few, and a node that leads and hears nothing needs another to notice.
@@ -38,21 +41,48 @@ enum Verdict {
 }
 
 /// What a node would bring to an election.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Voter {
+    id: NodeId,
     end: Floor,
     floor: Option<Floor>,
+    /// The last configuration of its log: who votes.
+    latest: Arc<Configuration>,
+    /// Whether that is known to be committed, and if not, the one before.
+    before: Option<Arc<Configuration>>,
 }
 
-/// Whether one of `voters` could win with the votes of them all, `n` being the voters of the cluster and (m, k) its
-/// policy: rules R3 and R4.
-fn somebody_wins(voters: &[Voter], n: usize, (m, k): (usize, usize)) -> bool {
-    voters.iter().any(|candidate| {
-        let votes = || voters.iter().filter(|voter| candidate.end >= voter.end);
-        let strong = votes().filter(|voter| voter.floor.is_none_or(|floor| candidate.end >= floor)).count();
-        let votes = votes().count();
-        votes > n / 2 && (strong + m > n || votes + k > n)
-    })
+impl Voter {
+    fn may_lead(&self) -> bool {
+        self.latest.votes(self.id) || self.before.as_ref().is_some_and(|before| before.votes(self.id))
+    }
+
+    /// The fewest copies, for `n` voters, that its log lets count (R6).
+    fn weakest(&self, n: u32) -> (u32, u32) {
+        let known = [&self.latest].into_iter().chain(&self.before).map(|known| copies(known, n));
+        known.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1))).expect("the latest is there")
+    }
+
+    /// Whether it could win with votes of `voters`, itself among them: rules R3, R4 and R6. Any vote may be left out.
+    fn wins(&self, voters: &[Self]) -> bool {
+        let n = self.latest.voter_count();
+        let grants = |voter: &&Self| self.latest.votes(voter.id) && self.end >= voter.end;
+        let grants: Vec<_> = voters.iter().filter(grants).collect();
+        let own = self.weakest(n);
+        (0..1_u32 << grants.len()).any(|set| {
+            let counted = || (0..).zip(&grants).filter(|(at, _)| set & 1 << at != 0).map(|(_, voter)| *voter);
+            let is_strong = |voter: &&Self| voter.floor.is_none_or(|floor| self.end >= floor);
+            let (votes, strong) = (counted().count() as u32, counted().filter(is_strong).count() as u32);
+            let (m, k) =
+                counted().map(|voter| voter.weakest(n)).fold(own, |a, b| (a.0.min(b.0), a.1.min(b.1)));
+            votes > n / 2 && (strong + m > n || votes + k > n)
+        })
+    }
+}
+
+/// Whether one of `voters` could win with the votes of them all.
+fn somebody_wins(voters: &[Voter]) -> bool {
+    voters.iter().any(|candidate| candidate.may_lead() && candidate.wins(voters))
 }
 
 impl<W: Workload> World<W> {
@@ -155,16 +185,26 @@ impl<W: Workload> World<W> {
         let end = self.logs.end(node);
         // What stands behind the written end is of the last term that the node took anything in.
         let term = if end.index.0 < index { state.ack_term } else { end.term };
-        Some(Voter { end: Floor { term, index: BatchIndex(index) }, floor: state.floor })
+        let life = self.nodes[node].life.as_ref()?;
+        let latest = life.shared.board.news(&mut 0)?;
+        let configs = self.logs.configs(node);
+        let (at, written) = configs.last();
+        let before = match written.version.cmp(&latest.version) {
+            // It is in memory only, or was, and is cut.
+            Ordering::Less => Some(written.clone()),
+            Ordering::Greater => None,
+            Ordering::Equal if at <= life.shared.committed.load() => None,
+            Ordering::Equal => configs.before_last().cloned(),
+        };
+        let end = Floor { term, index: BatchIndex(index) };
+        Some(Voter { id: NodeId(node as u32), end, floor: state.floor, latest, before })
     }
 
     /// Whether rule R4 lets nobody of `core` be elected, as far as it can be seen from outside. A node that is not
     /// running yet is given the benefit of the doubt.
     fn nobody_wins(&self, core: &[usize]) -> bool {
         let voters: Option<Vec<_>> = core.iter().map(|node| self.voter(*node)).collect();
-        let policy = self.plan.facts.policy;
-        let policy = (policy.received as usize, policy.durable as usize);
-        voters.is_some_and(|voters| !somebody_wins(&voters, self.nodes.len(), policy))
+        voters.is_some_and(|voters| !somebody_wins(&voters))
     }
 
     fn verdict(&self, core: &[usize]) -> Verdict {
@@ -218,16 +258,32 @@ impl<W: Workload> World<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ordain_types::Term;
+    use crate::plan::member;
+    use ordain_types::configuration::Change;
+    use ordain_types::facts::AckPolicy;
+    use ordain_types::{ClusterFacts, ClusterId, Term};
 
     fn at(term: u64, index: u64) -> Floor {
         Floor { term: Term(term), index: BatchIndex(index) }
     }
 
-    /// (log end, floor) of each, all of three voters under 2/1.
+    /// (log end, floor) of each, of three voters under a policy.
+    fn wins_under(received: u32, durable: u32, voters: &[(Floor, Option<Floor>)]) -> bool {
+        let mut facts = ClusterFacts::new(ClusterId([1; 16]), Nanos(1), 3);
+        facts.policy = AckPolicy { received, durable };
+        let latest = Arc::new(Configuration::initial(&facts, &(0..3).map(member).collect::<Vec<_>>()));
+        let voter = |(id, (end, floor)): (u32, &(Floor, Option<Floor>))| Voter {
+            id: NodeId(id),
+            end: *end,
+            floor: *floor,
+            latest: latest.clone(),
+            before: None,
+        };
+        somebody_wins(&(0..).zip(voters).map(voter).collect::<Vec<_>>())
+    }
+
     fn wins(voters: &[(Floor, Option<Floor>)]) -> bool {
-        let voters: Vec<_> = voters.iter().map(|(end, floor)| Voter { end: *end, floor: *floor }).collect();
-        somebody_wins(&voters, 3, (2, 1))
+        wins_under(2, 1, voters)
     }
 
     #[test]
@@ -238,6 +294,28 @@ mod tests {
         assert!(wins(&[(at(1, 6), None), (at(1, 4), Some(at(1, 6)))]), "the floor is reached");
         let weak = (at(1, 4), Some(at(1, 20)));
         assert!(wins(&[weak, weak, (at(1, 5), None)]), "all votes together");
-        assert!(!somebody_wins(&[Voter { end: at(1, 5), floor: None }; 2], 3, (1, 1)), "1/1 needs all three");
+        assert!(!wins_under(1, 1, &[(at(1, 5), None); 2]), "1/1 needs all three");
+    }
+
+    #[test]
+    fn who_knows_of_a_weaker_policy_is_counted_by_it_or_left_out() {
+        let facts = ClusterFacts::new(ClusterId([1; 16]), Nanos(1), 3);
+        let first = Configuration::initial(&facts, &(0..3).map(member).collect::<Vec<_>>());
+        let policy = |received, durable| Change::Policy(AckPolicy { received, durable });
+        let strong = Arc::new(first.changed(&policy(2, 2)).unwrap());
+        let weak = Arc::new(strong.changed(&policy(1, 1)).unwrap());
+        let voter = |id, latest: &Arc<Configuration>| Voter {
+            id: NodeId(id),
+            end: at(1, 5),
+            floor: None,
+            latest: latest.clone(),
+            before: None,
+        };
+        assert!(somebody_wins(&[voter(0, &strong), voter(1, &strong)]));
+        assert!(!somebody_wins(&[voter(0, &strong), voter(1, &weak)]), "1/1 needs all three");
+        assert!(somebody_wins(&[voter(0, &strong), voter(1, &weak), voter(2, &strong)]));
+        // What it does not know to be committed may not be.
+        let (changed, before) = (voter(0, &strong), Some(weak.clone()));
+        assert!(!somebody_wins(&[Voter { before, ..changed }, voter(1, &strong)]));
     }
 }

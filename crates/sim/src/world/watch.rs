@@ -15,7 +15,8 @@ use ordain_consensus::{Body, Message};
 use ordain_node::journal::{Floor, NodeState, read_state};
 use ordain_types::codes::Code;
 use ordain_types::frame::{FrameError, ServerFrame, ServerView};
-use ordain_types::{BatchIndex, NodeId, Term};
+use ordain_types::{BatchIndex, Configuration, NodeId, Term};
+use std::sync::Arc;
 
 impl<W: Workload> World<W> {
     pub(super) fn observe(&mut self, node: usize) {
@@ -40,6 +41,7 @@ impl<W: Workload> World<W> {
         if is_fresh {
             self.logs.succeeded(node, &state.store.lock());
             self.logs.recovered(node, seen.0);
+            self.logs.follow(node, &state.store.lock(), seen.0);
             if let Some((file, at, _)) = state.damage.take() {
                 let what = format!("node {node} started although {file:?} is damaged at offset {at}");
                 self.trace.fail("damage at rest is reported", what);
@@ -56,14 +58,21 @@ impl<W: Workload> World<W> {
                 );
                 self.trace.fail("a promise floor covers what was acknowledged", what);
             }
-            // After anything else than a loss the log still holds what was acknowledged.
-            let owes = core::mem::take(&mut state.owes_promises) && self.plan.facts.policy.counts_memory();
-            if (owes || !life.was_clean) && life.floor.unwrap_or_default() < state.promised {
-                let what = format!("node {node} acknowledged {:?} and owes {:?}", state.promised, life.floor);
+            // After anything else than a loss the log still holds what was acknowledged; and who votes for nothing that
+            // ends in front of its own log keeps what it promised up to there.
+            let owes = core::mem::take(&mut state.owes_promises);
+            let kept = life.floor.unwrap_or_default().max(self.logs.end(node));
+            if (owes || !life.was_clean) && kept < state.promised {
+                let what = format!(
+                    "node {node} acknowledged {:?}, owes {:?} and has {:?}",
+                    state.promised,
+                    life.floor,
+                    self.logs.end(node)
+                );
                 self.trace.fail("a promise floor covers what was acknowledged", what);
             }
         }
-        let commits = seen.1 > state.seen.1;
+        let (commits, before) = (seen.1 > state.seen.1, state.seen.1);
         if seen != state.seen {
             state.seen = seen;
             let store = state.store.lock();
@@ -74,8 +83,7 @@ impl<W: Workload> World<W> {
             let store = state.store.lock();
             self.logs.all_durable(node, &store);
             self.logs.nothing_behind(node, &store, seen.0);
-            // Where only synced copies count, what the kernel lost was nobody's copy.
-            if life.floor.is_none() && self.plan.facts.policy.counts_memory() {
+            if life.floor.is_none() {
                 self.logs.rejoined(node);
             }
         }
@@ -96,7 +104,7 @@ impl<W: Workload> World<W> {
             }
         }
         if reigns {
-            self.hear_commit(node, seen.1);
+            self.hear_commit(node, (before, seen.1));
         }
         self.note_rebuilt(node);
         self.hear_sent();
@@ -120,22 +128,27 @@ impl<W: Workload> World<W> {
         }
     }
 
-    /// The leader `node` says that everything up to batch `last` is committed.
-    fn hear_commit(&mut self, node: usize, last: u64) {
+    /// The leader `node` says that what is behind batch `before` up to batch `last` is committed, too.
+    fn hear_commit(&mut self, node: usize, (before, last): (u64, u64)) {
         let term = self.nodes[node].term;
         let state = self.stored_state(node);
         let counts_itself = state.is_some_and(|state| state.ack_term.0 == term);
         if let Some(life) = self.nodes[node].life.as_ref().filter(|_| counts_itself) {
             // It counts itself as it counts the others.
             let (written, durable) = (life.shared.written.load(), life.shared.durable.load());
-            let index = BatchIndex(written.min(durable + self.plan.facts.unsynced_max));
+            let window = self.logs.configs(node).window(durable);
+            let index = BatchIndex(written.min(durable + window));
             let promised = Floor { term: Term(term), index };
             self.nodes[node].promised = promised.max(self.nodes[node].promised);
         }
-        let policy = self.plan.facts.policy;
         let stores: Vec<_> = self.nodes.iter().map(|node| node.store.clone()).collect();
-        let policy = (policy.received, policy.durable);
-        self.logs.leader_commits(&stores, (node, term), last, policy, counts_itself);
+        let boards = self.boards();
+        self.logs.leader_commits(&stores, &boards, (node, term), (before, last), counts_itself);
+    }
+
+    /// What each node takes for the last configuration.
+    pub(super) fn boards(&self) -> Vec<Option<Arc<Configuration>>> {
+        self.nodes.iter().map(|node| node.life.as_ref()?.shared.board.news(&mut 0)).collect()
     }
 
     /// The node state as the device has it.
@@ -182,7 +195,7 @@ impl<W: Workload> World<W> {
                 let store = self.nodes[from].store.lock();
                 self.logs.acknowledges(from, &store, message.term.0, (received.0, durable.0));
                 drop(store);
-                let reach = BatchIndex(durable.0 + self.plan.facts.unsynced_max);
+                let reach = BatchIndex(durable.0 + self.logs.configs(from).window(durable.0));
                 let promised = Floor { term: message.term, index: received.min(reach) };
                 self.nodes[from].promised = promised.max(self.nodes[from].promised);
             }
@@ -196,6 +209,10 @@ impl<W: Workload> World<W> {
     /// Looks at every reply that left a node.
     fn hear_sent(&mut self) {
         let sent = core::mem::take(&mut self.net.lock().sent);
+        if sent.is_empty() {
+            return;
+        }
+        let boards = self.boards();
         for (_, conn, bytes) in sent {
             let partial = self.partial.entry(conn).or_default();
             partial.extend_from_slice(&bytes);
@@ -216,9 +233,8 @@ impl<W: Workload> World<W> {
                 } else if header.kind == ServerFrame::Reply as u8 {
                     let asked =
                         Asked { session: header.session(), number: header.number(), seq: header.seq() };
-                    let policy = self.plan.facts.policy;
                     let stores: Vec<_> = self.nodes.iter().map(|node| node.store.clone()).collect();
-                    self.logs.reply_leaves(&stores, asked, (policy.received, policy.durable));
+                    self.logs.reply_leaves(&stores, &boards, asked);
                     self.history.reply_leaves(asked, view.payload, &self.trace);
                 }
             }
