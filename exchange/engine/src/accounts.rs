@@ -13,6 +13,8 @@ pub(crate) struct Account {
     pub orders: u32,
     pub head: u32,
     pub tail: u32,
+    /// Accounts with the same group are one owner; 0 for none.
+    pub group: u32,
     /// Ascending.
     pub keys: [u32; KEYS_PER_ACCOUNT],
 }
@@ -20,8 +22,15 @@ pub(crate) struct Account {
 const _: () = assert!(size_of::<Account>() == 64);
 
 impl Account {
-    pub const ABSENT: Self =
-        Self { exists: false, key_count: 0, orders: 0, head: NONE, tail: NONE, keys: [0; KEYS_PER_ACCOUNT] };
+    pub const ABSENT: Self = Self {
+        exists: false,
+        key_count: 0,
+        orders: 0,
+        head: NONE,
+        tail: NONE,
+        group: 0,
+        keys: [0; KEYS_PER_ACCOUNT],
+    };
 
     pub fn keys(&self) -> &[u32] {
         &self.keys[..self.key_count.into()]
@@ -77,6 +86,9 @@ impl Engine {
         let order = self.orders.get_mut(slot);
         order.account_previous = tail;
         order.account_next = NONE;
+        if self.orders.extra(slot).is_some_and(|extra| extra.expiry != 0) {
+            self.expiries.insert(&mut self.orders.extras, slot);
+        }
     }
 
     /// Takes an order out of the index and its account's list.
@@ -93,5 +105,14 @@ impl Engine {
             NONE => account.tail = order.account_previous,
             next => self.orders.get_mut(next).account_previous = order.account_previous,
         }
+        if self.orders.extra(slot).is_some_and(|extra| extra.expiry != 0) {
+            self.expiries.remove(&mut self.orders.extras, slot);
+        }
+    }
+
+    /// Whether an order of account `other` is one of this owner.
+    #[inline]
+    pub(crate) fn is_same_owner(&self, account: u32, group: u32, other: u32) -> bool {
+        account == other || (group != 0 && self.accounts[other as usize].group == group)
     }
 }

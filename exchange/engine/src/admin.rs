@@ -2,12 +2,12 @@
 
 use crate::custody::SUPPLY_MAX;
 use crate::engine::permitted;
-use crate::instrument::Instrument;
+use crate::instrument::{Instrument, live_mut};
 use crate::ledger::fee;
 use crate::{Context, Engine, KEYS_PER_ACCOUNT, Sink, Step};
 use ordain_exchange_protocol::{
     AdminReply, CreateAccount, CreateInstrument, Definition, Grant, GrantAction, IntoBytes, Reject, Schema,
-    permission,
+    SetGroup, SetSelfTrade, permission,
 };
 
 /// Most decimals of a price or quantity in text.
@@ -114,6 +114,30 @@ impl Engine {
     pub(crate) fn grant<S: Sink>(&mut self, context: &Context, message: &Grant, sink: &mut S) -> Step {
         let id = message.account.get();
         let done = permitted(context, permission::ADMIN).and_then(|()| self.change_grant(message));
+        reply_admin(context, id, done, sink)
+    }
+
+    pub(crate) fn set_self_trade<S: Sink>(
+        &mut self,
+        context: &Context,
+        message: &SetSelfTrade,
+        sink: &mut S,
+    ) -> Step {
+        let id = message.instrument.get();
+        let checked = permitted(context, permission::ADMIN).and_then(|()| self.instrument(id).map(|_| ()));
+        if checked.is_ok() {
+            live_mut(&mut self.instruments, id as u16).self_trade = message.self_trade;
+        }
+        reply_admin(context, id, checked, sink)
+    }
+
+    pub(crate) fn set_group<S: Sink>(&mut self, context: &Context, message: &SetGroup, sink: &mut S) -> Step {
+        let id = message.account.get();
+        let done = permitted(context, permission::ADMIN).and_then(|()| {
+            let account = self.accounts.get_mut(id as usize).filter(|account| account.exists && id != 0);
+            account.ok_or(Reject::UnknownAccount)?.group = message.group.get();
+            Ok(())
+        });
         reply_admin(context, id, done, sink)
     }
 

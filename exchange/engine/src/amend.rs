@@ -2,109 +2,285 @@
 
 use crate::instrument::live;
 use crate::levels::key;
-use crate::matching::Taker;
-use crate::reply::refused;
+use crate::matching::{Event, Taker};
+use crate::orders::Order;
+use crate::reply::{Answer, refused};
 use crate::{Context, Engine, Sink, Step};
-use ordain_exchange_protocol::{Amend, IntoBytes, OrderReply, OrderState, Reason, Reject};
+use ordain_exchange_protocol::{Amend, Amend2, OrderRef, OrderReply, OrderState, PostOnly, Reason, Reject};
+
+/// What either layout asks for.
+#[derive(Clone, Copy)]
+struct Change {
+    account: u32,
+    order: OrderRef,
+    /// As the command names the order.
+    names: (u64, u64),
+    price: i64,
+    quantity: u64,
+    /// 0 to leave it.
+    trigger: i64,
+    /// 0 to leave it.
+    display: u64,
+    second: bool,
+}
 
 impl Engine {
     pub(crate) fn amend<S: Sink>(&mut self, context: &Context, message: &Amend, sink: &mut S) -> Step {
-        let (price, quantity) = (message.price.get(), message.quantity.get());
-        let checked = self.touch(context, message.account.get(), message.order()).and_then(|slot| {
-            if quantity > self.orders.get(slot).cumulative {
-                self.check_amend(slot, price, quantity)?;
+        let change = Change {
+            account: message.account.get(),
+            order: message.order(),
+            names: (message.order_id.get(), message.client_order_id.get()),
+            price: message.price.get(),
+            quantity: message.quantity.get(),
+            trigger: 0,
+            display: 0,
+            second: false,
+        };
+        self.change(context, change, sink)
+    }
+
+    pub(crate) fn amend_second<S: Sink>(
+        &mut self,
+        context: &Context,
+        message: &Amend2,
+        sink: &mut S,
+    ) -> Step {
+        let change = Change {
+            account: message.account.get(),
+            order: message.order(),
+            names: (message.order_id.get(), message.client_order_id.get()),
+            price: message.price.get(),
+            quantity: message.quantity.get(),
+            trigger: message.trigger.get(),
+            display: message.display.get(),
+            second: true,
+        };
+        self.change(context, change, sink)
+    }
+
+    #[inline(always)]
+    fn change<S: Sink>(&mut self, context: &Context, mut change: Change, sink: &mut S) -> Step {
+        let checked = self.touch(context, change.account, change.order).and_then(|slot| {
+            if change.quantity > self.orders.get(slot).cumulative {
+                change.price = self.check_change(slot, &change)?;
             }
             Ok(slot)
         });
         let slot = match checked {
             Ok(slot) => slot,
             Err(code) => {
-                let refused = OrderReply {
-                    account: message.account,
-                    order_id: message.order_id,
-                    client_order_id: message.client_order_id,
+                let reply = OrderReply {
+                    account: change.account.into(),
+                    order_id: change.names.0.into(),
+                    client_order_id: change.names.1.into(),
                     ..refused(context, code)
                 };
-                sink.reply(refused.as_bytes());
+                Answer { reply, second: change.second, price: 0, prevented: 0 }.send(sink);
                 return Step::Done;
             }
         };
         let order = *self.orders.get(slot);
-        if quantity <= order.cumulative {
-            self.reply_closed(context, slot, Reason::AmendedBelowFilled, sink);
+        if change.quantity <= order.cumulative {
+            self.reply_closed(context, slot, Reason::AmendedBelowFilled, change.second, sink);
             return Step::Done;
         }
-        let remaining = quantity - order.cumulative;
+        if order.traits.has_extra() {
+            return self.change_extra(context, slot, &change, sink);
+        }
+        let remaining = change.quantity - order.cumulative;
         self.release(slot);
-        if price == order.price && remaining <= order.remaining {
-            self.shrink(slot, remaining);
-            let reply = OrderReply {
-                state: OrderState::Live,
-                remaining: remaining.into(),
-                ..self.reply(context, &order, self.orders.id(slot))
-            };
-            sink.reply(reply.as_bytes());
+        if change.price == order.price && remaining <= order.remaining {
+            self.shrink(slot, remaining, 0);
+            self.reply_kept(context, slot, OrderState::Live, change.second, sink);
             return Step::Done;
         }
         self.leave_level(slot);
+        self.retake(context, slot, &order, remaining, &change, sink)
+    }
+
+    /// An iceberg, an order with an expiry, or one that waits.
+    #[cold]
+    fn change_extra<S: Sink>(&mut self, context: &Context, slot: u32, change: &Change, sink: &mut S) -> Step {
+        let order = *self.orders.get(slot);
+        let (left, remaining) = (self.orders.left(slot), change.quantity - order.cumulative);
+        self.release(slot);
+        if order.traits.waits() {
+            let extra = self.orders.extras[slot as usize];
+            let moves = (change.trigger != 0 && change.trigger != extra.trigger) || remaining > left;
+            if moves {
+                self.leave_queue(slot);
+            } else {
+                self.triggers.get_mut(order.level).quantity -= left - remaining;
+            }
+            if change.trigger != 0 {
+                self.orders.extras[slot as usize].trigger = change.trigger;
+            }
+            let waiting = self.orders.get_mut(slot);
+            (waiting.price, waiting.remaining) = (change.price, remaining);
+            if moves {
+                self.enter_queue(slot);
+            }
+            let (currency, hold) = self.hold_of(slot);
+            self.ledger.hold(self.ledger.at(order.account, currency), hold);
+            self.reply_kept(context, slot, OrderState::Waiting, change.second, sink);
+            return Step::Done;
+        }
+        let extra = &mut self.orders.extras[slot as usize];
+        let same_display = change.display == 0 || change.display == extra.display;
+        if change.price == order.price && remaining <= left && same_display {
+            let shown = order.remaining.min(remaining);
+            self.shrink(slot, shown, remaining - shown);
+            self.reply_kept(context, slot, OrderState::Live, change.second, sink);
+            return Step::Done;
+        }
+        self.leave_level(slot);
+        let extra = &mut self.orders.extras[slot as usize];
+        extra.hidden = 0;
+        if change.display != 0 {
+            extra.display = change.display;
+        }
+        self.retake(context, slot, &order, remaining, change, sink)
+    }
+
+    /// Lets an order trade anew that is out of its level and holds nothing.
+    fn retake<S: Sink>(
+        &mut self,
+        context: &Context,
+        slot: u32,
+        order: &Order,
+        remaining: u64,
+        change: &Change,
+        sink: &mut S,
+    ) -> Step {
         let taker = Taker {
-            context: *context,
-            client_order_id: order.client_order_id,
-            order_id: self.orders.id(slot),
-            slot,
-            account: order.account,
-            instrument: order.instrument,
-            side: order.side,
-            post_only: order.post_only,
-            rests: true,
-            budgeted: false,
-            out_of_budget: false,
-            listed: true,
-            price,
-            limit_key: key(order.side.opposite(), price),
+            event: Event::new(context),
+            second: change.second,
+            price: change.price,
+            limit_key: key(order.side.opposite(), change.price),
             remaining,
-            cumulative: order.cumulative,
-            fills: 0,
-            notional: 0,
-            fee: 0,
+            ..self.taker_of(order, self.orders.id(slot), slot)
         };
         self.take(taker, sink)
     }
 
-    /// Whether the order may become one for `quantity` lots, filled ones included, at `price`.
-    fn check_amend(&self, slot: u32, price: i64, quantity: u64) -> Result<(), Reject> {
+    /// The reply about an order that stays where it is.
+    fn reply_kept<S: Sink>(
+        &self,
+        context: &Context,
+        slot: u32,
+        state: OrderState,
+        second: bool,
+        sink: &mut S,
+    ) {
+        let order = self.orders.get(slot);
+        let reply = OrderReply {
+            state,
+            remaining: self.orders.left(slot).into(),
+            ..self.reply(context, order, self.orders.id(slot))
+        };
+        Answer { reply, second, price: order.price, prevented: 0 }.send(sink);
+    }
+
+    /// Whether the order may become what is asked for; gives the price that it then has.
+    #[inline(always)]
+    fn check_change(&self, slot: u32, change: &Change) -> Result<i64, Reject> {
         let order = self.orders.get(slot);
         let instrument = self.live_instrument(order.instrument);
-        instrument.check_quantity(quantity)?;
-        instrument.check_price(price)?;
-        instrument.check_notional(price, quantity)?;
-        if order.post_only && self.crosses(instrument, order.side, price) {
-            return Err(Reject::PostOnlyWouldCross);
+        if order.traits.has_extra() || change.second {
+            self.check_change_extra(slot, change)?;
         }
-        let ladder = instrument.ladder(order.side);
-        let leaves_a_gap = self.levels.get(order.level).orders == 1;
-        if self.levels.is_full(ladder)
-            && !leaves_a_gap
-            && self.levels.find(ladder, key(order.side, price)).is_none()
-        {
-            return Err(Reject::LevelsFull);
+        let waits = order.traits.waits();
+        instrument.check_quantity(change.quantity)?;
+        let mut price = change.price;
+        if change.second && change.display != 0 {
+            let bounds = instrument.min_quantity..=change.quantity;
+            if !bounds.contains(&change.display) {
+                return Err(Reject::DisplayInvalid);
+            }
         }
-        let (currency, held) = instrument.hold(order.side, order.price, order.remaining);
-        let (_, hold) = instrument.hold(order.side, price, quantity - order.cumulative);
+        if waits {
+            price = self.check_waiting_price(slot, change)?;
+        } else {
+            instrument.check_price(price)?;
+            if order.traits.post_only() == PostOnly::Reprice {
+                price = self.next_to_best(instrument, order.side, price)?;
+            }
+        }
+        instrument.check_notional(price, change.quantity)?;
+        if waits {
+            if change.trigger != 0 {
+                let gap = self.triggers.get(order.level).orders == 1;
+                self.check_wait(order.instrument.into(), self.direction(slot), change.trigger, gap)?;
+            }
+        } else {
+            if order.traits.post_only() == PostOnly::Reject && self.crosses(instrument, order.side, price) {
+                return Err(Reject::PostOnlyWouldCross);
+            }
+            let ladder = instrument.ladder(order.side);
+            let leaves_a_gap = self.levels.get(order.level).orders == 1;
+            if self.levels.is_full(ladder)
+                && !leaves_a_gap
+                && self.levels.find(ladder, key(order.side, price)).is_none()
+            {
+                return Err(Reject::LevelsFull);
+            }
+        }
+        let (currency, held) = instrument.hold(order.side, order.price, self.orders.left(slot));
+        let (_, hold) = instrument.hold(order.side, price, change.quantity - order.cumulative);
         if hold > held + self.ledger.free(self.ledger.at(order.account, currency)) {
             return Err(Reject::InsufficientFunds);
+        }
+        Ok(price)
+    }
+
+    /// Whether what is to change is there.
+    #[cold]
+    fn check_change_extra(&self, slot: u32, change: &Change) -> Result<(), Reject> {
+        let order = self.orders.get(slot);
+        let extra = self.orders.extra(slot);
+        if change.trigger != 0 && !order.traits.waits() {
+            return Err(Reject::TriggerConflict);
+        }
+        if change.display != 0 && extra.is_none_or(|extra| extra.display == 0) {
+            return Err(Reject::DisplayConflict);
+        }
+        let names_a_price = extra.is_none_or(|extra| extra.order_type().has_price());
+        if order.traits.waits() && !names_a_price && change.price != 0 {
+            return Err(Reject::MarketPriceSet);
         }
         Ok(())
     }
 
+    #[cold]
+    fn check_waiting_price(&self, slot: u32, change: &Change) -> Result<i64, Reject> {
+        let order = self.orders.get(slot);
+        let instrument = self.live_instrument(order.instrument);
+        let extra = &self.orders.extras[slot as usize];
+        let has_price = extra.order_type().has_price();
+        if has_price {
+            instrument.check_price(change.price)?;
+        }
+        if change.trigger != 0 {
+            instrument.check_trigger(change.trigger)?;
+        }
+        let trigger = if change.trigger == 0 { extra.trigger } else { change.trigger };
+        Ok(if has_price { change.price } else { instrument.protection(order.side, trigger) })
+    }
+
     /// Makes an order whose hold was released smaller, where it stands.
-    fn shrink(&mut self, slot: u32, remaining: u64) {
+    fn shrink(&mut self, slot: u32, shown: u64, hidden: u64) {
+        let less_hidden = self.orders.hidden(slot) - hidden;
         let order = self.orders.get_mut(slot);
-        let less = order.remaining - remaining;
-        order.remaining = remaining;
-        self.levels.get_mut(order.level).quantity -= less;
+        let less = order.remaining - shown;
+        order.remaining = shown;
+        let level = self.levels.get_mut(order.level);
+        level.quantity -= less;
+        level.hidden -= less_hidden;
         let (currency, hold) =
-            live(&self.instruments, order.instrument).hold(order.side, order.price, remaining);
+            live(&self.instruments, order.instrument).hold(order.side, order.price, shown + hidden);
         self.ledger.hold(self.ledger.at(order.account, currency), hold);
+        if order.traits.has_extra() {
+            self.orders.extras[slot as usize].hidden = hidden;
+        }
     }
 }

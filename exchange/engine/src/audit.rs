@@ -4,6 +4,7 @@ use crate::Engine;
 use crate::instrument::Instrument;
 use crate::levels::key;
 use crate::orders::NONE;
+use crate::waiting::Direction;
 use ordain_exchange_protocol::{OrderRef, Side};
 
 impl Engine {
@@ -21,7 +22,7 @@ impl Engine {
         let ensure = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
         ensure(self.ledger.is_conserved(), "balances do not add up to the supply")?;
 
-        let mut in_books = 0;
+        let (mut in_books, mut waiting) = (0, 0);
         for (at, instrument) in self.instruments.iter().enumerate() {
             let Some(instrument) = instrument else { continue };
             for side in [Side::Buy, Side::Sell] {
@@ -31,10 +32,13 @@ impl Engine {
             if let (Some(bid), Some(ask)) = (best(Side::Buy), best(Side::Sell)) {
                 ensure(bid < -ask, "a book is crossed")?;
             }
+            let waits = self.audit_queue(at, Direction::Up)? + self.audit_queue(at, Direction::Down)?;
+            ensure(instrument.waiting as usize == waits, "a count of waiting orders is wrong")?;
+            waiting += waits;
         }
-        ensure(in_books == self.orders.live as usize, "not every live order is in its book")?;
+        ensure(in_books + waiting == self.orders.live as usize, "not every live order is in its book")?;
 
-        let mut listed = 0;
+        let (mut listed, mut ending) = (0, 0);
         let mut held = vec![0_u128; self.limits.currencies as usize];
         for (id, account) in self.accounts.iter().enumerate() {
             let id = id as u32;
@@ -45,7 +49,12 @@ impl Engine {
                 let found = self.find_order(id, OrderRef::Client(order.client_order_id));
                 ensure(found == Ok(slot), "a listed order is not in the index")?;
                 ensure(order.account_previous == previous, "an account's list is broken")?;
-                let (currency, hold) = self.hold_of(order);
+                if self.orders.extra(slot).is_some_and(|extra| extra.expiry != 0) {
+                    let place = self.orders.extras[slot as usize].place as usize;
+                    ensure(place > 0 && self.expiries.at(place - 1) == Some(slot), "an expiry is lost")?;
+                    ending += 1;
+                }
+                let (currency, hold) = self.hold_of(slot);
                 held[currency as usize - 1] += u128::from(hold);
                 (previous, slot) = (slot, order.account_next);
                 orders += 1;
@@ -58,6 +67,14 @@ impl Engine {
             }
         }
         ensure(listed == self.orders.live, "not every live order is on its account's list")?;
+        ensure(ending == self.expiries.len(), "an expiry is nobody's")?;
+        let ends = |place: usize| {
+            let slot = self.expiries.at(place)?;
+            let extra = &self.orders.extras[slot as usize];
+            Some((extra.expiry, extra.accepted))
+        };
+        let ordered = (1..self.expiries.len()).all(|place| ends((place - 1) / 2) <= ends(place));
+        ensure(ordered, "expiries are out of order")?;
 
         let (mut slot, mut free) = (self.orders.free, 0);
         while slot != NONE && free < self.orders.slots.len() {
@@ -78,7 +95,8 @@ impl Engine {
             ensure(level_key < above, "levels are out of order")?;
             (above, rank) = (level_key, rank + 1);
             let level = self.levels.get(handle);
-            let (mut slot, mut previous, mut orders, mut quantity) = (level.head, NONE, 0, 0_u64);
+            let (mut slot, mut previous, mut orders) = (level.head, NONE, 0);
+            let (mut quantity, mut hidden) = (0_u64, 0_u64);
             while slot != NONE {
                 let order = self.orders.get(slot);
                 let belongs = usize::from(order.instrument) == id
@@ -87,15 +105,58 @@ impl Engine {
                     && order.level == handle
                     && order.previous == previous
                     && order.account != 0
-                    && order.remaining > 0;
+                    && order.remaining > 0
+                    && !order.traits.waits();
                 ensure(belongs, "an order is in the wrong queue")?;
+                if let Some(extra) = self.orders.extra(slot) {
+                    let shows = extra.hidden == 0 || (1..=extra.display).contains(&order.remaining);
+                    ensure(shows && extra.trigger == 0, "an order shows too much")?;
+                }
+                orders += 1;
+                quantity += order.remaining;
+                hidden += self.orders.hidden(slot);
+                (previous, slot) = (slot, order.next);
+            }
+            let adds_up =
+                orders > 0 && level.orders == orders && level.quantity == quantity && level.tail == previous;
+            ensure(adds_up && level.hidden == hidden, "a level's totals are not those of its orders")?;
+            total += orders as usize;
+        }
+        Ok(total)
+    }
+
+    /// Orders of an instrument that wait for a trade in one direction.
+    fn audit_queue(&self, at: usize, direction: Direction) -> Result<usize, &'static str> {
+        let ensure = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+        let queue = &self.queues[at][direction as usize];
+        let last = self.instruments[at].as_ref().map_or(0, |instrument| instrument.last);
+        let (mut total, mut rank, mut above) = (0, 0, i64::MAX);
+        while let Some((trigger_key, handle)) = self.triggers.ranked(queue, rank) {
+            ensure(trigger_key < above, "triggers are out of order")?;
+            (above, rank) = (trigger_key, rank + 1);
+            let level = self.triggers.get(handle);
+            let (mut slot, mut previous, mut orders, mut quantity) = (level.head, NONE, 0, 0_u64);
+            while slot != NONE {
+                let order = self.orders.get(slot);
+                let extra = &self.orders.extras[slot as usize];
+                let belongs = usize::from(order.instrument) == at + 1
+                    && order.traits.waits()
+                    && self.direction(slot) == direction
+                    && direction.key(extra.trigger) == trigger_key
+                    && order.level == handle
+                    && order.previous == previous
+                    && order.account != 0
+                    && order.remaining > 0
+                    && (extra.hidden, extra.display) == (0, 0);
+                ensure(belongs, "an order waits in the wrong queue")?;
+                ensure(last == 0 || !direction.is_met(extra.trigger, last), "an order waits in vain")?;
                 orders += 1;
                 quantity += order.remaining;
                 (previous, slot) = (slot, order.next);
             }
             let adds_up =
                 orders > 0 && level.orders == orders && level.quantity == quantity && level.tail == previous;
-            ensure(adds_up, "a level's totals are not those of its orders")?;
+            ensure(adds_up, "a trigger's totals are not those of its orders")?;
             total += orders as usize;
         }
         Ok(total)

@@ -2,7 +2,7 @@
 
 use crate::engine::{Work, permitted};
 use crate::orders::{NONE, Order};
-use crate::reply::{blank, refused};
+use crate::reply::{Answer, blank, refused};
 use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
     Audience, Cancel, CancelReport, IntoBytes, MassCancel, MassCancelReply, OrderRef, OrderReply, OrderState,
@@ -34,7 +34,7 @@ impl Engine {
 
     pub(crate) fn cancel<S: Sink>(&mut self, context: &Context, message: &Cancel, sink: &mut S) -> Step {
         match self.touch(context, message.account.get(), message.order()) {
-            Ok(slot) => self.reply_closed(context, slot, Reason::Cancelled, sink),
+            Ok(slot) => self.reply_closed(context, slot, Reason::Cancelled, false, sink),
             Err(code) => {
                 let refused = OrderReply {
                     account: message.account,
@@ -54,6 +54,7 @@ impl Engine {
         context: &Context,
         slot: u32,
         reason: Reason,
+        second: bool,
         sink: &mut S,
     ) {
         let (order, id) = self.close(slot);
@@ -63,7 +64,7 @@ impl Engine {
             cancelled: order.remaining.into(),
             ..self.reply(context, &order, id)
         };
-        sink.reply(reply.as_bytes());
+        Answer { reply, second, price: order.price, prevented: 0 }.send(sink);
     }
 
     /// The reply about an order to which nothing happened.
@@ -79,21 +80,25 @@ impl Engine {
         }
     }
 
-    /// Ends a resting order; gives it as it was, and its id.
+    /// Ends a live order; gives it as it was, with all lots left as remaining, and its id.
     pub(crate) fn close(&mut self, slot: u32) -> (Order, u64) {
         let (order, id) = (*self.orders.get(slot), self.orders.id(slot));
+        let order = Order { remaining: self.orders.left(slot), ..order };
         self.release(slot);
-        self.leave_level(slot);
+        if order.traits.waits() {
+            self.leave_queue(slot);
+        } else {
+            self.leave_level(slot);
+        }
         self.unlist(slot);
         self.orders.give_back(slot);
         (order, id)
     }
 
-    /// Frees what a resting order holds.
+    /// Frees what a live order holds.
     pub(crate) fn release(&mut self, slot: u32) {
-        let order = self.orders.get(slot);
-        let (currency, hold) = self.hold_of(order);
-        self.ledger.release(self.ledger.at(order.account, currency), hold);
+        let (currency, hold) = self.hold_of(slot);
+        self.ledger.release(self.ledger.at(self.orders.get(slot).account, currency), hold);
     }
 
     pub(crate) fn mass_cancel<S: Sink>(
@@ -140,28 +145,39 @@ impl Engine {
             if meant && sweep.sides.covers(order.side) {
                 let (order, id) = self.close(slot);
                 sweep.cancelled += 1;
-                let report = CancelReport {
-                    tag: CancelReport::TAG,
-                    schema: Schema::V1,
-                    reason: Reason::MassCancelled,
-                    side: order.side,
-                    reserved: [Zero::Zero; 4],
-                    account: order.account.into(),
-                    instrument: u32::from(order.instrument).into(),
-                    order_id: id.into(),
-                    client_order_id: order.client_order_id.into(),
-                    cumulative: order.cumulative.into(),
-                    cancelled: order.remaining.into(),
-                    price: order.price.into(),
-                    seq: sweep.context.seq.into(),
-                    time: sweep.context.time.into(),
-                };
-                sink.output(Audience::Account(order.account), report.as_bytes());
+                report_closed(&sweep.context, &order, id, Reason::MassCancelled, sink);
             }
         }
         self.work = Some(Work::Sweep(sweep));
         Step::More
     }
+}
+
+/// Tells an account of the end of its order, of which `remaining` was left.
+pub(crate) fn report_closed<S: Sink>(
+    context: &Context,
+    order: &Order,
+    id: u64,
+    reason: Reason,
+    sink: &mut S,
+) {
+    let report = CancelReport {
+        tag: CancelReport::TAG,
+        schema: Schema::V1,
+        reason,
+        side: order.side,
+        reserved: [Zero::Zero; 4],
+        account: order.account.into(),
+        instrument: u32::from(order.instrument).into(),
+        order_id: id.into(),
+        client_order_id: order.client_order_id.into(),
+        cumulative: order.cumulative.into(),
+        cancelled: order.remaining.into(),
+        price: order.price.into(),
+        seq: context.seq.into(),
+        time: context.time.into(),
+    };
+    sink.output(Audience::Account(order.account), report.as_bytes());
 }
 
 fn reply_swept<S: Sink>(context: &Context, account: u32, code: Option<Reject>, cancelled: u64, sink: &mut S) {

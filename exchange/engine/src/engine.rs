@@ -2,15 +2,16 @@
 
 use crate::accounts::Account;
 use crate::cancel::Sweep;
+use crate::expiry::{Ending, Expiries};
 use crate::index::Index;
 use crate::instrument::{Instrument, live};
 use crate::ledger::Ledger;
-use crate::levels::{Levels, key};
+use crate::levels::{Ladder, Levels, key};
 use crate::matching::Taker;
 use crate::orders::{Order, Orders};
-use crate::reply::not_supported;
 use crate::snapshot::Loading;
 use crate::transfers::Transfers;
+use crate::waiting::Cascade;
 use crate::{Context, Limits, Sink, Step};
 use core::fmt;
 use ordain_exchange_protocol::{Definition, FromZeros, Reject, Request, Side, permission};
@@ -19,7 +20,9 @@ use ordain_exchange_protocol::{Definition, FromZeros, Reject, Request, Side, per
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
     Take(Taker),
+    Cascade(Cascade),
     Sweep(Sweep),
+    End(Ending),
 }
 
 /// The exchange.
@@ -31,6 +34,11 @@ pub struct Engine {
     pub(crate) accounts: Vec<Account>,
     pub(crate) orders: Orders,
     pub(crate) levels: Levels,
+    /// Triggers that orders wait for, as levels are prices.
+    pub(crate) triggers: Levels,
+    /// By instrument, the triggers waited for from below and from above.
+    pub(crate) queues: Vec<[Ladder; 2]>,
+    pub(crate) expiries: Expiries,
     pub(crate) ledger: Ledger,
     pub(crate) index: Index,
     pub(crate) transfers: Transfers,
@@ -68,6 +76,7 @@ impl Engine {
     pub fn new(limits: Limits, hash_seed: u64) -> Self {
         assert!(limits.are_valid(), "limits out of range: {limits:?}");
         let mut accounts = vec![Account::ABSENT; limits.accounts as usize + 1];
+        let triggers = Levels::new(limits.instruments, limits.levels_per_side, limits.orders);
         accounts[0].exists = true;
         Self {
             limits,
@@ -76,6 +85,9 @@ impl Engine {
             accounts,
             orders: Orders::new(limits.orders),
             levels: Levels::new(limits.instruments, limits.levels_per_side, limits.orders),
+            queues: (1..=limits.instruments).map(|id| triggers.ladders(id)).collect(),
+            triggers,
+            expiries: Expiries::new(limits.orders),
             ledger: Ledger::new(limits.accounts, limits.currencies),
             index: Index::new(limits.orders, hash_seed),
             transfers: Transfers::new(limits.transfers, hash_seed),
@@ -116,9 +128,10 @@ impl Engine {
             Request::CreateInstrument(message) => self.create_instrument(context, message, sink),
             Request::CreateAccount(message) => self.create_account(context, message, sink),
             Request::Grant(message) => self.grant(context, message, sink),
-            Request::NewOrder2(_) | Request::Amend2(_) | Request::SetSelfTrade(_) | Request::SetGroup(_) => {
-                not_supported(context, request, sink)
-            }
+            Request::NewOrder2(message) => self.new_order_second(context, message, sink),
+            Request::Amend2(message) => self.amend_second(context, message, sink),
+            Request::SetSelfTrade(message) => self.set_self_trade(context, message, sink),
+            Request::SetGroup(message) => self.set_group(context, message, sink),
         };
         self.ledger.assert_balanced();
         step
@@ -131,7 +144,9 @@ impl Engine {
     pub fn resume<S: Sink>(&mut self, sink: &mut S) -> Step {
         let step = match self.work.take().expect("there is an event to go on with") {
             Work::Take(taker) => self.take(taker, sink),
+            Work::Cascade(cascade) => self.cascade(cascade, sink),
             Work::Sweep(sweep) => self.sweep(sweep, sink),
+            Work::End(ending) => self.end_orders(ending, sink),
         };
         self.ledger.assert_balanced();
         step
@@ -166,18 +181,20 @@ impl Engine {
         self.levels.best_key(instrument.ladder(opposite)).is_some_and(|best| best >= key(opposite, price))
     }
 
-    /// What a resting order holds: currency and amount.
-    pub(crate) fn hold_of(&self, order: &Order) -> (u32, u64) {
-        self.live_instrument(order.instrument).hold(order.side, order.price, order.remaining)
+    /// What a live order holds: currency and amount.
+    pub(crate) fn hold_of(&self, slot: u32) -> (u32, u64) {
+        let order = self.orders.get(slot);
+        self.live_instrument(order.instrument).hold(order.side, order.price, self.orders.left(slot))
     }
 
-    /// Whether its instrument lets such an order rest.
+    /// Whether its instrument lets there be such an order, hidden lots left aside. What was decremented may be less than
+    /// the smallest order.
     pub(crate) fn is_restable(&self, order: &Order) -> bool {
         let Ok(instrument) = self.instrument(order.instrument.into()) else { return false };
         let total = order.remaining.checked_add(order.cumulative);
         order.remaining > 0
             && instrument.check_price(order.price).is_ok()
-            && total.is_some_and(|total| instrument.check_quantity(total).is_ok())
+            && total.is_some_and(|total| total <= instrument.max_quantity)
     }
 }
 

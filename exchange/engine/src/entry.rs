@@ -1,65 +1,208 @@
 //! New orders: what is checked before one may trade.
 
+use crate::accounts::Account;
 use crate::engine::permitted;
 use crate::instrument::Instrument;
 use crate::levels::key;
-use crate::matching::Taker;
-use crate::orders::NONE;
-use crate::reply::refused;
+use crate::matching::{End, Event, Taker};
+use crate::orders::{Extra, NONE, Traits};
+use crate::reply::{Answer, refused};
+use crate::waiting::Direction;
 use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
-    Flag, IntoBytes, NewOrder, OrderReply, OrderType, Reject, Side, TimeInForce, permission,
+    Flag, NewOrder, NewOrder2, OrderReply, OrderState, OrderType, PostOnly, Reject, SelfTrade, Side,
+    TimeInForce, permission,
 };
+
+/// What either layout asks for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    side: Side,
+    order_type: OrderType,
+    time_in_force: TimeInForce,
+    post_only: PostOnly,
+    self_trade: SelfTrade,
+    account: u32,
+    instrument: u32,
+    client_order_id: u64,
+    price: i64,
+    quantity: u64,
+    trigger: i64,
+    display: u64,
+    expiry: u64,
+    cash: u64,
+    second: bool,
+}
+
+impl Wanted {
+    #[inline(always)]
+    fn first(message: &NewOrder) -> Self {
+        Self {
+            side: message.side,
+            order_type: message.order_type,
+            time_in_force: message.time_in_force,
+            post_only: if message.post_only == Flag::Yes { PostOnly::Reject } else { PostOnly::No },
+            self_trade: SelfTrade::Default,
+            account: message.account.get(),
+            instrument: message.instrument.get(),
+            client_order_id: message.client_order_id.get(),
+            price: message.price.get(),
+            quantity: message.quantity.get(),
+            trigger: 0,
+            display: 0,
+            expiry: 0,
+            cash: 0,
+            second: false,
+        }
+    }
+
+    fn second(message: &NewOrder2) -> Self {
+        Self {
+            side: message.side,
+            order_type: message.order_type,
+            time_in_force: message.time_in_force,
+            post_only: message.post_only,
+            self_trade: message.self_trade,
+            account: message.account.get(),
+            instrument: message.instrument.get(),
+            client_order_id: message.client_order_id.get(),
+            price: message.price.get(),
+            quantity: message.quantity.get(),
+            trigger: message.trigger.get(),
+            display: message.display.get(),
+            expiry: message.expiry.get(),
+            cash: message.cash.get(),
+            second: true,
+        }
+    }
+
+    /// Whether its parts go together.
+    #[inline(always)]
+    fn check_shape(&self) -> Result<(), Reject> {
+        use OrderType::{Limit, Market};
+        let ensure = |holds: bool, code| if holds { Ok(()) } else { Err(code) };
+        let (order_type, tif) = (self.order_type, self.time_in_force);
+        let rests = !tif.is_immediate();
+        let staged = matches!(tif, TimeInForce::Day | TimeInForce::Ato | TimeInForce::Atc);
+        ensure(!self.second || !staged, Reject::NotSupported)?;
+        ensure(order_type != Market || !rests, Reject::MarketMustNotRest)?;
+        ensure(rests || matches!(order_type, Limit | Market), Reject::TimeInForceConflict)?;
+        let may_rest = order_type == Limit && rests;
+        ensure(self.post_only == PostOnly::No || may_rest, Reject::PostOnlyConflict)?;
+        ensure(order_type.has_price() || self.price == 0, Reject::MarketPriceSet)?;
+        if self.second {
+            ensure(order_type.waits() || self.trigger == 0, Reject::TriggerConflict)?;
+            ensure(self.display == 0 || may_rest, Reject::DisplayConflict)?;
+            ensure((tif == TimeInForce::Gtd) == (self.expiry != 0), Reject::ExpiryConflict)?;
+            let by_cash = order_type == Market
+                && tif == TimeInForce::Ioc
+                && self.side == Side::Buy
+                && self.quantity == 0;
+            ensure(self.cash == 0 || by_cash, Reject::CashConflict)?;
+        }
+        Ok(())
+    }
+}
 
 impl Engine {
     pub(crate) fn new_order<S: Sink>(&mut self, context: &Context, message: &NewOrder, sink: &mut S) -> Step {
-        match self.check_new(context, message) {
+        self.enter(context, &Wanted::first(message), sink)
+    }
+
+    pub(crate) fn new_order_second<S: Sink>(
+        &mut self,
+        context: &Context,
+        message: &NewOrder2,
+        sink: &mut S,
+    ) -> Step {
+        self.enter(context, &Wanted::second(message), sink)
+    }
+
+    #[inline(always)]
+    fn enter<S: Sink>(&mut self, context: &Context, wanted: &Wanted, sink: &mut S) -> Step {
+        match self.check_new(context, wanted) {
             Ok(mut taker) => {
                 taker.slot = self.orders.take();
                 taker.order_id = self.orders.id(taker.slot);
                 self.accepted += 1;
+                if wanted.second && taker.traits.has_extra() {
+                    self.orders.extras[taker.slot as usize] = Extra {
+                        hidden: 0,
+                        display: wanted.display,
+                        trigger: wanted.trigger,
+                        expiry: wanted.expiry,
+                        accepted: self.accepted,
+                        place: 0,
+                        kind: if wanted.order_type.waits() { wanted.order_type as u32 } else { 1 },
+                    };
+                    if wanted.order_type.waits() {
+                        return self.begin_to_wait(&taker, sink);
+                    }
+                }
                 self.take(taker, sink)
             }
             Err(code) => {
-                let refused = OrderReply {
-                    instrument: message.instrument,
-                    account: message.account,
-                    client_order_id: message.client_order_id,
+                let reply = OrderReply {
+                    instrument: wanted.instrument.into(),
+                    account: wanted.account.into(),
+                    client_order_id: wanted.client_order_id.into(),
                     ..refused(context, code)
                 };
-                sink.reply(refused.as_bytes());
+                Answer { reply, second: wanted.second, price: 0, prevented: 0 }.send(sink);
                 Step::Done
             }
         }
     }
 
-    #[inline]
-    fn check_new(&self, context: &Context, message: &NewOrder) -> Result<Taker, Reject> {
-        permitted(context, permission::TRADE)?;
-        let account = self.granted(context, message.account.get())?;
-        let instrument = self.instrument(message.instrument.get())?;
-        let (side, quantity) = (message.side, message.quantity.get());
-        let market = message.order_type == OrderType::Market;
-        let rests = message.time_in_force == TimeInForce::Gtc;
-        let post_only = message.post_only == Flag::Yes;
-        if market && rests {
-            return Err(Reject::MarketMustNotRest);
-        }
-        if post_only && (market || !rests) {
-            return Err(Reject::PostOnlyConflict);
-        }
-        if market && message.price.get() != 0 {
-            return Err(Reject::MarketPriceSet);
-        }
-        instrument.check_quantity(quantity)?;
-        let price = if market {
-            self.protection_price(instrument, side)?
-        } else {
-            instrument.check_price(message.price.get())?;
-            message.price.get()
+    fn begin_to_wait<S: Sink>(&mut self, taker: &Taker, sink: &mut S) -> Step {
+        self.wait(taker);
+        let order = self.orders.get(taker.slot);
+        let reply = OrderReply {
+            state: OrderState::Waiting,
+            remaining: taker.remaining.into(),
+            ..self.reply(&taker.event.context, order, taker.order_id)
         };
-        instrument.check_notional(price, quantity)?;
-        if self.find_client_order(message.account.get(), message.client_order_id.get()).is_some() {
+        Answer { reply, second: true, price: taker.price, prevented: 0 }.send(sink);
+        Step::Done
+    }
+
+    #[inline(always)]
+    fn check_new(&self, context: &Context, wanted: &Wanted) -> Result<Taker, Reject> {
+        permitted(context, permission::TRADE)?;
+        let account = self.granted(context, wanted.account)?;
+        let instrument = self.instrument(wanted.instrument)?;
+        wanted.check_shape()?;
+        let side = wanted.side;
+        let market = wanted.order_type == OrderType::Market;
+        let rests = !wanted.time_in_force.is_immediate();
+        let by_cash = wanted.second && wanted.cash > 0;
+        let quantity = if by_cash { instrument.max_quantity } else { wanted.quantity };
+        if !by_cash {
+            instrument.check_quantity(quantity)?;
+        }
+        if wanted.second {
+            if wanted.display != 0 && !(instrument.min_quantity..=quantity).contains(&wanted.display) {
+                return Err(Reject::DisplayInvalid);
+            }
+            if wanted.time_in_force == TimeInForce::Gtd && wanted.expiry <= context.time {
+                return Err(Reject::ExpiryPassed);
+            }
+        }
+        let price = match wanted.order_type {
+            OrderType::Market => self.protection_price(instrument, side)?,
+            OrderType::Limit => {
+                instrument.check_price(wanted.price)?;
+                match wanted.post_only {
+                    PostOnly::Reprice => self.next_to_best(instrument, side, wanted.price)?,
+                    _ => wanted.price,
+                }
+            }
+            _ => self.settle(instrument, wanted)?,
+        };
+        if !by_cash {
+            instrument.check_notional(price, quantity)?;
+        }
+        if self.find_client_order(wanted.account, wanted.client_order_id).is_some() {
             return Err(Reject::DuplicateClientOrderId);
         }
         if self.orders.is_full() {
@@ -68,19 +211,28 @@ impl Engine {
         if account.orders >= self.limits.orders_per_account {
             return Err(Reject::AccountOrdersFull);
         }
-        if post_only && self.crosses(instrument, side, price) {
+        if wanted.post_only == PostOnly::Reject && self.crosses(instrument, side, price) {
             return Err(Reject::PostOnlyWouldCross);
         }
-        if rests {
+        if wanted.second && wanted.order_type.waits() {
+            let direction = Direction::of(wanted.order_type, side);
+            self.check_wait(wanted.instrument, direction, wanted.trigger, false)?;
+        } else if rests {
             let ladder = instrument.ladder(side);
             if self.levels.is_full(ladder) && self.levels.find(ladder, key(side, price)).is_none() {
                 return Err(Reject::LevelsFull);
             }
         }
-        let limit_key = key(side.opposite(), price);
-        let fill_or_kill = message.time_in_force == TimeInForce::Fok;
+        let fill_or_kill = wanted.time_in_force == TimeInForce::Fok;
+        let taker = self.taker(context, wanted, account, instrument, price, quantity);
         let worst = if fill_or_kill {
-            Some(self.cost_of_all(instrument, side, limit_key, quantity).ok_or(Reject::NotFillable)?)
+            let owns = taker.mode != SelfTrade::Allow && (account.orders > 0 || account.group != 0);
+            let cost = if owns {
+                self.cost_beside_own(&taker, quantity)
+            } else {
+                self.cost_of_all(instrument, side, taker.limit_key, quantity)
+            };
+            Some(cost.ok_or(Reject::NotFillable)?)
         } else {
             None
         };
@@ -91,44 +243,106 @@ impl Engine {
                     .levels
                     .best_key(instrument.ladder(Side::Sell))
                     .map_or(0, |best| instrument.lot_cost(-best));
+                if by_cash && first > wanted.cash {
+                    return Err(Reject::CashTooSmall);
+                }
                 (instrument.quote, worst.unwrap_or(first))
             }
             _ => instrument.hold(side, price, quantity),
         };
-        if hold > self.ledger.free(self.ledger.at(message.account.get(), currency)) {
+        if hold > self.ledger.free(self.ledger.at(wanted.account, currency)) {
             return Err(Reject::InsufficientFunds);
         }
-        Ok(Taker {
-            context: *context,
-            client_order_id: message.client_order_id.get(),
+        Ok(taker)
+    }
+
+    #[inline(always)]
+    fn taker(
+        &self,
+        context: &Context,
+        wanted: &Wanted,
+        account: &Account,
+        instrument: &Instrument,
+        price: i64,
+        quantity: u64,
+    ) -> Taker {
+        let fill_or_kill = wanted.time_in_force == TimeInForce::Fok;
+        let market = wanted.order_type == OrderType::Market;
+        let mut traits = Traits::new(wanted.post_only, wanted.self_trade);
+        if wanted.second && (wanted.display != 0 || wanted.expiry != 0 || wanted.order_type.waits()) {
+            traits = traits.with_extra();
+        }
+        Taker {
+            event: Event::new(context),
+            client_order_id: wanted.client_order_id,
             order_id: 0,
             slot: NONE,
-            account: message.account.get(),
-            instrument: message.instrument.get() as u16,
-            side,
-            post_only,
-            rests,
-            budgeted: market && side == Side::Buy && !fill_or_kill,
-            out_of_budget: false,
+            account: wanted.account,
+            group: account.group,
+            instrument: wanted.instrument as u16,
+            side: wanted.side,
+            traits,
+            mode: instrument.mode(wanted.self_trade),
+            rests: !wanted.time_in_force.is_immediate(),
+            budgeted: market && wanted.side == Side::Buy && !fill_or_kill,
+            end: End::Open,
             listed: false,
+            second: wanted.second,
             price,
-            limit_key,
+            limit_key: key(wanted.side.opposite(), price),
             remaining: quantity,
             cumulative: 0,
+            cancelled: 0,
+            prevented: 0,
+            cash: if wanted.second && wanted.cash > 0 { wanted.cash } else { u64::MAX },
             fills: 0,
             notional: 0,
             fee: 0,
-        })
+        }
+    }
+
+    /// The price of an order that is neither market nor plain limit.
+    #[cold]
+    fn settle(&self, instrument: &Instrument, wanted: &Wanted) -> Result<i64, Reject> {
+        if wanted.order_type == OrderType::MarketToLimit {
+            let best = self.levels.best_key(instrument.ladder(wanted.side.opposite()));
+            return best.map(i64::abs).ok_or(Reject::NoLiquidity);
+        }
+        if wanted.order_type.has_price() {
+            instrument.check_price(wanted.price)?;
+        }
+        instrument.check_trigger(wanted.trigger)?;
+        if wanted.order_type.has_price() {
+            Ok(wanted.price)
+        } else {
+            Ok(instrument.protection(wanted.side, wanted.trigger))
+        }
+    }
+
+    /// `price`, or if an order there would trade at once the next at which it does not.
+    #[cold]
+    pub(crate) fn next_to_best(
+        &self,
+        instrument: &Instrument,
+        side: Side,
+        price: i64,
+    ) -> Result<i64, Reject> {
+        if !self.crosses(instrument, side, price) {
+            return Ok(price);
+        }
+        let best = self.levels.best_key(instrument.ladder(side.opposite())).map_or(0, i64::abs);
+        let next = match side {
+            Side::Buy => best - 1,
+            Side::Sell => best + 1,
+        };
+        instrument.check_price(next).map_err(|_| Reject::PostOnlyWouldCross)?;
+        Ok(next)
     }
 
     /// The worst price that a market order may trade at.
     fn protection_price(&self, instrument: &Instrument, side: Side) -> Result<i64, Reject> {
         let best = self.levels.best_key(instrument.ladder(side.opposite())).ok_or(Reject::NoLiquidity)?;
-        Ok(match side {
-            // Sums of a price and the collar, both up to the highest price, could overflow.
-            Side::Buy => -best + instrument.collar.min(instrument.max_price + best),
-            Side::Sell => (best - instrument.collar).max(1),
-        })
+        Ok(instrument.protection(side, best.abs()))
     }
 
     /// What `quantity` lots of the other side can cost at worst, best price first, if there are so many down
@@ -139,7 +353,8 @@ impl Engine {
         let mut rank = 0;
         while missing > 0 {
             let (best, handle) = self.levels.ranked(ladder, rank).filter(|(best, _)| *best >= limit_key)?;
-            let lots = missing.min(self.levels.get(handle).quantity);
+            let level = self.levels.get(handle);
+            let lots = missing.min(level.quantity + level.hidden);
             cost += lots * instrument.lot_cost(best.abs());
             missing -= lots;
             rank += 1;

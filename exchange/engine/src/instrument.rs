@@ -3,7 +3,7 @@
 use crate::ledger::fee;
 use crate::levels::Ladder;
 use core::num::NonZeroU64;
-use ordain_exchange_protocol::{Definition, Reject, Side};
+use ordain_exchange_protocol::{Definition, Reject, SelfTrade, Side};
 
 /// An instrument: of its terms what trading needs, unpacked, and the two sides of its book. Two cache lines.
 #[repr(align(64))]
@@ -23,6 +23,12 @@ pub(crate) struct Instrument {
     pub taker_ppm: i32,
     /// The higher of the two, for holds; 0 if both are rebates.
     pub worst_ppm: i32,
+    /// Orders that wait for a trigger.
+    pub waiting: u32,
+    /// Price of the last trade; 0 before the first.
+    pub last: i64,
+    /// What happens where orders of one owner meet that leave it to the instrument.
+    pub self_trade: SelfTrade,
 }
 
 const _: () = assert!(size_of::<Option<Instrument>>() == 128);
@@ -44,6 +50,9 @@ impl Instrument {
             maker_ppm,
             taker_ppm,
             worst_ppm: maker_ppm.max(taker_ppm).max(0),
+            waiting: 0,
+            last: 0,
+            self_trade: SelfTrade::Allow,
         }
     }
 
@@ -80,6 +89,25 @@ impl Instrument {
             Side::Buy => (self.quote, quantity * self.lot_cost(price)),
             Side::Sell => (self.base, quantity * self.base_per_lot),
         }
+    }
+
+    /// The mode that an order's own comes to.
+    #[inline]
+    pub fn mode(&self, own: SelfTrade) -> SelfTrade {
+        if own == SelfTrade::Default { self.self_trade } else { own }
+    }
+
+    /// The price that an order has which is triggered at `trigger` and names none.
+    pub fn protection(&self, side: Side, trigger: i64) -> i64 {
+        match side {
+            // The sum of a price and the collar, both up to the highest price, could overflow.
+            Side::Buy => trigger + self.collar.min(self.max_price - trigger),
+            Side::Sell => (trigger - self.collar).max(1),
+        }
+    }
+
+    pub fn check_trigger(&self, trigger: i64) -> Result<(), Reject> {
+        if (1..=self.max_price).contains(&trigger) { Ok(()) } else { Err(Reject::TriggerOutOfRange) }
     }
 
     pub fn check_quantity(&self, quantity: u64) -> Result<(), Reject> {

@@ -26,8 +26,10 @@ struct Rung {
 /// The orders at a price.
 #[derive(Clone, Copy)]
 pub(crate) struct Level {
-    /// Lots open.
+    /// Lots shown.
     pub quantity: u64,
+    /// Lots left that are not shown.
+    pub hidden: u64,
     /// Oldest order. In a free level, the level freed before it.
     pub head: u32,
     /// Newest order.
@@ -168,7 +170,7 @@ impl Levels {
 
     fn open(&mut self, ladder: &mut Ladder, at: usize, key: i64) -> u32 {
         assert!(!self.is_full(ladder), "room was checked");
-        let empty = Level { quantity: 0, head: NONE, tail: NONE, orders: 0 };
+        let empty = Level { quantity: 0, hidden: 0, head: NONE, tail: NONE, orders: 0 };
         let handle = if self.free == NONE {
             self.slab.push(empty);
             self.slab.len() as u32 - 1

@@ -16,14 +16,15 @@ pub struct Limits {
     pub orders: u32,
     /// Live orders of one account, so that one cannot use up all.
     pub orders_per_account: u32,
-    /// Different prices on one side of a book, so that inserting one moves a bounded amount of memory.
+    /// Different prices on one side of a book, and different triggers of one direction, so that inserting one moves a
+    /// bounded amount of memory.
     pub levels_per_side: u32,
     /// Transfers remembered for answering repeats.
     pub transfers: u32,
 }
 
 impl Limits {
-    /// What a server uses. Reserves about 190 MiB of address space; pages become resident when first used.
+    /// What a server uses. Reserves about 270 MiB of address space; pages become resident when first used.
     pub const DEFAULT: Self = Self {
         instruments: 1_024,
         currencies: 64,

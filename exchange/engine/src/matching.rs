@@ -4,52 +4,100 @@ use crate::engine::Work;
 use crate::instrument::{live, live_mut};
 use crate::ledger::fee;
 use crate::levels::key;
-use crate::orders::Order;
-use crate::{Context, Engine, Sink, Step};
+use crate::orders::{Order, Traits};
+use crate::reply::Answer;
+use crate::{Context, Engine, STEP_OUTPUTS_MAX, Sink, Step};
 use ordain_exchange_protocol::{
-    Audience, FillReport, Flag, IntoBytes, OrderReply, OrderState, Reason, Reject, Schema, Side, TradeReport,
-    Zero,
+    Audience, FillReport, Flag, IntoBytes, OrderReply, OrderState, Reason, Reject, Schema, SelfTrade, Side,
+    TradeReport, Zero,
 };
 
-/// Trades in one step, three outputs each.
-pub(crate) const STEP_TRADES: usize = 20;
+/// Outputs of a trade, the most that one meeting of two orders makes.
+pub(crate) const MATCH_OUTPUTS: usize = 3;
+
+/// What a command has done so far, whichever of its orders did it.
+#[derive(Clone, Copy)]
+pub(crate) struct Event {
+    pub context: Context,
+    /// Trades.
+    pub trades: u32,
+    /// Meetings of orders of one owner.
+    pub meetings: u32,
+    /// Lowest and highest price of its trades.
+    pub low: i64,
+    pub high: i64,
+}
+
+impl Event {
+    pub const fn new(context: &Context) -> Self {
+        Self { context: *context, trades: 0, meetings: 0, low: i64::MAX, high: 0 }
+    }
+}
+
+/// Why a taker stops with lots left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It has not been stopped.
+    Open,
+    Budget,
+    SelfTrade,
+}
 
 /// An order that trades now.
 #[derive(Clone, Copy)]
 pub(crate) struct Taker {
-    pub context: Context,
+    pub event: Event,
     pub client_order_id: u64,
     pub order_id: u64,
     pub slot: u32,
     pub account: u32,
+    /// Group of the account.
+    pub group: u32,
     pub instrument: u16,
     pub side: Side,
-    pub post_only: bool,
+    pub traits: Traits,
+    /// What happens where it meets orders of its owner; not default.
+    pub mode: SelfTrade,
     /// Rests with what remains.
     pub rests: bool,
-    /// Buys for what free funds allow.
+    /// Buys for what free funds and cash allow.
     pub budgeted: bool,
-    pub out_of_budget: bool,
-    /// Is in the index and in the account's list, being amended.
+    pub end: End,
+    /// Is in the index and in the account's list: it was amended or triggered.
     pub listed: bool,
+    /// The command came in the second layout.
+    pub second: bool,
     pub price: i64,
     /// Worst key on the other side that it takes.
     pub limit_key: i64,
     pub remaining: u64,
     pub cumulative: u64,
+    /// Lots cancelled so far.
+    pub cancelled: u64,
+    pub prevented: u64,
+    /// What a cash order may still cost.
+    pub cash: u64,
     pub fills: u32,
     pub notional: u64,
     pub fee: i64,
 }
 
+/// How an order ended, or not.
+pub(crate) struct Outcome {
+    pub state: OrderState,
+    pub reason: Reason,
+    /// Lots that were left and are cancelled.
+    pub cancelled: u64,
+}
+
 impl Engine {
-    /// Lets an order trade; when it is done trading, finishes and answers it.
+    /// Lets an order trade; when it is done trading, finishes it, lets those trade that it triggered, and answers.
     pub(crate) fn take<S: Sink>(&mut self, mut taker: Taker, sink: &mut S) -> Step {
-        if self.trade(&mut taker, sink) == Step::More {
+        if self.trade(&mut taker, &mut { STEP_OUTPUTS_MAX }, sink) == Step::More {
             self.work = Some(Work::Take(taker));
             return Step::More;
         }
-        let (state, reason, cancelled) = self.finish(&taker);
+        let Outcome { state, reason, cancelled } = self.finish(&taker);
         let reply = OrderReply {
             tag: OrderReply::TAG,
             schema: Schema::V1,
@@ -63,40 +111,46 @@ impl Engine {
             client_order_id: taker.client_order_id.into(),
             cumulative: taker.cumulative.into(),
             remaining: (taker.remaining - cancelled).into(),
-            cancelled: cancelled.into(),
+            cancelled: (taker.cancelled + cancelled).into(),
             fills: taker.fills.into(),
             fee_currency: self.live_instrument(taker.instrument).quote.into(),
             notional: taker.notional.into(),
             fee: taker.fee.into(),
-            seq: taker.context.seq.into(),
-            time: taker.context.time.into(),
+            seq: taker.event.context.seq.into(),
+            time: taker.event.context.time.into(),
         };
-        sink.reply(reply.as_bytes());
+        let answer = Answer { reply, second: taker.second, price: taker.price, prevented: taker.prevented };
+        if taker.fills > 0 && self.live_instrument(taker.instrument).waiting > 0 {
+            return self.begin_cascade(&taker, answer);
+        }
+        answer.send(sink);
         Step::Done
     }
 
     /// Rests, cancels or ends what a taker is left with.
-    fn finish(&mut self, taker: &Taker) -> (OrderState, Reason, u64) {
-        if taker.remaining > 0 && taker.rests {
+    pub(crate) fn finish(&mut self, taker: &Taker) -> Outcome {
+        let outcome = |state, reason, cancelled| Outcome { state, reason, cancelled };
+        if taker.remaining > 0 && taker.rests && taker.end == End::Open {
             self.rest(taker);
-            return (OrderState::Live, Reason::None, 0);
+            return outcome(OrderState::Live, Reason::None, 0);
         }
         if taker.listed {
             self.unlist(taker.slot);
         }
         self.orders.give_back(taker.slot);
-        match taker.remaining {
-            0 => (OrderState::Filled, Reason::None, 0),
-            rest if taker.out_of_budget => (OrderState::Cancelled, Reason::Budget, rest),
-            rest => (OrderState::Cancelled, Reason::Remainder, rest),
+        match (taker.remaining, taker.end) {
+            (rest, End::SelfTrade) => outcome(OrderState::Cancelled, Reason::SelfTrade, rest),
+            (0, _) => outcome(OrderState::Filled, Reason::None, 0),
+            (rest, End::Budget) => outcome(OrderState::Cancelled, Reason::Budget, rest),
+            (rest, End::Open) => outcome(OrderState::Cancelled, Reason::Remainder, rest),
         }
     }
 
-    /// Trades of one step. `Done` when the taker has nothing left to trade or to trade with.
+    /// Trades while there is room for outputs. `Done` when the taker has nothing left to trade or to trade with.
     #[inline]
-    fn trade<S: Sink>(&mut self, taker: &mut Taker, sink: &mut S) -> Step {
-        for _ in 0..STEP_TRADES {
-            if taker.remaining == 0 || taker.out_of_budget {
+    pub(crate) fn trade<S: Sink>(&mut self, taker: &mut Taker, room: &mut usize, sink: &mut S) -> Step {
+        while *room >= MATCH_OUTPUTS {
+            if taker.remaining == 0 || taker.end != End::Open {
                 return Step::Done;
             }
             let opposite = self.live_instrument(taker.instrument).ladder(taker.side.opposite());
@@ -104,7 +158,15 @@ impl Engine {
             if best < taker.limit_key {
                 return Step::Done;
             }
-            self.fill(taker, self.levels.get(level).head, sink);
+            let slot = self.levels.get(level).head;
+            if taker.mode != SelfTrade::Allow
+                && self.is_same_owner(taker.account, taker.group, self.orders.get(slot).account)
+            {
+                self.meet(taker, slot, sink);
+            } else {
+                self.fill(taker, slot, sink);
+            }
+            *room -= MATCH_OUTPUTS;
         }
         Step::More
     }
@@ -112,21 +174,22 @@ impl Engine {
     /// One trade of the taker with the order at `slot`.
     #[inline]
     pub(crate) fn fill<S: Sink>(&mut self, taker: &mut Taker, slot: u32, sink: &mut S) {
-        let instrument = live(&self.instruments, taker.instrument);
+        let instrument = live_mut(&mut self.instruments, taker.instrument);
         let maker = *self.orders.get(slot);
         let price = maker.price;
         let mut lots = taker.remaining.min(maker.remaining);
         if taker.budgeted {
-            let free = self.ledger.free(self.ledger.at(taker.account, instrument.quote));
+            let free = self.ledger.free(self.ledger.at(taker.account, instrument.quote)).min(taker.cash);
             let affordable = free / instrument.lot_cost(price);
             if affordable < lots {
-                taker.out_of_budget = true;
+                taker.end = End::Budget;
                 lots = affordable;
             }
             if lots == 0 {
                 return;
             }
         }
+        instrument.last = price;
 
         let notional = price as u64 * lots * instrument.scale.get();
         let base = lots * instrument.base_per_lot;
@@ -139,7 +202,11 @@ impl Engine {
             (ledger.at(maker.account, instrument.base), ledger.at(maker.account, instrument.quote));
         match taker.side {
             Side::Buy => {
-                ledger.pay(taker_quote, with_fee(notional, taker_fee));
+                let cost = with_fee(notional, taker_fee);
+                ledger.pay(taker_quote, cost);
+                if taker.budgeted {
+                    taker.cash -= cost;
+                }
                 ledger.pay_held(maker_base, base, base);
                 ledger.receive(taker_base, base);
                 ledger.receive(maker_quote, with_fee(notional, -maker_fee));
@@ -164,14 +231,17 @@ impl Engine {
         taker.notional += notional;
         taker.fee += taker_fee;
         let maker_id = self.orders.id(slot);
+        let hidden = self.orders.hidden(slot);
         let maker_order = self.orders.get_mut(slot);
         maker_order.remaining -= lots;
         maker_order.cumulative += lots;
-        let (remaining, cumulative) = (maker_order.remaining, maker_order.cumulative);
+        let (shown, cumulative) = (maker_order.remaining, maker_order.cumulative);
+        let remaining = shown + hidden;
         self.levels.get_mut(maker.level).quantity -= lots;
 
         let state = |remaining| if remaining == 0 { OrderState::Filled } else { OrderState::Live };
-        let context = &taker.context;
+        let event = &mut taker.event;
+        let context = &event.context;
         let report = FillReport {
             tag: FillReport::TAG,
             schema: Schema::V1,
@@ -190,7 +260,7 @@ impl Engine {
             quantity: lots.into(),
             seq: context.seq.into(),
             time: context.time.into(),
-            index: taker.fills.into(),
+            index: event.trades.into(),
             fee_currency: quote.into(),
             fee: maker_fee.into(),
         };
@@ -218,48 +288,97 @@ impl Engine {
             quantity: lots.into(),
             seq: context.seq.into(),
             time: context.time.into(),
-            index: taker.fills.into(),
+            index: event.trades.into(),
             reserved2: [Zero::Zero; 4],
         };
         sink.output(Audience::Instrument(taker.instrument.into()), trade.as_bytes());
 
+        event.trades += 1;
+        event.low = event.low.min(price);
+        event.high = event.high.max(price);
         taker.fills += 1;
         self.trades += 1;
-        if remaining == 0 {
-            self.leave_level(slot);
-            self.unlist(slot);
-            self.orders.give_back(slot);
+        if shown == 0 {
+            self.shown_up(slot, hidden);
         }
+    }
+
+    /// A maker shows nothing any more: it shows its next part, or is done.
+    pub(crate) fn shown_up(&mut self, slot: u32, hidden: u64) {
+        if hidden > 0 {
+            return self.show_next(slot);
+        }
+        self.leave_level(slot);
+        self.unlist(slot);
+        self.orders.give_back(slot);
+    }
+
+    /// Shows the next part of an iceberg, behind the others at its price.
+    fn show_next(&mut self, slot: u32) {
+        self.leave_level(slot);
+        let extra = &mut self.orders.extras[slot as usize];
+        let shown = extra.display.min(extra.hidden);
+        extra.hidden -= shown;
+        self.orders.get_mut(slot).remaining = shown;
+        self.enter_level(slot);
     }
 
     /// Puts a taker's rest into the book, and, unless it is an amended order, on the account's list.
     pub(crate) fn rest(&mut self, taker: &Taker) {
-        let instrument = live_mut(&mut self.instruments, taker.instrument);
+        let instrument = live(&self.instruments, taker.instrument);
         let (currency, hold) = instrument.hold(taker.side, taker.price, taker.remaining);
         self.ledger.hold(self.ledger.at(taker.account, currency), hold);
+        let mut shown = taker.remaining;
+        if taker.traits.has_extra() {
+            let extra = &mut self.orders.extras[taker.slot as usize];
+            if extra.display > 0 {
+                shown = shown.min(extra.display);
+            }
+            extra.hidden = taker.remaining - shown;
+        }
+        self.place(taker, shown);
+        self.enter_level(taker.slot);
+        if !taker.listed {
+            self.list(taker.slot);
+        }
+    }
 
+    /// Writes a taker into its slot, as an order that has `remaining` lots to trade with.
+    pub(crate) fn place(&mut self, taker: &Taker, remaining: u64) {
         let order = self.orders.get_mut(taker.slot);
         *order = Order {
             client_order_id: taker.client_order_id,
             price: taker.price,
-            remaining: taker.remaining,
+            remaining,
             cumulative: taker.cumulative,
             account: taker.account,
             instrument: taker.instrument,
             side: taker.side,
-            post_only: taker.post_only,
+            traits: taker.traits,
             ..*order
         };
-        let ladder = instrument.ladder_mut(taker.side);
-        self.levels.append(ladder, key(taker.side, taker.price), &mut self.orders, taker.slot);
-        if !taker.listed {
-            self.list(taker.slot);
+    }
+
+    /// Puts an order behind the others at its price.
+    #[inline]
+    pub(crate) fn enter_level(&mut self, slot: u32) {
+        let order = self.orders.get(slot);
+        let (side, price, instrument) = (order.side, order.price, order.instrument);
+        let ladder = live_mut(&mut self.instruments, instrument).ladder_mut(side);
+        self.levels.append(ladder, key(side, price), &mut self.orders, slot);
+        let hidden = self.orders.hidden(slot);
+        if hidden > 0 {
+            let level = self.orders.get(slot).level;
+            self.levels.get_mut(level).hidden += hidden;
         }
     }
 
     pub(crate) fn leave_level(&mut self, slot: u32) {
         let order = self.orders.get(slot);
         let (side, price, instrument) = (order.side, order.price, order.instrument);
+        if let Some(extra) = self.orders.extra(slot) {
+            self.levels.get_mut(order.level).hidden -= extra.hidden;
+        }
         let ladder = live_mut(&mut self.instruments, instrument).ladder_mut(side);
         self.levels.remove(ladder, key(side, price), &mut self.orders, slot);
     }

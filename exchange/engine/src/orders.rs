@@ -1,9 +1,81 @@
 //! The slab of orders.
 
-use ordain_exchange_protocol::Side;
+use ordain_exchange_protocol::{OrderType, PostOnly, SelfTrade, Side};
+use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 /// No slot, no level.
 pub(crate) const NONE: u32 = u32::MAX;
+
+/// What an order is, in a byte: post-only in the lowest two bits, self-trade mode in the three above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Traits(u8);
+
+impl Traits {
+    const SELF_TRADE: u32 = 2;
+    /// There is more about it in its [`Extra`].
+    const EXTRA: u8 = 1 << 5;
+    /// It waits for a trigger and is in no book.
+    const WAITS: u8 = 1 << 6;
+
+    #[inline]
+    pub const fn new(post_only: PostOnly, self_trade: SelfTrade) -> Self {
+        Self(post_only as u8 | (self_trade as u8) << Self::SELF_TRADE)
+    }
+
+    #[inline]
+    pub const fn with_extra(self) -> Self {
+        Self(self.0 | Self::EXTRA)
+    }
+
+    #[inline]
+    pub const fn waiting(self) -> Self {
+        Self(self.0 | Self::EXTRA | Self::WAITS)
+    }
+
+    #[inline]
+    pub const fn has_extra(self) -> bool {
+        self.0 & Self::EXTRA != 0
+    }
+
+    #[inline]
+    pub const fn waits(self) -> bool {
+        self.0 & Self::WAITS != 0
+    }
+
+    #[inline]
+    pub const fn post_only(self) -> PostOnly {
+        match self.0 & 3 {
+            0 => PostOnly::No,
+            1 => PostOnly::Reject,
+            _ => PostOnly::Reprice,
+        }
+    }
+
+    #[inline]
+    pub const fn self_trade(self) -> SelfTrade {
+        match self.0 >> Self::SELF_TRADE & 7 {
+            0 => SelfTrade::Default,
+            1 => SelfTrade::Allow,
+            2 => SelfTrade::CancelTaker,
+            3 => SelfTrade::CancelMaker,
+            4 => SelfTrade::CancelBoth,
+            _ => SelfTrade::Decrement,
+        }
+    }
+
+    /// The byte, as snapshots have it.
+    pub const fn to_byte(self) -> u8 {
+        self.0
+    }
+
+    /// What a snapshot has, if it is valid.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        let traits = Self(byte);
+        let known = byte & 3 <= 2 && byte >> Self::SELF_TRADE & 7 <= 5 && byte < 1 << 7;
+        let sound = !traits.waits() || (traits.has_extra() && byte & 3 == 0);
+        if known && sound { Some(traits) } else { None }
+    }
+}
 
 /// An order, one cache line.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +83,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) struct Order {
     pub client_order_id: u64,
     pub price: i64,
+    /// Lots that can be traded with: of an iceberg those that it shows.
     pub remaining: u64,
     pub cumulative: u64,
     /// 0 if the slot is not a listed order.
@@ -26,7 +99,7 @@ pub(crate) struct Order {
     pub level: u32,
     pub instrument: u16,
     pub side: Side,
-    pub post_only: bool,
+    pub traits: Traits,
 }
 
 const _: () = assert!(size_of::<Order>() == 64);
@@ -46,13 +119,51 @@ impl Order {
         level: NONE,
         instrument: 0,
         side: Side::Buy,
-        post_only: false,
+        traits: Traits(0),
     };
+}
+
+/// What few orders have: icebergs, those that wait, those with an expiry. Lies beside the slab, and no memory of it
+/// becomes resident for orders that have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromZeros, KnownLayout, Immutable)]
+#[repr(C)]
+pub(crate) struct Extra {
+    /// Lots left that the book does not show.
+    pub hidden: u64,
+    /// Lots shown at a time; 0 for all.
+    pub display: u64,
+    /// Price of the trade that it waits for; 0 if it waits for none.
+    pub trigger: i64,
+    /// Log time of its end; 0 for never.
+    pub expiry: u64,
+    /// How many orders had been accepted with it: what came first among those that end at one time.
+    pub accepted: u64,
+    /// One more than its place in the heap of expiries; 0 if it is not in.
+    pub place: u32,
+    /// A type's number; 0 if this is no order's.
+    pub kind: u32,
+}
+
+impl Extra {
+    pub const NONE: Self =
+        Self { hidden: 0, display: 0, trigger: 0, expiry: 0, accepted: 0, place: 0, kind: 0 };
+
+    pub const fn order_type(&self) -> OrderType {
+        match self.kind {
+            4 => OrderType::Stop,
+            5 => OrderType::StopLimit,
+            6 => OrderType::MarketIfTouched,
+            7 => OrderType::LimitIfTouched,
+            _ => OrderType::Limit,
+        }
+    }
 }
 
 /// All orders. Which slot comes next is part of the state, since clients see it in order ids.
 pub(crate) struct Orders {
     pub slots: Vec<Order>,
+    /// By slot; means something where the order's traits say so.
+    pub extras: Vec<Extra>,
     /// The slot freed last.
     pub free: u32,
     pub live: u32,
@@ -61,7 +172,8 @@ pub(crate) struct Orders {
 
 impl Orders {
     pub fn new(limit: u32) -> Self {
-        Self { slots: Vec::with_capacity(limit as usize), free: NONE, live: 0, limit }
+        let extras = Extra::new_vec_zeroed(limit as usize).expect("memory for the orders at start");
+        Self { slots: Vec::with_capacity(limit as usize), extras, free: NONE, live: 0, limit }
     }
 
     #[inline]
@@ -118,5 +230,23 @@ impl Orders {
     #[inline]
     pub fn get_mut(&mut self, slot: u32) -> &mut Order {
         &mut self.slots[slot as usize]
+    }
+
+    /// What few orders have, of an order that has it.
+    #[inline]
+    pub fn extra(&self, slot: u32) -> Option<&Extra> {
+        self.get(slot).traits.has_extra().then(|| &self.extras[slot as usize])
+    }
+
+    /// Lots left that the book does not show.
+    #[inline]
+    pub fn hidden(&self, slot: u32) -> u64 {
+        self.extra(slot).map_or(0, |extra| extra.hidden)
+    }
+
+    /// All lots left.
+    #[inline]
+    pub fn left(&self, slot: u32) -> u64 {
+        self.get(slot).remaining + self.hidden(slot)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::engine::permitted;
 use crate::levels::{Ladder, key};
-use crate::orders::NONE;
+use crate::orders::{Extra, NONE};
 use crate::{Context, Engine};
 use ordain_exchange_protocol::{
     BALANCES_MAX, BalanceEntry, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyAnswer,
@@ -46,9 +46,9 @@ impl Engine {
             Query::Statistics(_) => self.statistics(checked, &mut answer),
             Query::Instrument(query) => self.terms(checked, query, &mut answer),
             Query::Currency(query) => self.currency(checked, query, &mut answer),
-            Query::OrderDetail(query) => answer.put(&order_detail(query, Reject::NotSupported)),
-            Query::Trading(query) => answer.put(&trading(query, Reject::NotSupported)),
-            Query::Owner(query) => answer.put(&owner(query, Reject::NotSupported)),
+            Query::OrderDetail(query) => self.order_detail(context, checked, query, &mut answer),
+            Query::Trading(query) => self.trading(checked, query, &mut answer),
+            Query::Owner(query) => self.owner(context, checked, query, &mut answer),
         }
         answer.len
     }
@@ -122,7 +122,8 @@ impl Engine {
             after => {
                 let slot = self.orders.find(after).ok_or(Reject::UnknownOrder)?;
                 let order = self.orders.get(slot);
-                if Some(order.level) == level { Ok(order.next) } else { Err(Reject::UnknownOrder) }
+                let in_book = !order.traits.waits();
+                if in_book && Some(order.level) == level { Ok(order.next) } else { Err(Reject::UnknownOrder) }
             }
         }
     }
@@ -191,12 +192,12 @@ impl Engine {
             OrderAnswer {
                 instrument: u32::from(order.instrument).into(),
                 side: order.side.into(),
-                post_only: order.post_only.into(),
+                post_only: (order.traits.post_only() != PostOnly::No).into(),
                 order_id: self.orders.id(slot).into(),
                 client_order_id: order.client_order_id.into(),
                 price: order.price.into(),
                 cumulative: order.cumulative.into(),
-                remaining: order.remaining.into(),
+                remaining: self.orders.left(slot).into(),
                 ..blank
             }
         }));
@@ -252,55 +253,104 @@ impl Engine {
             fees: fees.into(),
         });
     }
-}
 
-fn order_detail(query: &OrderDetailQuery, code: Reject) -> OrderDetailAnswer {
-    OrderDetailAnswer {
-        tag: OrderDetailAnswer::TAG,
-        schema: Schema::V1,
-        code: Reject::to_wire(Some(code)),
-        instrument: 0.into(),
-        account: query.account,
-        side: Sides::Any,
-        order_type: OrderType::Limit,
-        time_in_force: TimeInForce::Gtc,
-        post_only: PostOnly::No,
-        order_id: query.order_id,
-        client_order_id: query.client_order_id,
-        price: 0.into(),
-        cumulative: 0.into(),
-        remaining: 0.into(),
-        visible: 0.into(),
-        display: 0.into(),
-        trigger: 0.into(),
-        expiry: 0.into(),
-        self_trade: SelfTrade::Default,
-        state: OrderState::None,
-        reserved: [Zero::Zero; 6],
+    fn order_detail(
+        &self,
+        context: &Context,
+        checked: Result<(), Reject>,
+        query: &OrderDetailQuery,
+        answer: &mut Writer<'_>,
+    ) {
+        let account = query.account.get();
+        let found = checked
+            .and_then(|()| self.granted(context, account))
+            .and_then(|_| self.find_order(account, query.order()));
+        let blank = OrderDetailAnswer {
+            tag: OrderDetailAnswer::TAG,
+            schema: Schema::V1,
+            code: Reject::to_wire(found.err()),
+            instrument: 0.into(),
+            account: query.account,
+            side: Sides::Any,
+            order_type: OrderType::Limit,
+            time_in_force: TimeInForce::Gtc,
+            post_only: PostOnly::No,
+            order_id: query.order_id,
+            client_order_id: query.client_order_id,
+            price: 0.into(),
+            cumulative: 0.into(),
+            remaining: 0.into(),
+            visible: 0.into(),
+            display: 0.into(),
+            trigger: 0.into(),
+            expiry: 0.into(),
+            self_trade: SelfTrade::Default,
+            state: OrderState::None,
+            reserved: [Zero::Zero; 6],
+        };
+        answer.put(&found.map_or(blank, |slot| {
+            let order = self.orders.get(slot);
+            let extra = self.orders.extra(slot).copied().unwrap_or(Extra::NONE);
+            let waits = order.traits.waits();
+            OrderDetailAnswer {
+                instrument: u32::from(order.instrument).into(),
+                side: order.side.into(),
+                order_type: extra.order_type(),
+                time_in_force: if extra.expiry == 0 { TimeInForce::Gtc } else { TimeInForce::Gtd },
+                post_only: order.traits.post_only(),
+                order_id: self.orders.id(slot).into(),
+                client_order_id: order.client_order_id.into(),
+                price: order.price.into(),
+                cumulative: order.cumulative.into(),
+                remaining: self.orders.left(slot).into(),
+                visible: if waits { 0 } else { order.remaining }.into(),
+                display: extra.display.into(),
+                trigger: extra.trigger.into(),
+                expiry: extra.expiry.into(),
+                self_trade: order.traits.self_trade(),
+                state: if waits { OrderState::Waiting } else { OrderState::Live },
+                ..blank
+            }
+        }));
     }
-}
 
-fn trading(query: &TradingQuery, code: Reject) -> TradingAnswer {
-    TradingAnswer {
-        tag: TradingAnswer::TAG,
-        schema: Schema::V1,
-        code: Reject::to_wire(Some(code)),
-        instrument: query.instrument,
-        last: 0.into(),
-        waiting: 0.into(),
-        self_trade: SelfTrade::Default,
-        exists: Flag::No,
-        reserved: [Zero::Zero; 10],
+    fn trading(&self, checked: Result<(), Reject>, query: &TradingQuery, answer: &mut Writer<'_>) {
+        let found = checked.and_then(|()| self.instrument(query.instrument.get()));
+        let blank = TradingAnswer {
+            tag: TradingAnswer::TAG,
+            schema: Schema::V1,
+            code: Reject::to_wire(found.as_ref().err().copied()),
+            instrument: query.instrument,
+            last: 0.into(),
+            waiting: 0.into(),
+            self_trade: SelfTrade::Default,
+            exists: Flag::No,
+            reserved: [Zero::Zero; 10],
+        };
+        answer.put(&found.map_or(blank, |instrument| TradingAnswer {
+            last: instrument.last.into(),
+            waiting: instrument.waiting.into(),
+            self_trade: instrument.self_trade,
+            exists: Flag::Yes,
+            ..blank
+        }));
     }
-}
 
-fn owner(query: &OwnerQuery, code: Reject) -> OwnerAnswer {
-    OwnerAnswer {
-        tag: OwnerAnswer::TAG,
-        schema: Schema::V1,
-        code: Reject::to_wire(Some(code)),
-        account: query.account,
-        group: 0.into(),
-        reserved: [Zero::Zero; 20],
+    fn owner(
+        &self,
+        context: &Context,
+        checked: Result<(), Reject>,
+        query: &OwnerQuery,
+        answer: &mut Writer<'_>,
+    ) {
+        let found = checked.and_then(|()| self.granted(context, query.account.get()));
+        answer.put(&OwnerAnswer {
+            tag: OwnerAnswer::TAG,
+            schema: Schema::V1,
+            code: Reject::to_wire(found.as_ref().err().copied()),
+            account: query.account,
+            group: found.map_or(0, |account| account.group).into(),
+            reserved: [Zero::Zero; 20],
+        });
     }
 }

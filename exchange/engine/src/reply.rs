@@ -1,8 +1,8 @@
 //! Replies about orders.
 
-use crate::{Context, Sink, Step};
+use crate::{Context, Sink};
 use ordain_exchange_protocol::{
-    AdminReply, IntoBytes, OrderReply, OrderReply2, OrderState, Reason, Reject, Request, Schema, Zero,
+    IntoBytes, OrderReply, OrderReply2, OrderState, Reason, Reject, Schema, Zero,
 };
 
 pub(crate) fn blank(context: &Context, code: Option<Reject>) -> OrderReply {
@@ -33,40 +33,23 @@ pub(crate) fn refused(context: &Context, code: Reject) -> OrderReply {
     blank(context, Some(code))
 }
 
-/// Refuses a command that this build does not execute.
-#[cold]
-pub(crate) fn not_supported<S: Sink>(context: &Context, request: &Request<'_>, sink: &mut S) -> Step {
-    let blank = refused(context, Reject::NotSupported);
-    let reply = match request {
-        Request::NewOrder2(message) => OrderReply {
-            instrument: message.instrument,
-            account: message.account,
-            client_order_id: message.client_order_id,
-            ..blank
-        },
-        Request::Amend2(message) => OrderReply {
-            account: message.account,
-            order_id: message.order_id,
-            client_order_id: message.client_order_id,
-            ..blank
-        },
-        Request::SetSelfTrade(message) => return refused_admin(context, message.instrument.get(), sink),
-        Request::SetGroup(message) => return refused_admin(context, message.account.get(), sink),
-        _ => unreachable!("every other command is executed"),
-    };
-    sink.reply(OrderReply2::new(&reply, 0, 0).as_bytes());
-    Step::Done
+/// A reply, and what the second layout says beside it.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer {
+    pub reply: OrderReply,
+    /// The command came in the second layout.
+    pub second: bool,
+    pub price: i64,
+    pub prevented: u64,
 }
 
-fn refused_admin<S: Sink>(context: &Context, subject: u32, sink: &mut S) -> Step {
-    let reply = AdminReply {
-        tag: AdminReply::TAG,
-        schema: Schema::V1,
-        code: Reject::to_wire(Some(Reject::NotSupported)),
-        subject: subject.into(),
-        seq: context.seq.into(),
-        time: context.time.into(),
-    };
-    sink.reply(reply.as_bytes());
-    Step::Done
+impl Answer {
+    #[inline]
+    pub fn send<S: Sink>(&self, sink: &mut S) {
+        if self.second {
+            sink.reply(OrderReply2::new(&self.reply, self.price, self.prevented).as_bytes());
+        } else {
+            sink.reply(self.reply.as_bytes());
+        }
+    }
 }

@@ -7,11 +7,11 @@
 use crate::accounts::Account;
 use crate::ledger::Balance;
 use crate::levels::key;
-use crate::orders::{NONE, Order};
+use crate::orders::{Extra, NONE, Order, Traits};
 use crate::transfers::Executed;
 use crate::{Engine, KEYS_PER_ACCOUNT, Step};
 use core::fmt;
-use ordain_exchange_protocol::{Definition, Side, U16, U32, U64};
+use ordain_exchange_protocol::{Definition, SelfTrade, Side, U16, U32, U64};
 use zerocopy::{
     FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned, little_endian::I64,
 };
@@ -31,10 +31,13 @@ enum Section {
     Balances = 4,
     Slots = 5,
     Transfers = 6,
+    Trading = 7,
+    Extras = 8,
+    Groups = 9,
 }
 
 impl Section {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::Summary,
         Self::Supplies,
         Self::Instruments,
@@ -42,7 +45,12 @@ impl Section {
         Self::Balances,
         Self::Slots,
         Self::Transfers,
+        Self::Trading,
+        Self::Extras,
+        Self::Groups,
     ];
+    /// The last one of the first form, whose summary says nothing of sections.
+    const LAST_OF_FIRST: u32 = Self::Transfers as u32;
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -64,7 +72,8 @@ struct Summary {
     /// Slot freed last.
     free: U32,
     transfers: U32,
-    reserved: U32,
+    /// How many sections there are; 0 stands for 7.
+    sections: U32,
     accepted: U64,
     trades: U64,
 }
@@ -100,7 +109,7 @@ struct SlotItem {
     cumulative: U64,
     instrument: U16,
     side: u8,
-    post_only: u8,
+    traits: u8,
     reserved: U32,
 }
 
@@ -115,6 +124,36 @@ struct TransferItem {
     seq: U64,
     time: U64,
     withdrawal: U64,
+}
+
+/// How an instrument trades, where it is not as when it was created.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct TradingItem {
+    instrument: U32,
+    self_trade: u8,
+    reserved: [u8; 3],
+    last: I64,
+}
+
+/// What few orders have.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ExtraItem {
+    slot: U32,
+    kind: U32,
+    hidden: U64,
+    display: U64,
+    trigger: I64,
+    expiry: U64,
+    accepted: U64,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct GroupItem {
+    account: U32,
+    group: U32,
 }
 
 /// Why bytes are no snapshot of an engine with these limits.
@@ -138,6 +177,9 @@ const _: () = assert!(size_of::<AccountItem>() == 40);
 const _: () = assert!(size_of::<BalanceItem>() == 24);
 const _: () = assert!(size_of::<SlotItem>() == 56);
 const _: () = assert!(size_of::<TransferItem>() == 56);
+const _: () = assert!(size_of::<TradingItem>() == 16);
+const _: () = assert!(size_of::<ExtraItem>() == 48);
+const _: () = assert!(size_of::<GroupItem>() == 8);
 
 /// What is known of a snapshot while its chunks come in.
 #[derive(Clone, Copy)]
@@ -194,7 +236,7 @@ impl Engine {
             Step::More
         } else {
             *cursor = (section as u64 + 1) << 32;
-            if section == Section::Transfers { Step::Done } else { Step::More }
+            if section == Section::Groups { Step::Done } else { Step::More }
         }
     }
 
@@ -208,6 +250,9 @@ impl Engine {
             Section::Balances => self.accounts.len() * self.limits.currencies as usize,
             Section::Slots => self.orders.slots.len(),
             Section::Transfers => self.transfers.len(),
+            Section::Trading => self.instruments.len(),
+            Section::Extras => self.orders.slots.len(),
+            Section::Groups => self.accounts.len(),
         }
     }
 
@@ -257,6 +302,38 @@ impl Engine {
                     withdrawal: u64::from(transfer.withdrawal).into(),
                 });
             }
+            Section::Trading => {
+                let Some(instrument) = &self.instruments[at] else { return };
+                if (instrument.last, instrument.self_trade) != (0, SelfTrade::Allow) {
+                    chunk.put(&TradingItem {
+                        instrument: (at as u32 + 1).into(),
+                        self_trade: instrument.self_trade as u8,
+                        reserved: [0; 3],
+                        last: instrument.last.into(),
+                    });
+                }
+            }
+            Section::Extras => {
+                let order = self.orders.get(at as u32);
+                if order.account != 0 && order.traits.has_extra() {
+                    let extra = &self.orders.extras[at];
+                    chunk.put(&ExtraItem {
+                        slot: (at as u32).into(),
+                        kind: extra.kind.into(),
+                        hidden: extra.hidden.into(),
+                        display: extra.display.into(),
+                        trigger: extra.trigger.into(),
+                        expiry: extra.expiry.into(),
+                        accepted: extra.accepted.into(),
+                    });
+                }
+            }
+            Section::Groups => {
+                let group = self.accounts[at].group;
+                if group != 0 {
+                    chunk.put(&GroupItem { account: (at as u32).into(), group: group.into() });
+                }
+            }
         }
     }
 
@@ -279,7 +356,7 @@ impl Engine {
             live: self.orders.live.into(),
             free: self.orders.free.into(),
             transfers: (self.transfers.len() as u32).into(),
-            reserved: U32::ZERO,
+            sections: (Section::ALL.len() as u32).into(),
             accepted: self.accepted.into(),
             trades: self.trades.into(),
         }
@@ -320,6 +397,9 @@ impl Engine {
             Some(Section::Balances) => self.load_items(head, rest, Self::load_balance)?,
             Some(Section::Slots) => self.load_items(head, rest, Self::load_slot)?,
             Some(Section::Transfers) => self.load_items(head, rest, Self::load_transfer)?,
+            Some(Section::Trading) => self.load_items(head, rest, Self::load_trading)?,
+            Some(Section::Extras) => self.load_items(head, rest, Self::load_extra)?,
+            Some(Section::Groups) => self.load_items(head, rest, Self::load_group)?,
             None => return Err(LoadError("a chunk is of no known kind")),
         };
         ensure(items == head.items.get() as usize, "a chunk is cut short")?;
@@ -353,7 +433,8 @@ impl Engine {
         ensure(self.loading.is_none() && self.is_untouched(), "the engine is not empty")?;
         ensure(item.limits == self.summary().limits, "it was made with other limits")?;
         ensure(item.slots.get() <= self.limits.orders, "it has more orders than the limit")?;
-        ensure(item.reserved == U32::ZERO, "reserved bytes are not zero")?;
+        let sections = [0, Section::ALL.len() as u32];
+        ensure(sections.contains(&item.sections.get()), "it has other sections than this build knows")?;
         self.accepted = item.accepted.get();
         self.trades = item.trades.get();
         self.loading = Some(Loading { section: 0, summary: *item });
@@ -436,11 +517,11 @@ impl Engine {
             account_previous: item.account_previous.get(),
             instrument: item.instrument.get(),
             side,
-            post_only: item.post_only == 1,
+            traits: Traits::from_byte(item.traits).ok_or(LoadError("an order is not valid"))?,
             ..Order::EMPTY
         };
         let known = self.accounts.get(order.account as usize).is_some_and(|account| account.exists);
-        ensure(known && item.post_only <= 1 && self.is_restable(&order), "an order is not valid")?;
+        ensure(known && self.is_restable(&order), "an order is not valid")?;
         self.orders.slots.push(order);
         self.orders.live += 1;
         Ok(())
@@ -467,13 +548,71 @@ impl Engine {
         Ok(())
     }
 
+    fn load_trading(&mut self, item: &TradingItem) -> Result<(), LoadError> {
+        let (id, last) = (item.instrument.get(), item.last.get());
+        let self_trade = match item.self_trade {
+            1 => SelfTrade::Allow,
+            2 => SelfTrade::CancelTaker,
+            3 => SelfTrade::CancelMaker,
+            4 => SelfTrade::CancelBoth,
+            5 => SelfTrade::Decrement,
+            _ => return Err(LoadError("an instrument's mode is not valid")),
+        };
+        let instrument = self.instrument(id).map_err(|_| LoadError("an instrument is missing"))?;
+        ensure((0..=instrument.max_price).contains(&last), "a last price is not valid")?;
+        ensure((last, self_trade) != (0, SelfTrade::Allow), "an item says nothing")?;
+        ensure(item.reserved == [0; 3] && instrument.last == 0, "an instrument comes twice")?;
+        let instrument = crate::instrument::live_mut(&mut self.instruments, id as u16);
+        (instrument.last, instrument.self_trade) = (last, self_trade);
+        Ok(())
+    }
+
+    fn load_extra(&mut self, item: &ExtraItem) -> Result<(), LoadError> {
+        let slot = item.slot.get();
+        let order = self.orders.slots.get(slot as usize).filter(|order| order.account != 0);
+        let order = order.filter(|order| order.traits.has_extra()).ok_or(LoadError("an order is missing"))?;
+        let extra = Extra {
+            hidden: item.hidden.get(),
+            display: item.display.get(),
+            trigger: item.trigger.get(),
+            expiry: item.expiry.get(),
+            accepted: item.accepted.get(),
+            place: 0,
+            kind: item.kind.get(),
+        };
+        let instrument = self.live_instrument(order.instrument);
+        let total = [order.remaining, order.cumulative, extra.hidden];
+        let total = total.into_iter().try_fold(0_u64, u64::checked_add);
+        let waits = order.traits.waits();
+        let sound = total.is_some_and(|total| total <= instrument.max_quantity)
+            && extra.display <= instrument.max_quantity
+            && (if waits { (4..=7).contains(&extra.kind) } else { extra.kind == 1 })
+            && (if waits { instrument.check_trigger(extra.trigger).is_ok() } else { extra.trigger == 0 })
+            && (waits || extra.display != 0 || extra.expiry != 0)
+            && extra.accepted <= self.accepted;
+        ensure(sound, "an order is not valid")?;
+        ensure(self.orders.extras[slot as usize] == Extra::NONE, "an order comes twice")?;
+        self.orders.extras[slot as usize] = extra;
+        Ok(())
+    }
+
+    fn load_group(&mut self, item: &GroupItem) -> Result<(), LoadError> {
+        let (id, group) = (item.account.get() as usize, item.group.get());
+        let account = self.accounts.get_mut(id).filter(|account| id != 0 && account.exists);
+        let account = account.ok_or(LoadError("an account is missing"))?;
+        ensure(group != 0 && account.group == 0, "a group is not valid")?;
+        account.group = group;
+        Ok(())
+    }
+
     /// All chunks were given: builds what is derived, and checks everything.
     ///
     /// # Errors
     /// If chunks are missing or contradict each other.
     pub fn finish_load(&mut self) -> Result<(), LoadError> {
         let Loading { section, summary } = self.loading.take().ok_or(LoadError("it has no summary"))?;
-        let complete = section == Section::Transfers as u32
+        let last = summary.sections.get().checked_sub(1).unwrap_or(Section::LAST_OF_FIRST);
+        let complete = section == last
             && self.instrument_count == summary.instruments.get()
             && self.account_count == summary.accounts.get()
             && self.orders.slots.len() == summary.slots.get() as usize
@@ -481,8 +620,13 @@ impl Engine {
             && self.transfers.len() == summary.transfers.get() as usize;
         ensure(complete, "items are missing")?;
         let mut held = vec![0_u128; self.limits.currencies as usize];
-        for order in self.orders.slots.iter().filter(|order| order.account != 0) {
-            let (currency, hold) = self.hold_of(order);
+        for slot in 0..self.orders.slots.len() as u32 {
+            if self.orders.get(slot).account == 0 {
+                continue;
+            }
+            let whole = self.orders.extra(slot).is_none_or(|extra| extra.kind != 0);
+            ensure(whole, "what belongs to an order is missing")?;
+            let (currency, hold) = self.hold_of(slot);
             held[currency as usize - 1] += u128::from(hold);
         }
         // What is held bounds every sum over orders, so that nothing below overflows.
@@ -529,19 +673,46 @@ impl Engine {
             if head.account == 0 || head.previous != NONE || head.level != NONE {
                 continue;
             }
-            let level_key = key(head.side, head.price);
-            let instrument = crate::instrument::live_mut(&mut self.instruments, head.instrument);
-            let ladder = instrument.ladder_mut(head.side);
-            ensure(self.levels.find(ladder, level_key).is_none(), "a price has two queues")?;
-            ensure(!self.levels.is_full(ladder), "a book has more prices than the limit")?;
             let mut slot = first as u32;
+            if head.traits.waits() {
+                self.has_room_to_wait(slot)?;
+            } else {
+                self.has_room_to_rest(&head)?;
+            }
             while slot != NONE {
                 let next = self.orders.get(slot).next;
-                self.levels.append(ladder, level_key, &mut self.orders, slot);
+                let order = self.orders.get(slot);
+                let alike = (order.instrument, order.side, order.price, order.traits.waits())
+                    == (head.instrument, head.side, head.price, false);
+                if order.traits.waits() && head.traits.waits() {
+                    let same = self.orders.extras[slot as usize].trigger == self.orders.extras[first].trigger
+                        && order.instrument == head.instrument
+                        && self.direction(slot) == self.direction(first as u32);
+                    ensure(same, "an order is in the wrong queue")?;
+                    self.enter_queue(slot);
+                } else {
+                    ensure(alike, "an order is in the wrong queue")?;
+                    self.enter_level(slot);
+                }
                 slot = next;
             }
         }
         Ok(())
+    }
+
+    fn has_room_to_rest(&self, head: &Order) -> Result<(), LoadError> {
+        let ladder = self.live_instrument(head.instrument).ladder(head.side);
+        ensure(self.levels.find(ladder, key(head.side, head.price)).is_none(), "a price has two queues")?;
+        ensure(!self.levels.is_full(ladder), "a book has more prices than the limit")
+    }
+
+    fn has_room_to_wait(&self, slot: u32) -> Result<(), LoadError> {
+        let direction = self.direction(slot);
+        let at = usize::from(self.orders.get(slot).instrument) - 1;
+        let queue = &self.queues[at][direction as usize];
+        let trigger = self.orders.extras[slot as usize].trigger;
+        ensure(self.triggers.find(queue, direction.key(trigger)).is_none(), "a trigger has two queues")?;
+        ensure(!self.triggers.is_full(queue), "a queue has more triggers than the limit")
     }
 
     /// Builds the accounts' lists and the index.
@@ -584,7 +755,7 @@ fn slot_item(order: &Order) -> SlotItem {
         cumulative: order.cumulative.into(),
         instrument: order.instrument.into(),
         side: order.side as u8,
-        post_only: order.post_only.into(),
+        traits: order.traits.to_byte(),
         reserved: U32::ZERO,
     }
 }

@@ -115,7 +115,12 @@ impl Engine {
     /// with it. Of one that will be traded with: its owner and the owner's balances.
     #[inline]
     fn fetch_around(&self, hint: &Hint<'_>) -> u64 {
-        let Some(order) = self.orders.slots.get(hint.slot as usize).filter(|order| order.account != 0) else {
+        let Some(order) = self
+            .orders
+            .slots
+            .get(hint.slot as usize)
+            .filter(|order| order.account != 0 && !order.traits.waits())
+        else {
             return 0;
         };
         let instrument = self.live_instrument(order.instrument);

@@ -126,7 +126,7 @@ proptest! {
         engine.load(&snapshot).expect("loads");
         engine.finish_load().expect("is whole");
         prop_assert!(engine.snapshot() == snapshot, "equal states, equal bytes");
-        let mut restored = Exchange { engine, seq: x.seq };
+        let mut restored = Exchange { engine, seq: x.seq, time: x.time };
         for bytes in after {
             prop_assert_eq!(x.send_as(KEY, ALL, bytes), restored.send_as(KEY, ALL, bytes));
         }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use ordain_api::{
-    AppFactory, Application, Buf, Class, ClassKind, Context, KeyId, Malformed, Needs, RequestDecoder,
+    AppFactory, Application, Buf, Class, ClassKind, Context, KeyId, Malformed, Nanos, Needs, RequestDecoder,
     ResponseEncoder, RestoreError, Sink, Step, Stream,
 };
 use ordain_exchange_engine::{self as engine, Audience, Engine, Limits};
@@ -93,6 +93,14 @@ impl Application for Exchange {
         answer
     }
 
+    fn next_deadline(&self) -> Option<Nanos> {
+        self.engine.next_deadline().map(Nanos)
+    }
+
+    fn fire<S: Sink<Self>>(&mut self, deadline: Nanos, about: &Context, sink: &mut S) -> Step {
+        step(self.engine.expire(&context(about), deadline.0, &mut Forward(sink)))
+    }
+
     fn may_read(&self, stream: Stream, key: KeyId, permissions: u32) -> bool {
         match stream {
             Stream::Public | Stream::Topic(_) => permissions & protocol::permission::VIEW != 0,
@@ -157,7 +165,7 @@ impl AppFactory for ExchangeFactory {
 
     fn needs(&self) -> Needs {
         // The longest of the replies.
-        Needs { reply: size_of::<protocol::OrderReply>(), step_outputs: engine::STEP_OUTPUTS_MAX }
+        Needs { reply: size_of::<protocol::OrderReply2>(), step_outputs: engine::STEP_OUTPUTS_MAX }
     }
 
     fn create(&self) -> Exchange {
@@ -168,7 +176,7 @@ impl AppFactory for ExchangeFactory {
 fn malformed(error: protocol::Malformed) -> Malformed {
     Malformed(match error {
         protocol::Malformed::Tag => "unknown message tag",
-        protocol::Malformed::Schema => "unknown schema version: this build speaks version 1",
+        protocol::Malformed::Schema => "this build knows no such schema version of the message",
         protocol::Malformed::Length => "wrong message length",
         protocol::Malformed::Value => "a field holds an undefined value",
     })

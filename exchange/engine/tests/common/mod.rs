@@ -48,6 +48,11 @@ impl Sink for Said {
 }
 
 impl Said {
+    /// Begins to count a step's outputs anew.
+    pub fn next_step(&mut self) {
+        self.in_step = 0;
+    }
+
     pub fn code(&self) -> Option<Reject> {
         let code = Reply::decode(&self.reply).expect("replies decode").code();
         (code != 0).then(|| Reject::from_wire(code).expect("a known code"))
@@ -56,6 +61,7 @@ impl Said {
     pub fn order(&self) -> OrderReply {
         match Reply::decode(&self.reply) {
             Ok(Reply::Order(reply)) => *reply,
+            Ok(Reply::Order2(reply)) => reply.first(),
             other => panic!("not an order's reply: {other:?}"),
         }
     }
@@ -72,6 +78,8 @@ impl Said {
 pub struct Exchange {
     pub engine: Engine,
     pub seq: u64,
+    /// Log time of requests; unless set it goes with their numbers.
+    pub time: Option<u64>,
 }
 
 pub fn definition() -> Definition {
@@ -107,7 +115,7 @@ pub fn named(instrument: u32, name: &[u8]) -> Definition {
 
 impl Exchange {
     pub fn empty(limits: Limits) -> Self {
-        Self { engine: Engine::new(limits, 1), seq: 0 }
+        Self { engine: Engine::new(limits, 1), seq: 0, time: None }
     }
 
     /// Two instruments on one quote currency, accounts 1 to 3 with money and the key [`KEY`], 4 with neither.
@@ -143,7 +151,8 @@ impl Exchange {
 
     pub fn send_as(&mut self, key: u32, permissions: u32, bytes: &[u8]) -> Said {
         self.seq += 1;
-        let context = Context { seq: self.seq, time: 1_000 + self.seq, key, permissions };
+        let context =
+            Context { seq: self.seq, time: self.time.unwrap_or(1_000 + self.seq), key, permissions };
         let request = Request::decode(bytes).expect("requests decode");
         let mut said = Said::default();
         // What an engine fetches ahead changes nothing, whatever the request.

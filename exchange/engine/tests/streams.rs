@@ -1,0 +1,347 @@
+//! What holds after every event of streams that use all that orders can be.
+
+mod common;
+
+use common::*;
+use ordain_exchange_engine::{Audience, Context, Engine, Limits, Step};
+use ordain_exchange_protocol::*;
+use proptest::prelude::*;
+
+const SMALL: Limits = Limits { orders: 30, orders_per_account: 14, levels_per_side: 6, ..LIMITS };
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+enum Act {
+    Send(Vec<u8>),
+    /// Log time moves on by this.
+    Pass(u64),
+}
+
+fn order() -> impl Strategy<Value = NewOrder2> {
+    let kind = prop_oneof![
+        6 => Just(OrderType::Limit),
+        1 => Just(OrderType::Market),
+        1 => Just(OrderType::MarketToLimit),
+        1 => Just(OrderType::Stop),
+        2 => Just(OrderType::StopLimit),
+        1 => Just(OrderType::MarketIfTouched),
+        2 => Just(OrderType::LimitIfTouched),
+    ];
+    let tif = prop_oneof![
+        6 => Just(TimeInForce::Gtc), 1 => Just(TimeInForce::Ioc), 2 => Just(TimeInForce::Fok), 2 => Just(TimeInForce::Gtd),
+    ];
+    let self_trade = prop_oneof![
+        2 => Just(SelfTrade::Default), 2 => Just(SelfTrade::Allow), 2 => Just(SelfTrade::CancelTaker),
+        2 => Just(SelfTrade::CancelMaker), 2 => Just(SelfTrade::CancelBoth), 2 => Just(SelfTrade::Decrement),
+    ];
+    let names = (1..=3_u32, 1..=2_u32, 0..20_u64, any::<bool>());
+    let numbers = (96..104_i64, 2..14_u64, 95..105_i64, 2..8_u64, 0..40_u64, 0..12_u8);
+    (names, numbers, kind, tif, self_trade).prop_map(
+        |(
+            (account, instrument, id, buy),
+            (price, quantity, trigger, display, late, odd),
+            kind,
+            tif,
+            self_trade,
+        )| {
+            let side = if buy { Side::Buy } else { Side::Sell };
+            let mut order = NewOrder2::limit(account, instrument, id, side, price, quantity);
+            (order.order_type, order.self_trade) = (kind, self_trade);
+            order.time_in_force = match (kind, tif) {
+                (OrderType::Market, TimeInForce::Fok) => TimeInForce::Fok,
+                (OrderType::Market, _) => TimeInForce::Ioc,
+                (OrderType::Limit, tif) => tif,
+                (_, TimeInForce::Gtd) => TimeInForce::Gtd,
+                _ => TimeInForce::Gtc,
+            };
+            if order.time_in_force == TimeInForce::Gtd {
+                order.expiry = (1_000 + late * 10).into();
+            }
+            if !kind.has_price() {
+                order.price = 0.into();
+            }
+            if kind.waits() {
+                order.trigger = trigger.into();
+            }
+            if kind == OrderType::Limit && !order.time_in_force.is_immediate() {
+                match odd {
+                    0 => order.post_only = PostOnly::Reject,
+                    1 => order.post_only = PostOnly::Reprice,
+                    2..=5 => order.display = display.into(),
+                    _ => {}
+                }
+            }
+            if kind == OrderType::Market && buy && order.time_in_force == TimeInForce::Ioc && odd < 6 {
+                (order.quantity, order.cash) = (0.into(), (quantity * 1_500).into());
+            }
+            order
+        },
+    )
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let account = 1..=3_u32;
+    let send = |message: &dyn Fn() -> Vec<u8>| Act::Send(message());
+    prop_oneof![
+        24 => order().prop_map(|order| Act::Send(order.as_bytes().to_vec())),
+        3 => (account.clone(), 0..20_u64).prop_map(move |(account, id)| {
+            send(&|| Cancel::new(account, OrderRef::Client(id)).as_bytes().to_vec())
+        }),
+        8 => (account.clone(), 0..20_u64, 95..105_i64, 0..16_u64, 0..8_u64, 0..20_i64, any::<bool>()).prop_map(
+            |(account, id, price, quantity, display, trigger, priced)| {
+                let mut amend =
+                    Amend2::new(account, OrderRef::Client(id), if priced { price } else { 0 }, quantity);
+                amend.display = (if display > 3 { 0 } else { display }).into();
+                amend.trigger = (if trigger > 8 { 0 } else { 95 + trigger }).into();
+                Act::Send(amend.as_bytes().to_vec())
+            }
+        ),
+        2 => (account.clone(), 0..20_u64, 95..105_i64, 1..16_u64).prop_map(|(account, id, price, quantity)| {
+            Act::Send(Amend::new(account, OrderRef::Client(id), price, quantity).as_bytes().to_vec())
+        }),
+        1 => (account.clone(), 0..=2_u32).prop_map(|(account, instrument)| {
+            Act::Send(MassCancel::new(account, instrument, Sides::Any).as_bytes().to_vec())
+        }),
+        1 => (1..=2_u32, 0..4_u8).prop_map(|(instrument, mode)| {
+            let mode = [SelfTrade::Allow, SelfTrade::CancelMaker, SelfTrade::Decrement, SelfTrade::CancelBoth]
+                [usize::from(mode)];
+            Act::Send(SetSelfTrade::new(instrument, mode, note("")).as_bytes().to_vec())
+        }),
+        1 => (account, 0..3_u32).prop_map(|(account, group)| {
+            Act::Send(SetGroup::new(account, group, note("")).as_bytes().to_vec())
+        }),
+        3 => (1..40_u64).prop_map(Act::Pass),
+    ]
+}
+
+fn perform(x: &mut Exchange, act: &Act) -> Vec<Said> {
+    let time = x.time.unwrap_or(1_000);
+    match act {
+        Act::Send(bytes) => {
+            x.time = Some(time);
+            vec![x.send_as(KEY, ALL, bytes)]
+        }
+        Act::Pass(by) => {
+            x.time = Some(time + by);
+            let context = Context { seq: x.seq + 1, time: time + by, ..Context::default() };
+            let mut all = Vec::new();
+            while let Some(due) = x.engine.next_deadline().filter(|due| *due <= time + by) {
+                let mut said = Said::default();
+                let mut step = x.engine.expire(&context, due, &mut said);
+                while step == Step::More {
+                    step = x.engine.resume(&mut said);
+                }
+                assert!(x.engine.next_deadline().is_none_or(|next| next > due), "time moves on");
+                all.push(said);
+            }
+            x.engine.audit().expect("the state adds up");
+            all
+        }
+    }
+}
+
+/// The group of an account.
+fn group(x: &Exchange, account: u32) -> u32 {
+    let bytes = x.ask(ALL, &OwnerQuery::new(account));
+    match Answer::decode(&bytes) {
+        Ok(Answer::Owner(answer)) => answer.group.get(),
+        other => panic!("not an owner: {other:?}"),
+    }
+}
+
+fn mode(x: &Exchange, instrument: u32, own: SelfTrade) -> SelfTrade {
+    let bytes = x.ask(ALL, &TradingQuery::new(instrument));
+    match (own, Answer::decode(&bytes)) {
+        (SelfTrade::Default, Ok(Answer::Trading(answer))) => answer.self_trade,
+        _ => own,
+    }
+}
+
+fn check(x: &Exchange, act: &Act, said: &[Said]) -> Result<(), TestCaseError> {
+    for said in said {
+        let mut indexes = (0, 0);
+        let fills = said.fills();
+        for pair in fills.chunks(2) {
+            let key = |fill: &FillReport| (fill.price, fill.quantity, fill.index.get(), fill.instrument);
+            prop_assert_eq!(key(&pair[0]), key(&pair[1]));
+            prop_assert_eq!(pair[0].index.get(), indexes.0, "trades are counted through");
+            prop_assert!(pair[0].side != pair[1].side && pair[0].aggressor != pair[1].aggressor);
+            indexes.0 += 1;
+        }
+        for (audience, bytes) in &said.outputs {
+            if let Ok(Output::Prevent(report)) = Output::decode(bytes) {
+                prop_assert_eq!(*audience, Audience::Account(report.account.get()));
+                prop_assert_eq!(report.index.get(), indexes.1 / 2, "meetings are counted through");
+                indexes.1 += 1;
+            }
+        }
+    }
+    let Act::Send(bytes) = act else { return Ok(()) };
+    let Ok(Request::NewOrder2(order)) = Request::decode(bytes) else { return Ok(()) };
+    let reply = said[0].order();
+    if said[0].code().is_some() {
+        return Ok(());
+    }
+    let quantity = if order.cash.get() > 0 { 1_000 } else { order.quantity.get() };
+    let total = reply.cumulative.get() + reply.remaining.get() + reply.cancelled.get();
+    prop_assert_eq!(total, quantity, "lots are traded, left or cancelled");
+    let fok = order.time_in_force == TimeInForce::Fok;
+    prop_assert!(!fok || reply.state == OrderState::Filled, "all or nothing");
+    let own = |fill: &&FillReport| fill.order_id == reply.order_id && fill.aggressor == Flag::Yes;
+    let fills = said[0].fills();
+    let traded: u64 = fills.iter().filter(own).map(|fill| fill.quantity.get()).sum();
+    prop_assert_eq!(traded, reply.cumulative.get());
+    if order.cash.get() > 0 {
+        let cost = reply.notional.get().checked_add_signed(reply.fee.get());
+        prop_assert!(cost.is_some_and(|cost| cost <= order.cash.get()), "no more than the cash");
+    }
+    // No trade with its owner where its mode forbids that.
+    if mode(x, order.instrument.get(), order.self_trade) != SelfTrade::Allow {
+        for pair in fills.chunks(2).filter(|pair| own(&&pair[1])) {
+            let (maker, taker) = (pair[0].account.get(), pair[1].account.get());
+            prop_assert!(maker != taker, "an order trades with its owner's");
+            prop_assert!(group(x, maker) == 0 || group(x, maker) != group(x, taker), "or its group's");
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// The audit after every event covers conservation, holds, books, queues, expiries.
+    #[test]
+    fn events_keep_the_rules(acts in prop::collection::vec(act(), 1..160)) {
+        let mut x = Exchange::open_with(SMALL);
+        for act in acts {
+            let said = perform(&mut x, &act);
+            check(&x, &act, &said)?;
+        }
+    }
+
+    #[test]
+    fn a_restored_engine_goes_on_alike(acts in prop::collection::vec(act(), 2..140), at in 0..140_usize, seed: u64) {
+        let mut x = Exchange::open_with(SMALL);
+        let (before, after) = acts.split_at(at % acts.len());
+        before.iter().for_each(|act| drop(perform(&mut x, act)));
+        let snapshot = x.engine.snapshot();
+        let mut engine = Engine::new(SMALL, seed);
+        engine.load(&snapshot).expect("loads");
+        engine.finish_load().expect("is whole");
+        prop_assert!(engine.snapshot() == snapshot, "equal states, equal bytes");
+        let mut restored = Exchange { engine, seq: x.seq, time: x.time };
+        for act in after {
+            prop_assert_eq!(perform(&mut x, act), perform(&mut restored, act));
+        }
+        prop_assert!(x.engine.snapshot() == restored.engine.snapshot());
+    }
+
+    #[test]
+    fn spoilt_snapshots_do_no_harm(
+        acts in prop::collection::vec(act(), 1..80),
+        spoil in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut x = Exchange::open_with(SMALL);
+        acts.iter().for_each(|act| drop(perform(&mut x, act)));
+        let mut snapshot = x.engine.snapshot();
+        for (at, byte) in spoil {
+            let at = at.index(snapshot.len());
+            snapshot[at] = byte;
+        }
+        let mut engine = Engine::new(SMALL, 3);
+        if engine.load(&snapshot).and_then(|()| engine.finish_load()).is_ok() {
+            prop_assert_eq!(engine.audit(), Ok(()));
+        }
+    }
+
+    /// What the first layout says is what the second says with the rest left as it is.
+    #[test]
+    fn the_second_layout_contains_the_first(acts in prop::collection::vec(act(), 1..60), order in order()) {
+        let (mut first, mut second) = (Exchange::open_with(SMALL), Exchange::open_with(SMALL));
+        for act in &acts {
+            perform(&mut first, act);
+            perform(&mut second, act);
+        }
+        let tif = match order.time_in_force {
+            TimeInForce::Gtd => TimeInForce::Gtc,
+            tif => tif,
+        };
+        let plain = NewOrder::limit(
+            order.account.get(), order.instrument.get(), order.client_order_id.get(), order.side,
+            order.price.get(), order.quantity.get(),
+        ).lasting(tif);
+        let one = first.send_as(KEY, ALL, plain.as_bytes());
+        let two = second.send_as(KEY, ALL, NewOrder2::from_first(&plain).as_bytes());
+        prop_assert_eq!(one.order(), two.order());
+        prop_assert_eq!(one.outputs, two.outputs);
+        prop_assert!(first.engine.snapshot() == second.engine.snapshot());
+    }
+}
+
+/// A snapshot of the first form, which ends with the transfers and does not count its sections.
+#[test]
+fn snapshots_of_the_first_form_load() {
+    let mut x = Exchange::open();
+    x.must(&NewOrder::limit(2, 1, 1, Side::Sell, 100, 10).post_only());
+    x.must(&NewOrder::limit(1, 2, 1, Side::Buy, 90, 10));
+    let snapshot = x.engine.snapshot();
+    let (mut old, mut rest) = (Vec::new(), &snapshot[..]);
+    let sizes = [72, 8, 104, 40, 24, 56, 56, 16, 48, 8];
+    while !rest.is_empty() {
+        let word = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().expect("four")) as usize;
+        let (section, length) = (word(0), 8 + word(4) * sizes[word(0)]);
+        if section < 7 {
+            old.extend_from_slice(&rest[..length]);
+        }
+        rest = &rest[length..];
+    }
+    // The count of sections, in the summary behind the head.
+    assert_eq!(old[8 + 52..8 + 56], [10, 0, 0, 0]);
+    old[8 + 52] = 0;
+    let mut engine = Engine::new(LIMITS, 9);
+    engine.load(&old).expect("loads");
+    engine.finish_load().expect("is whole");
+    assert!(engine.snapshot() == snapshot);
+    // One that says that it has all sections, and has not, is refused.
+    old[8 + 52] = 10;
+    let mut engine = Engine::new(LIMITS, 9);
+    engine.load(&old).expect("loads");
+    assert!(engine.finish_load().is_err());
+}
+
+/// Many orders end at once, and a cascade is long: in steps, each of them bounded, which `Said` counts.
+#[test]
+fn long_events_go_in_steps() {
+    let limits = Limits { orders: 600, orders_per_account: 400, levels_per_side: 200, ..LIMITS };
+    let mut x = Exchange::open_with(limits);
+    x.must(&SetSelfTrade::new(1, SelfTrade::Allow, note("")));
+    for id in 0..150 {
+        let order = NewOrder2::limit(1, 1, id, Side::Buy, 40, 10);
+        let waits =
+            NewOrder2 { order_type: OrderType::StopLimit, trigger: (100 + id as i64).into(), ..order };
+        x.must(&waits);
+        x.must(&NewOrder2 {
+            time_in_force: TimeInForce::Gtd,
+            expiry: 9_000.into(),
+            ..NewOrder2::limit(2, 1, id, Side::Sell, 300, 2)
+        });
+    }
+    x.must(&NewOrder::limit(3, 1, 1, Side::Sell, 250, 10));
+    let said = x.must(&NewOrder::limit(3, 1, 2, Side::Buy, 250, 10));
+    let triggered = said.outputs.iter().filter(|(_, bytes)| bytes[0] == TriggerReport::TAG).count();
+    assert_eq!((triggered, said.steps), (150, 4), "{} steps", said.steps);
+    let context = Context { seq: 9_999, time: 9_000, ..Context::default() };
+    let mut said = Said::default();
+    let mut steps = 1;
+    let mut step = x.engine.expire(&context, 9_000, &mut said);
+    while step == Step::More {
+        assert!(x.engine.is_busy());
+        said.next_step();
+        steps += 1;
+        step = x.engine.resume(&mut said);
+    }
+    assert_eq!((said.outputs.len(), steps), (150, 3));
+    assert!(said.reply.is_empty(), "nobody asked");
+    assert_eq!(x.engine.next_deadline(), None);
+    x.engine.audit().expect("the state adds up");
+}
