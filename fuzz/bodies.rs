@@ -243,11 +243,7 @@ pub fn snapshot(data: &[u8]) {
     }
     let anchor = loader.anchor();
     if let Ok(copy) = loader.finish() {
-        let mut writer = Writer::new(Place {
-            chain: anchor.end.chain,
-            terms: anchor.terms,
-            configuration: anchor.configuration,
-        });
+        let mut writer = Writer::new(Place { chain: anchor.end.chain, terms: anchor.terms });
         let mut bytes = Vec::new();
         while copy.snapshot(&mut writer, &mut bytes) == Step::More {}
         assert_eq!(bytes, &data[..data.len() - rest.len()]);

@@ -364,6 +364,7 @@ where
         let (vote_sender, vote_receiver) = spsc::channel(1024);
         let (request_sender, request_receiver) = spsc::channel(config.request_ring);
         let (question_sender, question_receiver) = spsc::channel(config.question_ring);
+        shared.level.store(self.app.factory.level().into());
         let delivery_ring = config.delivery_ring.max(ordain_apply::delivery_ring_min(facts));
         let (delivery_sender, delivery_receiver) = spsc::channel(delivery_ring);
         let started_from = self.restored.as_ref().map(|restored| restored.anchor.end.position);
@@ -383,6 +384,7 @@ where
         let states = States::default();
         if let Some(lanes) = rest.snapshots {
             sides.push(Box::new(Exchange::new(ExchangeParts {
+                level: self.app.factory.level(),
                 facts,
                 lanes,
                 states: states.clone(),

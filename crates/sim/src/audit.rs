@@ -108,11 +108,6 @@ pub fn audit<W: Workload>(
         if place.terms.last().is_none_or(|last| last.term != entry.term) {
             place.terms.push(TermStart { term: entry.term, first: BatchIndex(at as u64 + 1) });
         }
-        if let (index, known) = logs.settled().at(at as u64 + 1)
-            && index > 0
-        {
-            place.configuration = Some((BatchIndex(index), Configuration::clone(known)));
-        }
         let Ok(batch) = BatchView::parse(bytes) else {
             trace.fail("batches form one chain", format!("batch {} does not parse", at + 1));
             return hashes;
@@ -293,6 +288,12 @@ impl<W: Workload> Naive<W> {
         self.last = Context { batch: header.index(), time, ..self.last };
         self.lineage = Lineage::of(header.term());
         self.sessions.retain(|_, session| session.last + self.timeout > time.0);
+        if let Ok(Some(Configuration { level, .. })) = Configuration::of_batch(batch)
+            && level > 0
+        {
+            self.trace.mark("level begun");
+            self.model.begin_level(level);
+        }
         let passed = self.model.pass(time, header.first_seq());
         if !passed.is_empty() {
             self.trace.mark("timer fired");

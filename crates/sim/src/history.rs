@@ -53,6 +53,7 @@ pub struct History {
     claims: BTreeMap<Place, Vec<Vec<u8>>>,
     /// What processes that ended sent in a session, under numbers that nobody remembers.
     orphans: BTreeMap<u64, Vec<Vec<u8>>>,
+    declared: bool,
 }
 
 impl History {
@@ -107,11 +108,18 @@ impl History {
 
     /// What is behind record `last` was declared lost: what clients hold of it proves nothing any more.
     pub fn declare(&mut self, last: u64) {
+        self.declared = true;
         self.acks.retain(|ack| ack.asked.seq.0 <= last);
         self.answers.retain(|answer| answer.seq <= last);
         self.outputs.clear();
         self.replies.retain(|_, (seq, _)| *seq <= last);
         self.highest = self.highest.min(last);
+    }
+
+    /// Whether a loss was declared.
+    #[must_use]
+    pub const fn has_declared(&self) -> bool {
+        self.declared
     }
 
     /// The reply to a request leaves a node.

@@ -52,6 +52,8 @@ pub enum ClusterCommand {
     UnsyncedMax(steer::UnsyncedMax),
     /// Have every node store a snapshot at the same place
     Snapshot(steer::Whole),
+    /// Let a level of the application's behaviour begin, when all nodes run a build that has it
+    Level(steer::Level),
 }
 
 /// Makes DIR/node-0, DIR/node-1 and so on: the same facts and members in each, and a key for each node. Copy each to
@@ -111,6 +113,7 @@ pub fn run(command: &ClusterCommand) -> Result<ExitCode> {
         ClusterCommand::Transfer(transfer) => return steer::transfer(transfer),
         ClusterCommand::AckPolicy(policy) => return steer::ack_policy(policy),
         ClusterCommand::UnsyncedMax(of) => return steer::unsynced_max(of),
+        ClusterCommand::Level(of) => return steer::level(of),
         ClusterCommand::Snapshot(whole) => return steer::snapshot(whole),
         ClusterCommand::Status(status) => {
             let node = status.node.unwrap_or(OPS);

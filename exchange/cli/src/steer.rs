@@ -93,6 +93,14 @@ pub struct UnsyncedMax {
 }
 
 #[derive(Debug, Args)]
+pub struct Level {
+    /// The level, above the one in force
+    level: u16,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+#[derive(Debug, Args)]
 pub struct Whole {
     #[command(flatten)]
     operator: Operator,
@@ -130,6 +138,7 @@ struct JsonCluster {
     wanted_received: u8,
     wanted_durable: u8,
     unsynced_max: u64,
+    level: u16,
     changing: bool,
     no_copies: bool,
     members: Vec<JsonMember>,
@@ -291,6 +300,7 @@ fn cluster(batch: Option<u64>, (head, members): &View) -> JsonCluster {
         wanted_received: head.wanted[0],
         wanted_durable: head.wanted[1],
         unsynced_max: head.unsynced_max.get(),
+        level: head.level.get(),
         changing: head.has(flag::CHANGING),
         no_copies: head.has(flag::NO_COPIES),
         members: members.iter().map(member).collect(),
@@ -316,6 +326,9 @@ fn describe(cluster: &JsonCluster) -> String {
     if (cluster.received, cluster.durable) != (cluster.wanted_received, cluster.wanted_durable) {
         write!(text, " (wanted: {} and {})", cluster.wanted_received, cluster.wanted_durable)
             .expect("writing to a string cannot fail");
+    }
+    if cluster.level > 0 {
+        write!(text, "; level {}", cluster.level).expect("writing to a string cannot fail");
     }
     text.push('\n');
     if cluster.changing {
@@ -468,6 +481,11 @@ pub fn ack_policy(policy: &AckPolicy) -> Result<ExitCode> {
 pub fn unsynced_max(of: &UnsyncedMax) -> Result<ExitCode> {
     let is_done = |view: &View| is_settled(view) && view.0.unsynced_max.get() == of.batches;
     run(&of.operator, &Steer::UnsyncedMax(of.batches), is_done, "")
+}
+
+pub fn level(of: &Level) -> Result<ExitCode> {
+    let is_done = |view: &View| is_settled(view) && view.0.level.get() >= of.level;
+    run(&of.operator, &Steer::Level(of.level), is_done, "")
 }
 
 pub fn snapshot(whole: &Whole) -> Result<ExitCode> {

@@ -124,6 +124,13 @@ pub trait Application: Sized + Send + 'static {
         matches!(stream, Stream::Public | Stream::Topic(_))
     }
 
+    /// A level of behaviour begins ([`AppFactory::level`]): from the next event on, all nodes alike. After a restore it is
+    /// called once, before the first chunk is loaded, with the level that the snapshot was taken under; without a call
+    /// the level is 0.
+    fn begin_level(&mut self, level: u16) {
+        let _ = level;
+    }
+
     /// Appends the next chunk of a snapshot to `out`, at most about 64 KiB, and moves `cursor`, which is 0
     /// at first and otherwise the application's to interpret. The state does not change between the steps
     /// of one snapshot. Equal states must give equal bytes.
@@ -181,6 +188,14 @@ pub trait AppFactory: Send + Sync + 'static {
         Needs { reply: 0, step_outputs: 0 }
     }
 
+    /// The highest level of behaviour that this build has. A build that executes any event otherwise than the one
+    /// before it raises its level, and does so only from [`Application::begin_level`] on: until then it behaves as the
+    /// old one. An operator lets the level begin, at one place in the log, when all nodes run the new build; what is in
+    /// the log before stays as it was.
+    fn level(&self) -> u16 {
+        0
+    }
+
     /// Requests that open a new cluster's log, executed with all permissions.
     fn seeds(&self) -> Vec<Seed> {
         Vec::new()
@@ -215,6 +230,10 @@ impl<F: AppFactory> AppFactory for std::sync::Arc<F> {
 
     fn needs(&self) -> Needs {
         (**self).needs()
+    }
+
+    fn level(&self) -> u16 {
+        (**self).level()
     }
 
     fn seeds(&self) -> Vec<Seed> {

@@ -7,6 +7,9 @@
 //! | [`Request::Remind`] | tells the counter's topic something later | deadlines ([`Application::fire`]) |
 //! | [`Query::Read`] | answers a counter's value | a query |
 //!
+//! Level 1 of its behaviour: an addition that does not fit tells the topic the value that stays. At level 0 nobody but the
+//! asker hears of it.
+//!
 //! # Wire format
 //!
 //! Every message is 16 bytes, little-endian, schema version 1:
@@ -35,6 +38,8 @@ pub const COUNTERS: u32 = 1024;
 pub const BURST_MAX: u64 = 100_000;
 /// Reminders that may wait at a time.
 pub const REMINDERS_MAX: usize = 4096;
+/// The highest level of behaviour.
+pub const LEVEL: u16 = 1;
 /// The one schema version.
 pub const SCHEMA: u8 = 1;
 
@@ -112,6 +117,7 @@ pub struct Counters {
     reminders: BTreeMap<(Nanos, Seq), u32>,
     /// The burst at hand: its counter, how many outputs are out, and how many there will be.
     burst: Option<(u32, u64, u64)>,
+    level: u16,
 }
 
 impl Application for Counters {
@@ -131,7 +137,13 @@ impl Application for Counters {
                         sink.output(Stream::Topic(counter), &Output::Changed(counter, sum));
                         sink.reply(&Reply::Value(counter, sum));
                     }
-                    None => sink.reply(&Reply::Overflow(counter, *value)),
+                    None => {
+                        let value = *value;
+                        if self.level >= 1 {
+                            sink.output(Stream::Topic(counter), &Output::Changed(counter, value));
+                        }
+                        sink.reply(&Reply::Overflow(counter, value));
+                    }
                 }
                 Step::Done
             }
@@ -178,6 +190,10 @@ impl Application for Counters {
         let ((_, seq), counter) = self.reminders.pop_first().expect("a deadline was named");
         sink.output(Stream::Topic(counter), &Output::Reminder(counter, seq));
         Step::Done
+    }
+
+    fn begin_level(&mut self, level: u16) {
+        self.level = level;
     }
 
     /// First chunk: all values. Then the reminders, from the `cursor - 1`st on.
@@ -257,8 +273,12 @@ impl AppFactory for CounterFactory {
         Needs { reply: size_of::<Wire>(), step_outputs: 1 }
     }
 
+    fn level(&self) -> u16 {
+        LEVEL
+    }
+
     fn create(&self) -> Counters {
-        Counters { values: vec![0; COUNTERS as usize], reminders: BTreeMap::new(), burst: None }
+        Counters { values: vec![0; COUNTERS as usize], reminders: BTreeMap::new(), burst: None, level: 0 }
     }
 
     fn restore(&self, version: u32) -> Result<Counters, RestoreError> {

@@ -151,6 +151,10 @@ pub struct Cursors {
     /// The cluster's exchange: log position of the oldest snapshot that a node is being sent, which must stay; 0 if none
     /// is.
     pub pinned: Cursor,
+    /// Whoever makes the node: the highest level of behaviour that this build has.
+    pub level: Cursor,
+    /// The cluster's exchange: the lowest one that a node which is connected has, as far as it said so.
+    pub level_of_others: Cursor,
     /// Journal: log position where the oldest segment begins. Stored before what lies in front of it goes.
     pub oldest: Cursor,
     /// Graceful stop, before all else: 1 when the gateway will hand nothing more to the log stage.

@@ -112,6 +112,8 @@ pub enum Change {
     Policy(AckPolicy),
     /// Another W, batches.
     UnsyncedMax(u64),
+    /// The application's next behaviour begins.
+    Level(u16),
 }
 
 /// Why a change makes no configuration.
@@ -141,6 +143,8 @@ pub enum ChangeError {
     UnsyncedMax,
     /// A lone node has no address for others and stays alone.
     Alone,
+    /// This level, or a higher one, has begun: what has happened under it stays as it is.
+    Level(u16),
 }
 
 impl fmt::Display for ChangeError {
@@ -167,6 +171,7 @@ impl fmt::Display for ChangeError {
             Self::UnsyncedMax => {
                 write!(f, "unsynced-max is between {} and {} batches", UNSYNCED.start(), UNSYNCED.end())
             }
+            Self::Level(level) => write!(f, "level {level} is in force, and none ends"),
             Self::Alone => write!(
                 f,
                 "this node was made to be alone and has no address for other nodes: make a new cluster with \
@@ -191,6 +196,8 @@ pub struct Configuration {
     pub members: Vec<Seat>,
     /// The first number that no member ever had: a vote or a copy of the past is never taken for another node's.
     pub next_id: NodeId,
+    /// The application's behaviour from this entry's batch on (`AppFactory::level`); never less than before.
+    pub level: u16,
     /// What follows.
     pub stage: Stage,
 }
@@ -209,6 +216,7 @@ impl Configuration {
             unsynced_max: facts.unsynced_max,
             members,
             next_id: NodeId(next_id),
+            level: 0,
             stage: Stage::Settled,
         }
     }
@@ -318,6 +326,12 @@ impl Configuration {
                 }
                 next.unsynced_max = *window;
             }
+            Change::Level(level) => {
+                if *level <= self.level {
+                    return Err(ChangeError::Level(self.level));
+                }
+                next.level = *level;
+            }
         }
         let same = Self { version: self.version, stage: self.stage, ..next.clone() } == *self;
         if same && !next.is_raised() { Err(ChangeError::Nothing) } else { Ok(next) }
@@ -408,9 +422,10 @@ impl Configuration {
         };
         out.extend_from_slice(&self.version.to_le_bytes());
         out.extend_from_slice(&self.unsynced_max.to_le_bytes());
-        for number in [self.policy.received, self.policy.durable, self.next_id.0] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
+        out.extend_from_slice(&(self.policy.received as u16).to_le_bytes());
+        out.extend_from_slice(&self.level.to_le_bytes());
+        out.extend_from_slice(&self.policy.durable.to_le_bytes());
+        out.extend_from_slice(&self.next_id.0.to_le_bytes());
         out.extend_from_slice(&[stage, change]);
         out.extend_from_slice(&(self.members.len() as u16).to_le_bytes());
         out.extend_from_slice(&u64::from(id).to_le_bytes());
@@ -449,7 +464,8 @@ impl Configuration {
         let mut bytes = Bytes(bytes);
         let version = bytes.u64("version")?;
         let unsynced_max = bytes.u64("unsynced_max")?;
-        let policy = AckPolicy { received: bytes.u32("received")?, durable: bytes.u32("durable")? };
+        let (received, level) = (bytes.u16("received")?.into(), bytes.u16("level")?);
+        let policy = AckPolicy { received, durable: bytes.u32("durable")? };
         let next_id = NodeId(bytes.u32("next_id")?);
         let [stage, change] = bytes.array("stage")?;
         let count = bytes.u16("members")?;
@@ -482,7 +498,7 @@ impl Configuration {
         if bytes.0.iter().any(|byte| *byte != 0) {
             return Err(ControlError::Field("padding"));
         }
-        let configuration = Self { version, policy, unsynced_max, members, next_id, stage };
+        let configuration = Self { version, policy, unsynced_max, members, next_id, level, stage };
         match configuration.check() {
             Ok(()) => Ok(configuration),
             Err(_) => Err(ControlError::Field("configuration")),
@@ -629,6 +645,7 @@ mod tests {
         let three = cluster(3, policy(2, 1));
         let two = run(&three, &Change::Remove(NodeId(2))).pop().unwrap();
         let raised = three.changed(&Change::Remove(NodeId(2))).unwrap();
+        let leveled = three.changed(&Change::Level(2)).unwrap();
         let moved = |change: fn(&mut Member)| {
             let mut member = member(3);
             change(&mut member);
@@ -656,6 +673,8 @@ mod tests {
             (&three, Change::UnsyncedMax(three.unsynced_max), ChangeError::Nothing),
             (&three, Change::UnsyncedMax(15), ChangeError::UnsyncedMax),
             (&three, Change::UnsyncedMax(1 << 21), ChangeError::UnsyncedMax),
+            (&three, Change::Level(0), ChangeError::Level(0)),
+            (&leveled, Change::Level(2), ChangeError::Level(2)),
         ] {
             assert_eq!(from.changed(&change), Err(expected), "{change:?}");
         }
@@ -738,12 +757,13 @@ mod tests {
     #[test]
     fn golden_configuration() {
         let learner = cluster(3, policy(2, 1)).changed(&Change::AddLearner(member(7))).unwrap();
+        let learner = Configuration { level: 9, ..learner };
         let raised = learner.changed(&Change::Promote(NodeId(7))).unwrap();
         let mut bytes = Vec::new();
         raised.encode(&mut bytes);
         let mut expected = vec![1, 1, 0, 0, 0, 0, 0, 0];
         expected.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0]);
-        expected.extend_from_slice(&[2, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0, 2, 1, 4, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend_from_slice(&[2, 0, 9, 0, 1, 0, 0, 0, 8, 0, 0, 0, 2, 1, 4, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
         for (id, role) in [(0, 1), (1, 1), (2, 1), (7, 2)] {
             expected.extend_from_slice(&[id, 0, 0, 0, role, 0, 4, 0, 4, 0, 0, 0]);
             expected.extend_from_slice(&[id; 32]);

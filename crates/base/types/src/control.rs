@@ -17,8 +17,6 @@ pub enum ControlKind {
     SnapshotMark = 2,
     /// The log goes on though batches were lost (rule R7).
     LineageBreak = 3,
-    /// Behaviour that begins behind this batch.
-    Feature = 4,
 }
 
 impl ControlKind {
@@ -29,7 +27,6 @@ impl ControlKind {
             1 => Self::Configuration,
             2 => Self::SnapshotMark,
             3 => Self::LineageBreak,
-            4 => Self::Feature,
             _ => return None,
         })
     }

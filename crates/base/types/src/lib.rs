@@ -8,7 +8,6 @@
 //! * [`control`], [`configuration`]: what the log says of the cluster itself.
 //! * [`roster`]: what a node says of its cluster.
 //! * [`steer`]: what an operator asks of a running cluster.
-//! * [`feature`]: behaviour that begins at a place in the log.
 //! * [`lineage`]: what a declared loss leaves in the log.
 //! * [`receipt`]: what a client keeps to see later whether history was changed.
 //! * [`codes`]: why a request was refused, and what became of it.
@@ -21,7 +20,6 @@ pub mod codes;
 pub mod configuration;
 pub mod control;
 pub mod facts;
-pub mod feature;
 pub mod frame;
 pub mod lineage;
 mod log_end;

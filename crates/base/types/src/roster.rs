@@ -27,7 +27,9 @@ pub struct RosterHead {
     /// The same as the operator wants them: they differ while voters change.
     pub wanted: [u8; 2],
     /// [`flag`].
-    pub flags: U32,
+    pub flags: U16,
+    /// Level of the application's behaviour.
+    pub level: U16,
     /// W.
     pub unsynced_max: U64,
     /// Members in all.
@@ -39,9 +41,9 @@ pub struct RosterHead {
 /// Bits of [`RosterHead::flags`].
 pub mod flag {
     /// The configuration is a step on the way to another.
-    pub const CHANGING: u32 = 1;
+    pub const CHANGING: u16 = 1;
     /// The copies that the policy names cannot exist at present.
-    pub const NO_COPIES: u32 = 2;
+    pub const NO_COPIES: u16 = 2;
 }
 
 /// Begins a member; its two addresses follow, and zeros to a multiple of 8 bytes.
@@ -80,6 +82,7 @@ impl RosterHead {
             copies: copies(configuration.copies()),
             wanted: copies(configuration.policy),
             flags: (changing | if no_copies { flag::NO_COPIES } else { 0 }).into(),
+            level: configuration.level.into(),
             unsynced_max: configuration.unsynced_max.into(),
             members: (configuration.members.len() as u32).into(),
             next_id: configuration.next_id.0.into(),
@@ -94,7 +97,7 @@ impl RosterHead {
 
     /// Whether a flag is set.
     #[must_use]
-    pub fn has(&self, flag: u32) -> bool {
+    pub fn has(&self, flag: u16) -> bool {
         self.flags.get() & flag != 0
     }
 }

@@ -31,6 +31,8 @@ pub enum Steer {
     Transfer(Option<NodeId>),
     /// Every node stores a snapshot at the same place.
     Snapshot,
+    /// The application's behaviour changes, for all nodes at the same record.
+    Level(u16),
 }
 
 /// What begins an encoded [`Steer`].
@@ -62,6 +64,7 @@ mod kind {
     pub const UNSYNCED_MAX: u8 = 5;
     pub const TRANSFER: u8 = 6;
     pub const SNAPSHOT: u8 = 7;
+    pub const LEVEL: u8 = 8;
 }
 
 impl Steer {
@@ -83,6 +86,7 @@ impl Steer {
             Self::UnsyncedMax(batches) => (kind::UNSYNCED_MAX, (*batches).into()),
             Self::Transfer(to) => (kind::TRANSFER, to.map_or(0, |id| u64::from(id.0) + 1).into()),
             Self::Snapshot => (kind::SNAPSHOT, 0.into()),
+            Self::Level(level) => (kind::LEVEL, u64::from(*level).into()),
         };
         out.extend_from_slice(head.as_bytes());
         if let Self::AddLearner(Member { peer, client, key, .. }) = self {
@@ -119,6 +123,7 @@ impl Steer {
                 to => Some(NodeId(u32::try_from(to - 1).ok()?)),
             }),
             kind::SNAPSHOT if head.value.get() == 0 => Self::Snapshot,
+            kind::LEVEL => Self::Level(u16::try_from(head.value.get()).ok()?),
             _ => return None,
         };
         rest.is_empty().then_some(steer)
@@ -158,6 +163,7 @@ mod tests {
             Steer::Transfer(None),
             Steer::Transfer(Some(NodeId(0))),
             Steer::Snapshot,
+            Steer::Level(2),
         ]
     }
 
@@ -192,7 +198,7 @@ mod tests {
             bad[at] = 1;
             assert_eq!(Steer::decode(&bad), None, "byte {at}");
         }
-        assert_eq!(Steer::decode(&[8; 16]), None);
+        assert_eq!(Steer::decode(&[9; 16]), None);
         assert_eq!(Steer::decode(&[0; 16]), None);
     }
 

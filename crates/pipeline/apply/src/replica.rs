@@ -10,7 +10,7 @@ use ordain_api::{
     AppFactory, Application, Buf, Context, Malformed, RequestDecoder, ResponseEncoder, Sink, Step, WARM_MAX,
 };
 use ordain_types::codes::Code;
-use ordain_types::feature::Feature;
+use ordain_types::configuration::Configuration;
 use ordain_types::record::permission;
 use ordain_types::{
     BatchIndex, BatchKind, BatchView, ClusterFacts, KeyId, Lineage, Nanos, Number, Position, RecordKind,
@@ -30,6 +30,10 @@ pub struct Replica<A, D, E> {
     batch: Option<Progress>,
     event: Option<Event>,
     counts: Counts,
+    /// The log's last configuration applied, and its batch; `None`: the one that the cluster was made with.
+    pub(crate) configuration: Option<(BatchIndex, Configuration)>,
+    /// The highest level of behaviour that this build has.
+    known: u16,
 }
 
 /// Local numbers since this copy was made. Not replicated.
@@ -83,11 +87,23 @@ where
 {
     /// A copy to which nothing has happened.
     pub fn new<F: AppFactory<App = A>>(facts: &ClusterFacts, factory: &F, decoder: D, encoder: E) -> Self {
-        Self::with(State::new(facts, factory.identity()), factory.create(), decoder, encoder)
+        let state = State::new(facts, factory.identity());
+        Self::with(state, factory.create(), factory.level(), decoder, encoder)
     }
 
-    pub(crate) fn with(state: State, app: A, decoder: D, encoder: E) -> Self {
-        Self { app, decoder, encoder, state, batch: None, event: None, counts: Counts::default() }
+    /// `known`: the highest level of behaviour that this build has.
+    pub(crate) fn with(state: State, app: A, known: u16, decoder: D, encoder: E) -> Self {
+        Self {
+            app,
+            decoder,
+            encoder,
+            state,
+            batch: None,
+            event: None,
+            counts: Counts::default(),
+            configuration: None,
+            known,
+        }
     }
 
     /// Begins the batch behind the one applied last. `stint`: the reign under which the gateway may release
@@ -119,7 +135,13 @@ where
                 state.time,
             )));
         }
-        understand(batch)?;
+        if let Some(configuration) = understand(batch, self.known)? {
+            let level = self.configuration.as_ref().map_or(0, |(_, before)| before.level);
+            if configuration.level > level {
+                self.app.begin_level(configuration.level);
+            }
+            self.configuration = Some((header.index(), configuration));
+        }
         state.time = header.time();
         state.stint = stint;
         state.lineage = Lineage::of(header.term());
@@ -554,12 +576,11 @@ impl<A: Application, E: ResponseEncoder<A>, O: Emit> Sink<A> for EventSink<'_, E
     }
 }
 
-/// A log that cannot be executed: the node stops, and the evidence is kept.
-/// Whether this build knows what a control batch says. What it does not know changes what follows, so that a node which
-/// passed over it would go its own way.
-fn understand(batch: &BatchView<'_>) -> Result<(), Fatal> {
+/// The configuration in a control batch, if it holds one; `known` is the highest level that this build has. What the build
+/// does not know changes what follows, so that a node which passed over it would go its own way.
+fn understand(batch: &BatchView<'_>, known: u16) -> Result<Option<Configuration>, Fatal> {
     if batch.header.kind() != BatchKind::Control {
-        return Ok(());
+        return Ok(None);
     }
     let index = batch.header.index();
     let newer = |what: String| {
@@ -568,15 +589,16 @@ fn understand(batch: &BatchView<'_>) -> Result<(), Fatal> {
             "Install the build that the other nodes run, and start the node again: it goes on where it stopped.",
         )
     };
-    match Feature::of_batch(batch) {
-        Ok(Some(feature)) if !feature.is_known() => {
-            Err(newer(format!("the beginning of feature {}, which this build does not have", feature.0)))
+    match Configuration::of_batch(batch) {
+        Ok(Some(Configuration { level, .. })) if level > known => {
+            Err(newer(format!("the beginning of level {level}, and this build has {known} at most")))
         }
-        Ok(_) => Ok(()),
+        Ok(configuration) => Ok(configuration),
         Err(error) => Err(newer(error.to_string())),
     }
 }
 
+/// A log that cannot be executed: the node stops, and the evidence is kept.
 fn broken(cause: String) -> Fatal {
     Fatal::new(
         cause,

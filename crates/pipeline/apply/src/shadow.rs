@@ -16,7 +16,7 @@ use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, Step};
 use ordain_journal::{LogReader, Peek, TermStart};
 use ordain_ring::spsc;
 use ordain_types::batch::BatchHeader;
-use ordain_types::{BatchIndex, BatchKind, ClusterFacts, Configuration, Nanos, Now, Position, Stint};
+use ordain_types::{BatchIndex, BatchKind, ClusterFacts, Nanos, Now, Position, Stint};
 use zerocopy::IntoBytes;
 
 /// Steps of events in one slice: some tens of microseconds, which is what a request may wait for it where the
@@ -66,8 +66,6 @@ pub struct Shadow<F: AppFactory, D, E, K> {
     replica: Replica<F::App, D, E>,
     /// Where each term begins, as far as applied.
     terms: Vec<TermStart>,
-    /// The last configuration applied, and its batch.
-    configuration: Option<(BatchIndex, Configuration)>,
     job: Job<F::App, D, E>,
     /// Snapshots that this life restored or wrote, oldest first.
     kept: Vec<(Position, BatchIndex)>,
@@ -163,7 +161,6 @@ where
             shared,
             every,
             terms: Vec::new(),
-            configuration: None,
             job: Job::Restore(Box::new(restore)),
             kept: Vec::new(),
             stored,
@@ -205,7 +202,6 @@ where
                 let end = restored.anchor.end;
                 self.replica = restored.replica;
                 self.terms = restored.anchor.terms;
-                self.configuration = restored.anchor.configuration;
                 self.log.seek(end.position, end.index.next());
                 self.kept.push((end.position, end.index));
                 self.untold = Some(Stored {
@@ -246,11 +242,7 @@ where
             if !self.replica.in_batch() {
                 if is_due(batch.header, self.facts.segment_size * self.every, self.begun) {
                     let position = batch.header.position();
-                    let place = Place {
-                        chain: batch.header.previous(),
-                        terms: self.terms.clone(),
-                        configuration: self.configuration.clone(),
-                    };
+                    let place = Place { chain: batch.header.previous(), terms: self.terms.clone() };
                     self.begin(position, place);
                     break;
                 }
@@ -265,9 +257,6 @@ where
             let (term, first) = (batch.header.term(), batch.header.index());
             if self.terms.last().is_none_or(|known| known.term != term) {
                 self.terms.push(TermStart { term, first });
-            }
-            if let Ok(Some(configuration)) = Configuration::of_batch(&batch) {
-                self.configuration = Some((first, configuration));
             }
             self.log.advance();
         }

@@ -53,8 +53,6 @@ pub struct Place {
     pub chain: Chain,
     /// Where each term up to that batch begins, ascending.
     pub terms: Vec<TermStart>,
-    /// The last configuration up to that batch, and its own batch; `None`: the one that the cluster was made with.
-    pub configuration: Option<(BatchIndex, Configuration)>,
 }
 
 /// How far a snapshot is written.
@@ -154,9 +152,8 @@ where
                 if next < writer.place.terms.len() { Part::Terms(next) } else { Part::Configuration }
             }
             Part::Configuration => {
-                let configuration = writer.place.configuration.take();
                 writer.chunk(CONFIGURATION, out, |out| {
-                    if let Some((index, configuration)) = &configuration {
+                    if let Some((index, configuration)) = &self.configuration {
                         out.extend_from_slice(&index.0.to_le_bytes());
                         configuration.encode_payload(out);
                     }
@@ -271,6 +268,8 @@ pub enum SnapshotError {
     OtherFacts,
     /// Of another application.
     OtherApplication(String),
+    /// Taken under a level of behaviour that this build does not have.
+    Level(u16),
     /// The application refuses its part.
     Application(RestoreError),
 }
@@ -290,6 +289,12 @@ impl fmt::Display for SnapshotError {
             }
             Self::OtherApplication(name) => {
                 write!(f, "the snapshot is of application `{name}`: check the data directory")
+            }
+            Self::Level(level) => {
+                write!(
+                    f,
+                    "the snapshot was taken under level {level}: start the build that the other nodes run"
+                )
             }
             Self::Application(error) => write!(f, "the application cannot restore the snapshot: {error}"),
         }
@@ -311,6 +316,9 @@ pub struct Loader<A, D, E> {
     /// Kind of the chunk before.
     last: u8,
     reading: Option<Session>,
+    configuration: Option<(BatchIndex, Configuration)>,
+    /// The highest level of behaviour that this build has.
+    known: u16,
 }
 
 impl<A, D, E> Loader<A, D, E>
@@ -331,6 +339,8 @@ where
             chunks: 0,
             last: 0,
             reading: None,
+            configuration: None,
+            known: factory.level(),
         }
     }
 
@@ -359,7 +369,7 @@ where
             chain: place.chain,
             time: state.time,
         };
-        Anchor { end, terms: place.terms.clone(), configuration: place.configuration.clone() }
+        Anchor { end, terms: place.terms.clone(), configuration: self.configuration.clone() }
     }
 
     /// The hash of the last part taken; once every part was taken, of the whole snapshot.
@@ -377,7 +387,9 @@ where
             return Err(SnapshotError::Invalid("end: parts are missing"));
         };
         app.finish_load().map_err(SnapshotError::Application)?;
-        Ok(Replica::with(self.state, app, self.decoder, self.encoder))
+        let mut replica = Replica::with(self.state, app, self.known, self.decoder, self.encoder);
+        replica.configuration = self.configuration;
+        Ok(replica)
     }
 
     fn header<F: AppFactory<App = A>>(&mut self, factory: &F, bytes: &[u8]) -> Result<usize, SnapshotError> {
@@ -507,8 +519,15 @@ where
         let Some((index, payload)) = payload.split_first_chunk() else { return Err(invalid) };
         let index = BatchIndex(u64::from_le_bytes(*index));
         match Configuration::decode_payload(payload) {
-            Ok(configuration) if self.place.configuration.is_none() && index <= self.state.applied => {
-                self.place.configuration = Some((index, configuration));
+            Ok(configuration) if self.configuration.is_none() && index <= self.state.applied => {
+                let level = configuration.level;
+                if level > self.known {
+                    return Err(SnapshotError::Level(level));
+                }
+                if level > 0 {
+                    self.app.as_mut().expect("made with the header").begin_level(level);
+                }
+                self.configuration = Some((index, configuration));
                 Ok(())
             }
             _ => Err(invalid),

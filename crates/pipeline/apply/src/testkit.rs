@@ -22,10 +22,12 @@ use ordain_agent::wire::{Delivery, delivery};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, Step};
 use ordain_types::batch::{BATCH_ALIGN, BATCH_HEADER, SEGMENT_START_LEN, Seal, SegmentStart, chain, seal};
 use ordain_types::codes::Code;
+use ordain_types::configuration::Configuration;
 use ordain_types::frame::{KeyBody, OpenBody, ServerHeader};
+use ordain_types::members::Member;
 use ordain_types::record::{permission, record_len};
 use ordain_types::{
-    BatchIndex, BatchKind, BatchView, Chain, ClusterFacts, ClusterId, KeyId, Lineage, Nanos, Number,
+    BatchIndex, BatchKind, BatchView, Chain, ClusterFacts, ClusterId, KeyId, Lineage, Nanos, NodeId, Number,
     Position, RecordHeader, RecordKind, Seq, SessionId, Stint, Term, align_up,
 };
 use zerocopy::{FromBytes, IntoBytes};
@@ -291,6 +293,21 @@ where
     /// Seals the open batch and executes it; gives what the live copy said.
     pub fn seal(&mut self) -> Vec<Heard> {
         let batch = self.log.seal(BatchKind::Data);
+        self.run(&batch)
+    }
+
+    /// Lets a level of behaviour begin, as an operator would.
+    ///
+    /// # Panics
+    /// If a batch is open, or the application has no such level.
+    pub fn begin_level(&mut self, level: u16) -> Vec<Heard> {
+        assert_eq!(self.log.count, 0, "a batch is open");
+        let member = Member { id: NodeId(0), peer: String::new(), client: String::new(), key: [0; 32] };
+        let made = Configuration::initial(&self.facts, &[member]);
+        let version = self.live.configuration.as_ref().map_or(0, |(_, before)| before.version) + 1;
+        let mut body = Vec::new();
+        Configuration { version, level, ..made }.encode(&mut body);
+        let batch = self.log.control(&body);
         self.run(&batch)
     }
 

@@ -5,8 +5,8 @@ use ordain_apply::Replica;
 use ordain_apply::testkit::{Log, facts};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory};
 use ordain_types::configuration::Configuration;
-use ordain_types::feature::Feature;
 use ordain_types::lineage::LineageBreak;
+use ordain_types::members::Member;
 use ordain_types::{BatchIndex, BatchView, Lineage, NodeId, Stint, Term};
 
 /// What a copy makes of a control batch with this body, behind the genesis.
@@ -23,6 +23,11 @@ fn meet(body: &[u8]) -> Result<(), Fatal> {
     Ok(())
 }
 
+fn alone() -> Configuration {
+    let member = Member { id: NodeId(0), peer: String::new(), client: String::new(), key: [1; 32] };
+    Configuration { version: 1, ..Configuration::initial(&facts(), &[member]) }
+}
+
 #[test]
 fn what_a_newer_build_began_stops_an_older_one() {
     #[track_caller]
@@ -30,9 +35,11 @@ fn what_a_newer_build_began_stops_an_older_one() {
         let said = meet(body).unwrap_err().to_string();
         assert!(said.contains(expected) && said.contains("Install the build"), "{said}");
     }
-    stops(&Feature(7).encode(), "the beginning of feature 7, which this build does not have");
+    let mut body = Vec::new();
+    Configuration { level: 7, ..alone() }.encode(&mut body);
+    stops(&body, "the beginning of level 7, and this build has 1 at most");
     stops(&[9, 1, 0, 0, 0, 0, 0, 0], "a control entry of kind 9, which this build does not know");
-    let mut later = Feature(7).encode();
+    let mut later = body;
     later[1] = 2;
     stops(&later, "a control entry of layout 2, which this build does not read");
 }
@@ -40,7 +47,7 @@ fn what_a_newer_build_began_stops_an_older_one() {
 #[test]
 fn what_this_build_knows_is_passed() {
     let mut body = Vec::new();
-    Configuration::initial(&facts(), &[]).encode(&mut body);
+    Configuration { level: 1, ..alone() }.encode(&mut body);
     meet(&body).unwrap();
     let text = LineageBreak {
         lineage: Lineage(2),

@@ -5,7 +5,9 @@ use ordain_agent::Agent;
 use ordain_agent::metrics::Registry;
 use ordain_agent::peer::NoPeers;
 use ordain_agent::shared::{Cursors, Shared};
-use ordain_agent::wire::{Found, QUESTION, Question, SUBMISSION, Submission, VoteRequest, submission};
+use ordain_agent::wire::{
+    Found, QUESTION, Question, SUBMISSION, Steered, Submission, VoteRequest, submission,
+};
 use ordain_consensus::{Config, Core, Recovered, Terms, VoteState};
 use ordain_ring::log::{Consumer, LogRing};
 use ordain_ring::spsc::{Receiver, Sender, channel};
@@ -13,9 +15,11 @@ use ordain_sequence::stage::{Archive, Old};
 use ordain_sequence::{Log, LogConfig, Writer};
 use ordain_types::LogEnd;
 use ordain_types::batch::{self, BatchView};
+use ordain_types::codes::Code;
 use ordain_types::frame::ClientFrame;
 use ordain_types::members::Member;
 use ordain_types::record::RecordKind;
+use ordain_types::steer::Steer;
 use ordain_types::{
     BatchIndex, Boot, Chain, ClusterFacts, ClusterId, Configuration, Nanos, NodeId, Now, Position,
     RecordHeader, Term,
@@ -175,6 +179,30 @@ impl Rig {
         self.questions.release();
         found
     }
+}
+
+#[test]
+fn a_level_begins_where_the_build_has_it() {
+    let mut rig = Rig::new();
+    let steer = |rig: &mut Rig, level: u16| {
+        let mut payload = Vec::new();
+        Steer::Level(level).encode(&mut payload);
+        let kind = ClientFrame::Steer as u8;
+        let header = RecordHeader { length: (payload.len() as u32).into(), kind, ..RecordHeader::default() };
+        let frame = [header.as_bytes(), &payload].concat();
+        rig.submit(submission::STEER, &frame);
+        (0..3).for_each(|_| rig.cycle());
+        let message = rig.questions.peek().expect("each is answered");
+        let steered = Steered::read_from_prefix(&message[QUESTION + frame.len()..]).unwrap().0;
+        rig.questions.release();
+        (steered.code.get() as u8, steered.index.get())
+    };
+    rig.shared.level.store(2);
+    assert_eq!(steer(&mut rig, 3), (Code::NotYet as u8, 0));
+    let before = rig.published.last().unwrap().0.0;
+    let (code, index) = steer(&mut rig, 2);
+    assert_eq!((code, index), (Code::Executed as u8, before + 1));
+    assert_eq!(steer(&mut rig, 2).0, Code::Impossible as u8, "it is in force");
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct ExchangeParts<'a, D> {
     pub stored: Option<spsc::Receiver>,
     /// Where it tells of the states that snapshots hold, for others to compare.
     pub states: States,
+    /// The highest level of behaviour that this build has.
+    pub level: u16,
     /// The node's cursors.
     pub shared: Shared,
     /// Where it registers its metrics.
@@ -54,6 +56,7 @@ pub struct Exchange<D> {
     peers: Vec<Peer>,
     stored: Option<spsc::Receiver>,
     states: States,
+    level: u16,
     shared: Shared,
     /// This node's snapshots, the newest first.
     own: [Option<Held>; 2],
@@ -77,6 +80,7 @@ struct Peer {
     told: Option<Announce>,
     snapshot: Gauge,
     oldest: Gauge,
+    level: Gauge,
 }
 
 impl Peer {
@@ -97,6 +101,7 @@ impl Peer {
                 "ordain_peer_oldest_position",
                 "Log position where the node's oldest segment begins, as it announced.",
             ),
+            level: gauge("ordain_peer_level", "Highest level of behaviour that the node's build has."),
         }
     }
 }
@@ -105,7 +110,7 @@ impl<D: Disk> Exchange<D> {
     /// An exchange that has heard of nobody.
     #[must_use]
     pub fn new(parts: ExchangeParts<'_, D>) -> Self {
-        let ExchangeParts { facts, lanes, others, stored, states, shared, registry } = parts;
+        let ExchangeParts { facts, lanes, others, stored, states, level, shared, registry } = parts;
         Self {
             serve: Serve::new(facts.segment_size, lanes.send, registry),
             fetch: Fetch::new(facts, lanes.receive, registry),
@@ -114,6 +119,7 @@ impl<D: Disk> Exchange<D> {
             registry: registry.clone(),
             stored,
             states,
+            level,
             shared,
             own: [None; 2],
             floor: registry.gauge(
@@ -150,7 +156,14 @@ impl<D: Disk> Exchange<D> {
             applied: BatchIndex(self.shared.applied.load()),
             partial: self.fetch.partial(),
             snapshots: self.own,
+            level: self.level,
         }
+    }
+
+    /// The lowest level that a node which is connected has, as far as it said so. Told to the log stage.
+    fn tell_level(&self) {
+        let lowest = self.peers.iter().filter(|peer| peer.up).map(|peer| peer.announced.level).min();
+        self.shared.level_of_others.store(lowest.unwrap_or(0).into());
     }
 
     /// Tells those who are due, at once if it is news what this node holds.
@@ -215,6 +228,7 @@ impl<D: Disk> Side for Exchange<D> {
             (peer.up, peer.told, peer.due) = (true, None, now.mono);
             peer.announced = Announce::default();
         }
+        self.tell_level();
     }
 
     fn down(&mut self, peer: NodeId, _now: Now) {
@@ -223,6 +237,7 @@ impl<D: Disk> Side for Exchange<D> {
         if let Some(peer) = self.peer(peer) {
             peer.up = false;
         }
+        self.tell_level();
     }
 
     fn hear(&mut self, from: NodeId, kind: u8, body: &[u8], now: Now) {
@@ -237,7 +252,9 @@ impl<D: Disk> Side for Exchange<D> {
                 peer.announced = announce;
                 peer.oldest.set(announce.oldest.0);
                 peer.snapshot.set(announce.snapshots[0].map_or(0, |held| held.position.0));
+                peer.level.set(announce.level.into());
                 self.agree();
+                self.tell_level();
             }
             kind::OFFER => {
                 if let Some(offer) = Offer::decode(body) {
@@ -370,6 +387,7 @@ mod tests {
             let (shadow, stored) = spsc::channel(1024);
             let shared = Shared::default();
             let exchange = Exchange::new(ExchangeParts {
+                level: 0,
                 facts: &ClusterFacts::new(ClusterId([1; 16]), Nanos(1), 3),
                 lanes: SnapshotLanes { send: NoFiles::default(), receive: NoFiles::default() },
                 others: others.iter().copied().map(NodeId).collect(),

@@ -49,6 +49,8 @@ pub struct Announce {
     pub partial: Position,
     /// Its snapshots, the newest first.
     pub snapshots: [Option<Held>; 2],
+    /// The highest level of behaviour that its build has.
+    pub level: u16,
 }
 
 /// A leader tells a node, which needs what it has removed, what it could begin with instead.
@@ -151,6 +153,7 @@ struct AnnounceBody {
     applied: U64,
     partial: U64,
     snapshots: [HeldBody; 2],
+    level: U64,
 }
 
 impl From<Option<Held>> for HeldBody {
@@ -195,6 +198,7 @@ impl Announce {
             applied: self.applied.0.into(),
             partial: self.partial.0.into(),
             snapshots: self.snapshots.map(HeldBody::from),
+            level: u64::from(self.level).into(),
         };
         let mut bytes = [0; ANNOUNCE];
         body.write_to_prefix(&mut bytes).expect("that is its length");
@@ -215,7 +219,8 @@ impl Announce {
         let oldest = Position(number(body.oldest).ok()?);
         let applied = BatchIndex(number(body.applied).ok()?);
         let partial = Position(number(body.partial).ok()?);
-        ordered.then_some(Self { oldest, applied, partial, snapshots: [newest, older] })
+        let level = u16::try_from(body.level.get()).ok()?;
+        ordered.then_some(Self { oldest, applied, partial, snapshots: [newest, older], level })
     }
 }
 
@@ -253,9 +258,10 @@ mod tests {
             applied: BatchIndex(2),
             partial: Position(7),
             snapshots: [held, None],
+            level: 8,
         };
-        let mut expected = [0; 136];
-        for (at, number) in [(0, 1), (8, 2), (16, 7), (24, 3), (32, 4), (40, 5)] {
+        let mut expected = [0; 144];
+        for (at, number) in [(0, 1), (8, 2), (16, 7), (24, 3), (32, 4), (40, 5), (136, 8)] {
             expected[at] = number;
         }
         expected[48..80].fill(6);

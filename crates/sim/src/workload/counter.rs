@@ -76,6 +76,7 @@ pub struct Sums {
     values: BTreeMap<u32, i128>,
     /// Counters to remind, by time and seq of the request.
     reminders: BTreeMap<(u64, u64), u32>,
+    level: u16,
 }
 
 fn message(kind: u8, counter: u32, value: u64) -> Vec<u8> {
@@ -100,6 +101,10 @@ impl Model for Sums {
         outputs
     }
 
+    fn begin_level(&mut self, level: u16) {
+        self.level = level;
+    }
+
     fn execute(&mut self, about: &Context, payload: &[u8]) -> Said {
         let (counter, number) = fields(payload);
         let tell = |kind, value| (Stream::Topic(counter), message(kind, counter, value));
@@ -108,7 +113,9 @@ impl Model for Sums {
                 let value = self.values.entry(counter).or_default();
                 let sum = *value + i128::from(number as i64);
                 if i64::try_from(sum).is_err() {
-                    return Said { reply: message(1, counter, *value as u64), ..Said::default() };
+                    let stays = *value as u64;
+                    let outputs = if self.level > 0 { vec![tell(1, stays)] } else { Vec::new() };
+                    return Said { reply: message(1, counter, stays), outputs, ..Said::default() };
                 }
                 *value = sum;
                 Said {

@@ -92,6 +92,11 @@ pub trait Model {
         Vec::new()
     }
 
+    /// A level of behaviour begins.
+    fn begin_level(&mut self, level: u16) {
+        let _ = level;
+    }
+
     /// A command is executed.
     fn execute(&mut self, about: &Context, payload: &[u8]) -> Said;
 

@@ -43,7 +43,7 @@ impl<W: Workload> World<W> {
         let last_seq = self.logs.declare(chosen, &store, end.0);
         drop(store);
         // What it acknowledged is in its log, or was just declared lost.
-        self.nodes[chosen].promised = Floor::default();
+        (self.nodes[chosen].promised, self.nodes[chosen].owed_floor) = Default::default();
         self.history.declare(last_seq);
         self.partial.clear();
         self.replace_clients();

@@ -28,7 +28,9 @@ impl<W: Workload> World<W> {
         }
         if let Some(keep) = state.cutting {
             if cursors.cut.asked(Holder::Journal).is_some() {
-                // What it said meanwhile is judged by what it had.
+                // What it said meanwhile is judged by what it had, and by what it has written meanwhile and keeps.
+                let written = cursors.written.load().min(keep);
+                self.logs.follow(node, &state.store.lock(), written);
                 self.hear_sent();
                 return self.hear_promises();
             }

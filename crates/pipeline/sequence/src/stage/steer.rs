@@ -65,6 +65,10 @@ impl<P: Peers> Log<P> {
             Steer::Remove(id) => Change::Remove(*id),
             Steer::AckPolicy(policy) => Change::Policy(*policy),
             Steer::UnsyncedMax(window) => Change::UnsyncedMax(*window),
+            Steer::Level(level) => {
+                self.may_begin(*level)?;
+                Change::Level(*level)
+            }
             Steer::Transfer(to) => {
                 self.core.transfer(*to).map_err(refused)?;
                 return Ok(self.writer.tail().index);
@@ -90,6 +94,30 @@ impl<P: Peers> Log<P> {
                 Err(refused(consensus::Refused::Blocked))
             }
         }
+    }
+
+    /// Whether all members run a build that has the level: one that does not would stop where it begins.
+    fn may_begin(&self, level: u16) -> Result<(), Refused> {
+        let wanted = u64::from(level);
+        let refuse = |why: String| Err((Code::NotYet, why));
+        if self.shared.level.load() < wanted {
+            return refuse(format!("this build has level {} at most", self.shared.level.load()));
+        }
+        let members = &self.core.configuration().members;
+        let away = |id| self.others.iter().any(|other| other.id == id && !other.is_up);
+        if let Some(seat) = members.iter().find(|seat| away(seat.member.id)) {
+            return refuse(format!(
+                "node {} is not connected: which levels its build has is not known",
+                seat.member.id
+            ));
+        }
+        let has = self.shared.level_of_others.load();
+        if members.len() > 1 && has < wanted {
+            return refuse(format!(
+                "a node runs a build that has level {has} at most: see ordain_peer_level"
+            ));
+        }
+        Ok(())
     }
 
     /// Takes submissions while this node does not lead. Outputs can be read here as well, since they are of

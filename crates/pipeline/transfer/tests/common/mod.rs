@@ -275,6 +275,7 @@ impl Node {
         let (shadow, stored) = spsc::channel(1024);
         let (shared, registry) = (Shared::default(), Registry::default());
         let exchange = Exchange::new(ExchangeParts {
+            level: 0,
             facts: &small(),
             lanes: SnapshotLanes { send: world.lane(), receive: world.lane() },
             others: vec![NodeId(1 - id)],
