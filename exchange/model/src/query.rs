@@ -3,7 +3,8 @@
 use crate::message::Message;
 use crate::{Context, Model, Order, code, ensure};
 use ordain_exchange_protocol::{
-    BalancesQuery, BookLevelsQuery, BookOrdersQuery, IntoBytes, OrderQuery, Query, Reject, Side, permission,
+    BalancesQuery, BookLevelsQuery, BookOrdersQuery, IntoBytes, OrderRef, PostOnly, Query, Reject, Side,
+    permission,
 };
 
 const LEVEL: usize = 24;
@@ -39,13 +40,13 @@ impl Model {
                 list(0xA3, query.account.get(), self.balances(context, query).map(|list| (list, 0)))
             }
             Query::Order(query) => {
-                let result = self.order(context, query);
+                let result = self.named(context, query.account.get(), query.order());
                 let answer = Message::new(0xA4, 56).put(2, 2, code(&result)).put(8, 4, query.account.get());
                 match result {
                     Ok(order) => answer
                         .put(4, 4, order.instrument)
                         .put(12, 1, order.side as u8)
-                        .put(13, 1, u8::from(order.post_only))
+                        .put(13, 1, u8::from(order.post_only != PostOnly::No))
                         .put(16, 8, order.id)
                         .put(24, 8, order.client)
                         .put(32, 8, order.price)
@@ -93,23 +94,61 @@ impl Model {
                     Err(_) => answer.bytes(),
                 }
             }
-            // Not yet in the model.
-            Query::OrderDetail(query) => Message::new(0xA8, 96)
-                .put(2, 2, Reject::NotSupported as u16)
-                .put(8, 4, query.account.get())
-                .put(13, 1, 1)
-                .put(14, 1, 1)
-                .put(16, 8, query.order_id.get())
-                .put(24, 8, query.client_order_id.get())
-                .bytes(),
-            Query::Trading(query) => Message::new(0xA9, 32)
-                .put(2, 2, Reject::NotSupported as u16)
-                .put(4, 4, query.instrument.get())
-                .bytes(),
-            Query::Owner(query) => Message::new(0xAA, 32)
-                .put(2, 2, Reject::NotSupported as u16)
-                .put(4, 4, query.account.get())
-                .bytes(),
+            Query::OrderDetail(query) => {
+                let result = self.named(context, query.account.get(), query.order());
+                let answer = Message::new(0xA8, 96).put(2, 2, code(&result)).put(8, 4, query.account.get());
+                match result {
+                    Ok(order) => answer
+                        .put(4, 4, order.instrument)
+                        .put(12, 1, order.side as u8)
+                        .put(13, 1, order.order_type as u8)
+                        .put(14, 1, order.tif as u8)
+                        .put(15, 1, order.post_only as u8)
+                        .put(16, 8, order.id)
+                        .put(24, 8, order.client)
+                        .put(32, 8, order.price)
+                        .put(40, 8, order.cumulative)
+                        .put(48, 8, order.remaining)
+                        .put(56, 8, if order.waits() { 0 } else { order.shown })
+                        .put(64, 8, order.display)
+                        .put(72, 8, order.trigger)
+                        .put(80, 8, order.expiry)
+                        .put(88, 1, order.self_trade as u8)
+                        .put(89, 1, if order.waits() { 4 } else { 1 })
+                        .bytes(),
+                    Err(_) => answer
+                        .put(13, 1, 1)
+                        .put(14, 1, 1)
+                        .put(16, 8, query.order_id.get())
+                        .put(24, 8, query.client_order_id.get())
+                        .bytes(),
+                }
+            }
+            Query::Trading(query) => {
+                let id = query.instrument.get();
+                let result = context
+                    .may(permission::VIEW)
+                    .and_then(|()| ensure(self.instruments.contains_key(&id), Reject::UnknownInstrument));
+                let answer = Message::new(0xA9, 32).put(2, 2, code(&result)).put(4, 4, id);
+                match result {
+                    Ok(()) => answer
+                        .put(8, 8, self.last(id).unwrap_or(0))
+                        .put(16, 4, self.waiting(id).count() as u64)
+                        .put(20, 1, self.mode(id) as u8)
+                        .put(21, 1, 1)
+                        .bytes(),
+                    Err(_) => answer.bytes(),
+                }
+            }
+            Query::Owner(query) => {
+                let account = query.account.get();
+                let result = self.may_see_trader(account, context);
+                let answer = Message::new(0xAA, 32).put(2, 2, code(&result)).put(4, 4, account);
+                match result {
+                    Ok(()) => answer.put(8, 4, self.group(account)).bytes(),
+                    Err(_) => answer.bytes(),
+                }
+            }
         }
     }
 
@@ -156,7 +195,7 @@ impl Model {
         let entry = |level: &[&Order]| {
             Message::entry(LEVEL)
                 .put(0, 8, level[0].price)
-                .put(8, 8, level.iter().map(|order| order.remaining).sum::<i128>())
+                .put(8, 8, level.iter().map(|order| order.shown).sum::<i128>())
                 .put(16, 4, level.len() as u64)
                 .bytes()
         };
@@ -183,7 +222,7 @@ impl Model {
                 .put(8, 8, order.client)
                 .put(16, 4, order.account)
                 .put(24, 8, order.cumulative)
-                .put(32, 8, order.remaining)
+                .put(32, 8, order.shown)
                 .bytes()
         };
         Ok(orders[behind..].iter().take(ORDERS_MAX).map(entry).collect())
@@ -203,11 +242,15 @@ impl Model {
         Ok(balances.take(BALANCES_MAX).map(entry).collect())
     }
 
-    fn order(&self, context: &Context, query: &OrderQuery) -> Result<&Order, Reject> {
+    /// As [`Model::may_see`], without the exchange's own account.
+    fn may_see_trader(&self, account: u32, context: &Context) -> Result<(), Reject> {
         context.may(permission::VIEW)?;
-        let account = query.account.get();
         ensure(self.accounts.contains_key(&account), Reject::UnknownAccount)?;
-        self.is_granted(context, account)?;
-        Ok(&self.orders[self.find(account, query.order())?])
+        self.is_granted(context, account)
+    }
+
+    fn named(&self, context: &Context, account: u32, order: OrderRef) -> Result<&Order, Reject> {
+        self.may_see_trader(account, context)?;
+        Ok(&self.orders[self.find(account, order)?])
     }
 }

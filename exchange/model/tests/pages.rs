@@ -1,0 +1,402 @@
+//! The examples on the pages of `docs/exchange/`, and the edges that the pages speak of: a row each, for the model
+//! alone.
+#![forbid(unsafe_code)]
+
+#[path = "pages/desk.rs"]
+mod desk;
+
+use desk::{Desk, amend, limit, market, order};
+use ordain_exchange_protocol::{
+    NewOrder2, OrderState, OrderType, PostOnly, Reason, Reject, SelfTrade, Side, TimeInForce,
+};
+
+const A: u32 = 1;
+const B: u32 = 2;
+const C: u32 = 3;
+
+fn with(order: NewOrder2, self_trade: SelfTrade) -> NewOrder2 {
+    NewOrder2 { self_trade, ..order }
+}
+
+fn lasting(order: NewOrder2, time_in_force: TimeInForce) -> NewOrder2 {
+    NewOrder2 { time_in_force, ..order }
+}
+
+fn waiting(order_type: OrderType, order: NewOrder2, trigger: i64) -> NewOrder2 {
+    NewOrder2 { order_type, trigger: trigger.into(), ..order }
+}
+
+fn iceberg(order: NewOrder2, display: u64) -> NewOrder2 {
+    NewOrder2 { display: display.into(), ..order }
+}
+
+#[test]
+fn orders_market_to_limit() {
+    let mut desk = Desk::with_taker_fee(30_000);
+    desk.enters(limit(B, Side::Sell, 100, 5));
+    let reply = desk.enters(order(A, OrderType::MarketToLimit, Side::Buy, 8));
+    assert_eq!((reply.price.get(), reply.cumulative.get(), reply.remaining.get()), (100, 5, 3));
+    assert_eq!((reply.state, reply.reason), (OrderState::Live, Reason::None));
+    assert_eq!(desk.levels(), (vec![(100, 3, 1)], vec![]));
+    assert_eq!(desk.detail(A, reply.order_id.get()).order_type, OrderType::Limit);
+}
+
+#[test]
+fn orders_by_cash() {
+    let mut desk = Desk::with_taker_fee(30_000);
+    desk.enters(limit(B, Side::Sell, 100, 5));
+    let before = desk.free(A, desk::QUOTE);
+    let cash = NewOrder2 { cash: 2_100.into(), ..market(A, Side::Buy, 0) };
+    let reply = desk.enters(cash);
+    assert_eq!((reply.cumulative.get(), reply.cancelled.get()), (2, 998));
+    assert_eq!((reply.state, reply.reason), (OrderState::Cancelled, Reason::Budget));
+    assert_eq!(before - desk.free(A, desk::QUOTE), 2_060);
+    assert_eq!(desk.refused(NewOrder2 { cash: 1_029.into(), ..cash }), Reject::CashTooSmall);
+    assert_eq!(desk.refused(NewOrder2 { quantity: 1.into(), ..cash }), Reject::CashConflict);
+    assert_eq!(desk.refused(NewOrder2 { side: Side::Sell, ..cash }), Reject::CashConflict);
+}
+
+#[test]
+fn orders_post_only_reprices() {
+    let mut desk = Desk::new();
+    desk.enters(limit(B, Side::Sell, 100, 5));
+    let reprice = |order| NewOrder2 { post_only: PostOnly::Reprice, ..order };
+    let reply = desk.enters(reprice(limit(A, Side::Buy, 102, 1)));
+    assert_eq!((reply.price.get(), reply.state), (99, OrderState::Live));
+    // Beside one's own order too.
+    let reply = desk.enters(reprice(limit(B, Side::Buy, 100, 1)));
+    assert_eq!(reply.price.get(), 99);
+    // An amend settles the price anew: here it comes to where it is, and keeps its place.
+    let first = desk.book(Side::Buy, 99)[0];
+    assert_eq!(desk.amends(amend(A, first, 105, 1)).price.get(), 99);
+    assert_eq!(desk.book(Side::Buy, 99)[0], first);
+    // There is nothing beside the lowest price.
+    desk.enters(limit(C, Side::Sell, 1, 10));
+    let reply = desk.refused(reprice(limit(A, Side::Buy, 102, 1)));
+    assert_eq!(reply, Reject::PostOnlyWouldCross);
+}
+
+#[test]
+fn self_trade_takes_the_taker() {
+    for (mode, maker_left) in
+        [(SelfTrade::CancelTaker, vec![(100, 10, 2)]), (SelfTrade::CancelBoth, vec![(100, 6, 1)])]
+    {
+        let mut desk = Desk::new();
+        desk.enters(limit(A, Side::Sell, 100, 4));
+        desk.enters(limit(B, Side::Sell, 100, 6));
+        let reply = desk.enters(with(limit(A, Side::Buy, 100, 8), mode));
+        assert_eq!((reply.state, reply.reason), (OrderState::Cancelled, Reason::SelfTrade));
+        assert_eq!((reply.cancelled.get(), reply.prevented.get(), reply.fills.get()), (8, 4, 0));
+        assert_eq!(desk.levels(), (vec![], maker_left));
+        assert_eq!(desk.told(), ["meets maker 4", "meets taker 4"]);
+    }
+}
+
+#[test]
+fn self_trade_takes_the_maker() {
+    let mut desk = Desk::new();
+    desk.enters(limit(A, Side::Sell, 100, 4));
+    desk.enters(limit(B, Side::Sell, 100, 6));
+    let reply = desk.enters(with(limit(A, Side::Buy, 100, 8), SelfTrade::CancelMaker));
+    assert_eq!((reply.state, reply.cumulative.get(), reply.remaining.get()), (OrderState::Live, 6, 2));
+    assert_eq!((reply.cancelled.get(), reply.prevented.get()), (0, 4));
+    assert_eq!(desk.levels(), (vec![(100, 2, 1)], vec![]));
+}
+
+#[test]
+fn self_trade_decrements() {
+    let mut desk = Desk::new();
+    desk.enters(limit(A, Side::Sell, 100, 4));
+    desk.enters(limit(B, Side::Sell, 100, 6));
+    let reply = desk.enters(with(limit(A, Side::Buy, 100, 8), SelfTrade::Decrement));
+    assert_eq!((reply.state, reply.reason), (OrderState::Filled, Reason::None));
+    assert_eq!((reply.cumulative.get(), reply.cancelled.get(), reply.prevented.get()), (4, 4, 4));
+    assert_eq!(desk.levels(), (vec![], vec![(100, 2, 1)]));
+    // The same the other way round: the taker loses its last lots to the meeting.
+    desk.enters(limit(A, Side::Sell, 99, 4));
+    let reply = desk.enters(with(limit(A, Side::Buy, 100, 3), SelfTrade::Decrement));
+    assert_eq!(
+        (reply.state, reply.reason, reply.cancelled.get()),
+        (OrderState::Cancelled, Reason::SelfTrade, 3)
+    );
+    // What is left after decrement is what an amend counts from: 1 is not more than the total, so it keeps its place.
+    let maker = desk.book(Side::Sell, 99)[0];
+    desk.enters(limit(B, Side::Sell, 99, 1));
+    desk.amends(amend(A, maker, 99, 1));
+    assert_eq!(desk.book(Side::Sell, 99)[0], maker);
+}
+
+#[test]
+fn self_trade_by_group_and_by_instrument() {
+    let mut desk = Desk::new();
+    desk.enters(limit(A, Side::Sell, 100, 4));
+    desk.sets_mode(SelfTrade::CancelTaker);
+    // Not one owner yet.
+    assert_eq!(desk.enters(limit(B, Side::Buy, 100, 1)).state, OrderState::Filled);
+    desk.sets_group(A, 7);
+    desk.sets_group(B, 7);
+    assert_eq!(desk.enters(limit(B, Side::Buy, 100, 1)).reason, Reason::SelfTrade);
+    // The order's own mode goes before the instrument's.
+    assert_eq!(desk.enters(with(limit(B, Side::Buy, 100, 1), SelfTrade::Allow)).state, OrderState::Filled);
+    // Group 0 is none.
+    desk.sets_group(A, 0);
+    desk.sets_group(B, 0);
+    assert_eq!(desk.enters(limit(B, Side::Buy, 100, 1)).state, OrderState::Filled);
+}
+
+#[test]
+fn fok_knows_self_trade_prevention() {
+    let fok = |order, mode| lasting(with(order, mode), TimeInForce::Fok);
+    let mut desk = Desk::new();
+    desk.enters(limit(A, Side::Sell, 100, 4));
+    desk.enters(limit(B, Side::Sell, 100, 6));
+    for mode in [SelfTrade::CancelTaker, SelfTrade::CancelBoth, SelfTrade::Decrement] {
+        assert_eq!(desk.refused(fok(limit(A, Side::Buy, 100, 6), mode)), Reject::NotFillable);
+    }
+    assert_eq!(desk.refused(fok(limit(A, Side::Buy, 100, 7), SelfTrade::CancelMaker)), Reject::NotFillable);
+    let reply = desk.enters(fok(limit(A, Side::Buy, 100, 6), SelfTrade::CancelMaker));
+    assert_eq!((reply.state, reply.cumulative.get(), reply.prevented.get()), (OrderState::Filled, 6, 4));
+}
+
+#[test]
+fn fok_counts_what_is_hidden_but_not_behind_its_owner() {
+    let fok = |order| lasting(with(order, SelfTrade::CancelTaker), TimeInForce::Fok);
+    let mut desk = Desk::new();
+    desk.enters(iceberg(limit(B, Side::Sell, 99, 5), 2));
+    desk.enters(iceberg(limit(B, Side::Sell, 100, 5), 2));
+    desk.enters(limit(A, Side::Sell, 100, 1));
+    // 5 at 99, and of those at 100 the 2 shown in front of A's own.
+    assert_eq!(desk.refused(fok(limit(A, Side::Buy, 100, 8))), Reject::NotFillable);
+    assert_eq!(desk.enters(fok(limit(A, Side::Buy, 100, 7))).state, OrderState::Filled);
+    assert_eq!(desk.levels(), (vec![], vec![(100, 3, 2)]));
+}
+
+#[test]
+fn stops_the_example() {
+    let mut desk = Desk::new();
+    desk.enters(limit(A, Side::Sell, 100, 1));
+    desk.enters(limit(B, Side::Buy, 100, 1));
+    desk.enters(limit(C, Side::Sell, 101, 1));
+    desk.enters(limit(C, Side::Sell, 103, 5));
+    let stop = desk.enters(waiting(OrderType::Stop, order(A, OrderType::Stop, Side::Buy, 2), 101));
+    assert_eq!((stop.state, stop.price.get(), stop.remaining.get()), (OrderState::Waiting, 151, 2));
+    assert_eq!(desk.held(A, desk::QUOTE), 2 * 151 * 10);
+    let other = desk.enters(waiting(OrderType::StopLimit, limit(B, Side::Sell, 98, 1), 99));
+    let reply = desk.enters(limit(C, Side::Buy, 101, 1));
+    assert_eq!((reply.state, reply.fills.get()), (OrderState::Filled, 1));
+    assert_eq!(
+        desk.told(),
+        [
+            "fill maker 1 at 101",
+            "fill taker 1 at 101",
+            "trade 1 at 101",
+            "triggered 2 at 151",
+            "fill maker 2 at 103",
+            "fill taker 2 at 103",
+            "trade 2 at 103",
+        ]
+    );
+    assert_eq!(desk.detail(B, other.order_id.get()).state, OrderState::Waiting);
+    assert_eq!(desk.held(A, desk::QUOTE), 0);
+}
+
+#[test]
+fn stops_one_sets_off_the_next() {
+    let mut desk = Desk::new();
+    for price in [101, 102, 103] {
+        desk.enters(limit(C, Side::Sell, price, 1));
+    }
+    // The first trade reaches only the first trigger; it trades at 102, which reaches the second.
+    desk.enters(waiting(OrderType::Stop, order(A, OrderType::Stop, Side::Buy, 1), 102));
+    desk.enters(waiting(OrderType::Stop, order(B, OrderType::Stop, Side::Buy, 1), 101));
+    desk.enters(limit(C, Side::Buy, 101, 1));
+    let triggered: Vec<String> = desk.told().into_iter().filter(|said| said.starts_with("tr")).collect();
+    assert_eq!(
+        triggered,
+        ["trade 1 at 101", "triggered 1 at 151", "trade 1 at 102", "triggered 1 at 152", "trade 1 at 103"]
+    );
+}
+
+#[test]
+fn stops_end_or_rest() {
+    let mut desk = Desk::new();
+    desk.enters(limit(C, Side::Sell, 101, 1));
+    desk.enters(waiting(OrderType::Stop, order(A, OrderType::Stop, Side::Buy, 2), 101));
+    desk.enters(waiting(OrderType::StopLimit, limit(B, Side::Buy, 99, 3), 101));
+    let limit_order = desk.enters(limit(C, Side::Buy, 101, 1));
+    assert_eq!(limit_order.state, OrderState::Filled);
+    assert_eq!(desk.told()[3..], ["triggered 2 at 151", "cancelled 2, Remainder", "triggered 3 at 99"]);
+    assert_eq!(desk.levels(), (vec![(99, 3, 1)], vec![]));
+    // The last trade, at 101, meets these already.
+    for (kind, side, trigger) in [
+        (OrderType::Stop, Side::Buy, 101),
+        (OrderType::Stop, Side::Sell, 101),
+        (OrderType::MarketIfTouched, Side::Buy, 101),
+        (OrderType::MarketIfTouched, Side::Sell, 100),
+        (OrderType::Stop, Side::Sell, 102),
+    ] {
+        let refused = desk.refused(waiting(kind, order(A, kind, side, 1), trigger));
+        assert_eq!(refused, Reject::TriggerMet, "{kind:?} {side:?} {trigger}");
+    }
+}
+
+#[test]
+fn stops_find_no_level() {
+    let mut desk = Desk::new();
+    for price in [10, 11, 12, 13] {
+        desk.enters(limit(B, Side::Buy, price, 1));
+    }
+    desk.enters(limit(C, Side::Sell, 101, 1));
+    desk.enters(waiting(OrderType::LimitIfTouched, limit(A, Side::Buy, 99, 3), 102));
+    assert_eq!(desk.held(A, desk::QUOTE), 3 * 99 * 10);
+    desk.enters(lasting(market(C, Side::Buy, 1), TimeInForce::Ioc));
+    assert_eq!(desk.told()[3..], ["triggered 3 at 99", "cancelled 3, NoLevel"]);
+    assert_eq!(desk.held(A, desk::QUOTE), 0);
+}
+
+#[test]
+fn stops_are_amended() {
+    let mut desk = Desk::new();
+    let stop = desk.enters(waiting(OrderType::Stop, order(A, OrderType::Stop, Side::Buy, 2), 101));
+    let id = stop.order_id.get();
+    assert_eq!(desk.refused_amend(amend(A, id, 5, 2)), Reject::MarketPriceSet);
+    let mut change = amend(A, id, 0, 3);
+    change.trigger = 110.into();
+    let reply = desk.amends(change);
+    assert_eq!((reply.state, reply.price.get(), reply.remaining.get()), (OrderState::Waiting, 160, 3));
+    change.trigger = 201.into();
+    assert_eq!(desk.refused_amend(change), Reject::TriggerOutOfRange);
+    change.trigger = 0.into();
+    change.quantity = 0.into();
+    assert_eq!(desk.amends(change).reason, Reason::AmendedBelowFilled);
+    let rests = desk.enters(limit(A, Side::Buy, 5, 2));
+    change = amend(A, rests.order_id.get(), 5, 2);
+    change.trigger = 7.into();
+    assert_eq!(desk.refused_amend(change), Reject::TriggerConflict);
+}
+
+#[test]
+fn icebergs_the_example() {
+    let mut desk = Desk::new();
+    let berg = desk.enters(iceberg(limit(A, Side::Sell, 100, 10), 4)).order_id.get();
+    let other = desk.enters(limit(B, Side::Sell, 100, 3)).order_id.get();
+    assert_eq!(desk.levels(), (vec![], vec![(100, 7, 2)]));
+    let reply = desk.enters(limit(C, Side::Buy, 100, 5));
+    assert_eq!(reply.fills.get(), 2);
+    // B's is in front now.
+    assert_eq!(desk.book(Side::Sell, 100), [other, berg]);
+    let reply = desk.enters(limit(C, Side::Buy, 100, 4));
+    assert_eq!(reply.fills.get(), 2);
+    assert_eq!(desk.levels(), (vec![], vec![(100, 2, 1)]));
+    let detail = desk.detail(A, berg);
+    assert_eq!((detail.remaining.get(), detail.visible.get(), detail.display.get()), (4, 2, 4));
+}
+
+#[test]
+fn icebergs_are_amended() {
+    let mut desk = Desk::new();
+    let berg = desk.enters(iceberg(limit(A, Side::Sell, 100, 10), 4)).order_id.get();
+    let other = desk.enters(limit(B, Side::Sell, 100, 3)).order_id.get();
+    desk.enters(limit(C, Side::Buy, 100, 1));
+    // A lower total keeps the place and what is shown; as low as what is shown, it shows no more than is left.
+    desk.amends(amend(A, berg, 100, 5));
+    assert_eq!((desk.detail(A, berg).remaining.get(), desk.detail(A, berg).visible.get()), (4, 3));
+    desk.amends(amend(A, berg, 100, 3));
+    assert_eq!((desk.detail(A, berg).remaining.get(), desk.detail(A, berg).visible.get()), (2, 2));
+    assert_eq!(desk.book(Side::Sell, 100), [berg, other]);
+    // Another display quantity: it rests anew.
+    let mut change = amend(A, berg, 100, 3);
+    change.display = 1.into();
+    desk.amends(change);
+    assert_eq!(desk.detail(A, berg).visible.get(), 1);
+    assert_eq!(desk.book(Side::Sell, 100), [other, berg]);
+    change.display = 4.into();
+    assert_eq!(desk.refused_amend(change), Reject::DisplayInvalid);
+    let mut plain = amend(B, other, 100, 3);
+    plain.display = 1.into();
+    assert_eq!(desk.refused_amend(plain), Reject::DisplayConflict);
+}
+
+#[test]
+fn gtd_ends_at_its_expiry() {
+    for (time, fills) in [(999, 1), (1_000, 0)] {
+        let mut desk = Desk::new();
+        let gtd =
+            NewOrder2 { expiry: 1_000.into(), ..lasting(limit(A, Side::Sell, 100, 1), TimeInForce::Gtd) };
+        desk.enters(gtd);
+        desk.time = time;
+        let reply = desk.enters(lasting(limit(B, Side::Buy, 100, 1), TimeInForce::Ioc));
+        assert_eq!(reply.fills.get(), fills);
+        let ended = desk.told().contains(&"cancelled 1, Expired".to_owned());
+        assert_eq!(ended, fills == 0);
+        let again = NewOrder2 { expiry: time.into(), ..gtd };
+        assert_eq!(desk.refused(again), Reject::ExpiryPassed);
+    }
+}
+
+#[test]
+fn gtd_end_in_the_order_of_their_expiry() {
+    let mut desk = Desk::new();
+    let gtd = |lots, expiry: u64| NewOrder2 {
+        expiry: expiry.into(),
+        ..lasting(limit(A, Side::Sell, 100, lots), TimeInForce::Gtd)
+    };
+    desk.enters(gtd(1, 20));
+    let second = desk.enters(gtd(2, 10)).order_id.get();
+    desk.enters(gtd(3, 10));
+    desk.enters(NewOrder2 { order_type: OrderType::StopLimit, trigger: 90.into(), ..gtd(4, 15) });
+    desk.amends(amend(A, second, 101, 2));
+    desk.time = 30;
+    desk.enters(limit(B, Side::Buy, 1, 1));
+    assert_eq!(
+        desk.told(),
+        ["cancelled 2, Expired", "cancelled 3, Expired", "cancelled 4, Expired", "cancelled 1, Expired"]
+    );
+}
+
+#[test]
+fn what_does_not_go_together() {
+    let stop = waiting(OrderType::Stop, order(A, OrderType::Stop, Side::Buy, 1), 101);
+    let plain = limit(A, Side::Buy, 100, 5);
+    let taking = market(A, Side::Buy, 1);
+    let rows = [
+        (lasting(plain, TimeInForce::Day), Reject::NotSupported),
+        (lasting(stop, TimeInForce::Ato), Reject::NotSupported),
+        (lasting(taking, TimeInForce::Gtd), Reject::MarketMustNotRest),
+        (lasting(stop, TimeInForce::Ioc), Reject::TimeInForceConflict),
+        (NewOrder2 { post_only: PostOnly::Reprice, ..stop }, Reject::PostOnlyConflict),
+        (NewOrder2 { price: 1.into(), ..stop }, Reject::MarketPriceSet),
+        (NewOrder2 { trigger: 1.into(), ..plain }, Reject::TriggerConflict),
+        (iceberg(stop, 1), Reject::DisplayConflict),
+        (lasting(plain, TimeInForce::Gtd), Reject::ExpiryConflict),
+        (NewOrder2 { expiry: 1.into(), ..plain }, Reject::ExpiryConflict),
+        (NewOrder2 { cash: 1.into(), ..plain }, Reject::CashConflict),
+        (iceberg(plain, 6), Reject::DisplayInvalid),
+        (NewOrder2 { trigger: 0.into(), ..stop }, Reject::TriggerOutOfRange),
+        (order(A, OrderType::MarketToLimit, Side::Buy, 1), Reject::NoLiquidity),
+    ];
+    let mut desk = Desk::new();
+    for (order, reject) in rows {
+        assert_eq!(desk.refused(order), reject, "{order:?}");
+    }
+}
+
+#[test]
+fn triggers_are_as_many_as_levels() {
+    let mut desk = Desk::new();
+    let up = |trigger| waiting(OrderType::StopLimit, limit(A, Side::Buy, 50, 1), trigger);
+    let ids: Vec<u64> = (110..114).map(|trigger| desk.enters(up(trigger)).order_id.get()).collect();
+    assert_eq!(desk.refused(up(114)), Reject::TriggersFull);
+    desk.enters(up(110));
+    // The sells that wait for up are in the same queue, those for down in another.
+    let touched = waiting(OrderType::LimitIfTouched, limit(A, Side::Sell, 150, 1), 114);
+    assert_eq!(desk.refused(touched), Reject::TriggersFull);
+    desk.enters(waiting(OrderType::StopLimit, limit(A, Side::Sell, 50, 1), 90));
+    // One that is alone at its trigger may take it elsewhere, one that is not may not.
+    let mut change = amend(A, ids[1], 50, 1);
+    change.trigger = 114.into();
+    desk.amends(change);
+    change = amend(A, ids[0], 50, 1);
+    change.trigger = 115.into();
+    assert_eq!(desk.refused_amend(change), Reject::TriggersFull);
+}
