@@ -26,7 +26,9 @@ OUTPUTS_MAX = 65536
 
 SESSION_OPEN, SESSION_CLOSE, SESSION_KEEP_ALIVE, KEY_SET = 2, 3, 4, 6
 REQUEST, HELLO, PROOF, RESUME, QUERY, SUBSCRIBE, UNSUBSCRIBE, PING, ASK_RECEIPT = 1, 64, 65, 66, 67, 68, 69, 70, 71
+ASK_KEYS, STEER, ASK_MEMBERS, ASK_FACTS = 72, 73, 74, 75
 REPLY, OPENED, RESUMED, ANSWER, OUTPUT, SUBSCRIBED, CHALLENGE, WELCOME, PONG, GOODBYE, RECEIPT = range(1, 12)
+KEYS, STEERED, MEMBERS, FACTS = range(12, 16)
 
 _CLIENT_HEADER = struct.Struct("<IBBHQQQ")  # length, kind, schema, open span, session, number, zero
 _NODE_HEADER = struct.Struct("<IBBHQQQ")  # length, kind, code, lineage, session, number, seq
@@ -169,7 +171,8 @@ class Rejected(Error):
     meaning = "a code that this client does not know"
 
     def __init__(self, frame):
-        super().__init__(f"{CODES.get(frame.code, Rejected).__name__} ({frame.code}): {self.meaning}; "
+        why = frame.payload.decode(errors="replace") if frame.kind == STEERED else self.meaning
+        super().__init__(f"{CODES.get(frame.code, Rejected).__name__} ({frame.code}): {why}; "
                          f"number {frame.number}, seq {frame.seq}")
         self.frame = frame
 
@@ -209,6 +212,8 @@ Unauthenticated = _code(75, "Unauthenticated", "unknown or revoked key, wrong si
 TooSlow = _code(76, "TooSlow", "answers were read too slowly: reconnect")
 TooOld = _code(77, "TooOld", "the output is no longer kept, seq is the oldest that is")
 Idle = _code(78, "Idle", "no frame was sent for too long: reconnect")
+NotYet = _code(79, "NotYet", "the change of the cluster waits for something that will pass: try again later")
+Impossible = _code(80, "Impossible", "the cluster cannot be changed like that")
 
 _WRONG_CONNECTION = (NotLeader.code, NotAttached.code, Stopping.code, Starting.code, Fenced.code)
 _PASSING = (Busy.code, NoRoom.code, NoCopies.code)
@@ -251,6 +256,78 @@ class Welcome(NamedTuple):
     idle_timeout: float
 
 
+class Member(NamedTuple):
+    """A node of the cluster. `role` is "voter", "learner" or "witness"."""
+
+    number: int
+    role: str
+    peer: str
+    client: str
+    key: bytes
+
+
+class Cluster(NamedTuple):
+    """What a node knows of its cluster. `leader` is the number of a member, or None; `copies` and `wanted` are pairs:
+    received copies that gate an answer, and how many of them synced."""
+
+    version: int
+    term: int
+    node: int
+    leader: int
+    copies: tuple
+    wanted: tuple
+    changing: bool
+    no_copies: bool
+    unsynced_max: int
+    next_number: int
+    members: list
+
+
+class Facts(NamedTuple):
+    """What a cluster was made with; the timeout is in seconds."""
+
+    cluster: bytes
+    operator: bytes
+    created: int
+    voters: int
+    received: int
+    synced: int
+    unsynced_max: int
+    segment_size: int
+    batch_max: int
+    payload_max: int
+    sessions_max: int
+    sessions_per_key: int
+    window: int
+    reply_max: int
+    session_timeout: float
+    step_outputs_max: int
+
+
+_ROLES = {1: "voter", 2: "learner", 3: "witness"}
+
+
+def parse_members(payload):
+    """The head of a page of members, without them, and the members on it."""
+    if len(payload) < 48:
+        raise ProtocolError("a page of members has 48 bytes at least")
+    fields = struct.unpack_from("<QQIIBBBBIQII", payload)
+    version, term, node, leader, received, synced, wanted_received, wanted_synced, flags, window, count, following = fields
+    head = Cluster(version, term, node, leader - 1 if leader else None, (received, synced),
+                   (wanted_received, wanted_synced), bool(flags & 1), bool(flags & 2), window, following, [])
+    members, at = [], 48
+    while at < len(payload):
+        if len(payload) - at < 48:
+            raise ProtocolError("a member is cut off")
+        number, role, _, peer, client, key = struct.unpack_from("<IBBHH6x32s", payload, at)
+        texts = payload[at + 48:at + 48 + peer + client]
+        if len(texts) < peer + client:
+            raise ProtocolError("a member is cut off")
+        at += (48 + peer + client + 7) // 8 * 8
+        members.append(Member(number, _ROLES.get(role, str(role)), texts[:peer].decode(), texts[peer:].decode(), key))
+    return count, head, members
+
+
 def frame(kind, payload=b"", *, schema=0, span=0, session=0, number=0):
     """The bytes of a frame from a client."""
     header = _CLIENT_HEADER.pack(len(payload), kind, schema, span, session, number, 0)
@@ -273,12 +350,15 @@ class Client:
 
     `addresses` is one address or a list of those of all nodes: `host:port` or `unix:PATH`. `node_keys`, if given, are
     the public keys (32 bytes each) that a node may have, `cluster` the id (16 bytes) that it must have. `timeout` is
-    how many seconds any answer may take.
+    how many seconds any answer may take. With `discover`, each node that this client signs in to is asked for the
+    members, whose addresses are tried as well from then on, with the keys that were told.
     """
 
-    def __init__(self, addresses, key, *, node_keys=None, cluster=None, timeout=10.0):
-        self.addresses = [addresses] if isinstance(addresses, str) else list(addresses)
+    def __init__(self, addresses, key, *, node_keys=None, cluster=None, timeout=10.0, discover=True):
+        self.named = [addresses] if isinstance(addresses, str) else list(addresses)
+        self.told = {}  # address -> public key that the node there must have
         self.key, self.node_keys, self.cluster, self.timeout = key, node_keys, cluster, timeout
+        self.discover = discover
         self.welcome = None
         self.session = 0
         self.lineage = 0
@@ -299,6 +379,11 @@ class Client:
         self._answered = 0  # highest number that the log has answered
         self._logged = 1  # numbers below were in the log when the session was last resumed
         self._free = None  # number that a refusal has left free, while requests above it are open
+
+    @property
+    def addresses(self):
+        """Where nodes are looked for: as named, then as told."""
+        return self.named + [address for address in self.told if address not in self.named]
 
     # Connection
 
@@ -337,7 +422,10 @@ class Client:
             self._fail("the node's Challenge is none of this version")
         if self.cluster and challenge[8:24] != self.cluster:
             self._fail("the node is of another cluster")
-        if self.node_keys and challenge[24:56] not in self.node_keys:
+        told = None if address in self.named else self.told.get(address)
+        if told and challenge[24:56] != told:
+            self._fail("the node has another key than was told")
+        if not told and self.node_keys and challenge[24:56] not in self.node_keys:
             self._fail("the node's key is unknown")
         digest = transcript_digest(hello, challenge)
         if not verify(challenge[24:56], NODE_LABEL + digest, challenge[88:152]):
@@ -348,6 +436,9 @@ class Client:
             self._fail("the node's Welcome has a wrong length")
         *counts, session_timeout, idle_timeout = struct.unpack("<IIIIQQ", welcome)
         self.welcome = Welcome(*counts, session_timeout / 1e9, idle_timeout / 1e9)
+        if self.discover:
+            # Before anything else: a node that does not lead answers this too.
+            self.told = {member.client: member.key for member in self.members().members if member.client}
         return self.welcome
 
     def reconnect(self, patience=30.0):
@@ -555,6 +646,76 @@ class Client:
                 return None
         return self._outputs.popleft()
 
+    # The cluster
+
+    def _ask(self, kind, answer, payload=b""):
+        self._correlation += 1
+        self._send(frame(kind, payload, number=self._correlation))
+        return self._wait((answer, self._correlation)).check()
+
+    def keys(self):
+        """The keys that the cluster knows, as (public key, permissions, number); for operators."""
+        keys = []
+        while True:
+            page = self._ask(ASK_KEYS, KEYS, struct.pack("<Q", keys[-1][2] + 1 if keys else 1)).payload
+            if not page:
+                return keys
+            keys += struct.iter_unpack("<32sII", page)
+
+    def members(self, made=False):
+        """The cluster as this node knows it; with `made`, with the members that it was made with."""
+        members, before = [], None
+        while True:
+            first = members[-1].number + 1 if members else 0
+            page = self._ask(ASK_MEMBERS, MEMBERS, struct.pack("<QQ", first, int(made))).payload
+            count, head, more = parse_members(page)
+            if before not in (None, head.version):
+                members, before = [], None
+                continue
+            before, members = head.version, members + more
+            if not more or len(members) >= count:
+                return head._replace(members=members)
+
+    def facts(self):
+        """What the cluster was made with; for operators."""
+        payload = self._ask(ASK_FACTS, FACTS).payload
+        if len(payload) != 160:
+            self._fail("the node's facts have a wrong length")
+        cluster, operator, *numbers = struct.unpack("<16s32s14Q", payload)
+        numbers[12] /= 1e9
+        return Facts(cluster, operator, *numbers)
+
+    def _steer(self, kind, value, received=0, synced=0, more=b""):
+        return self._ask(STEER, STEERED, struct.pack("<BBB5xQ", kind, received, synced, value) + more).seq
+
+    # Each returns the index of the batch that holds the change, 0 if none does. They raise NotYet or Impossible, whose
+    # text is the node's reason, and NotLeader: ask the leader. After Disconnected the change may have happened.
+
+    def add_learner(self, number, key, peer, client):
+        """A new member with these addresses; `number` is `next_number` of `members` or above."""
+        peer, client = peer.encode(), client.encode()
+        return self._steer(1, number, more=struct.pack("<32sHH4x", key, len(peer), len(client)) + peer + client)
+
+    def promote(self, number):
+        """A learner becomes a voter."""
+        return self._steer(2, number)
+
+    def remove(self, number):
+        """A member is removed."""
+        return self._steer(3, number)
+
+    def set_ack_policy(self, received, synced):
+        """Other copies gate answers."""
+        return self._steer(4, 0, received, synced)
+
+    def set_unsynced_max(self, batches):
+        """Another W."""
+        return self._steer(5, batches)
+
+    def transfer(self, number=None):
+        """Another voter leads, the best one if none is named."""
+        return self._steer(6, 0 if number is None else number + 1)
+
     # Frames
 
     def _fail(self, text):
@@ -643,7 +804,7 @@ class Client:
         elif got.kind == GOODBYE:
             self.disconnect()
             raise Disconnected(got.payload.decode(errors="replace"), got.code)
-        elif got.kind not in (OPENED, RESUMED, ANSWER, CHALLENGE, WELCOME, PONG, RECEIPT):
+        elif got.kind not in (OPENED, RESUMED, ANSWER, CHALLENGE, WELCOME, PONG, RECEIPT, KEYS, STEERED, MEMBERS, FACTS):
             self._fail(f"the node sent a frame of kind {got.kind}")
         if self._wanted == (got.kind, got.session if got.kind in (SUBSCRIBED, RESUMED) else got.number):
             self._answer, self._wanted = got, None

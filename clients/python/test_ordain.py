@@ -417,6 +417,39 @@ class EndToEnd(unittest.TestCase):
         self.assertRaises(ordain.Malformed, client.receipt, seq + 1000)
         client.close()
 
+    def test_keys_are_listed(self):
+        key = Key.generate()
+        _, number = self.operator.set_key(key.public, x.VIEW)
+        self.assertIn((key.public, x.VIEW, number), self.operator.keys())
+        self.assertEqual([entry[2] for entry in self.operator.keys()], list(range(1, number + 1)))
+
+    def test_the_cluster_is_told_and_steered(self):
+        client = self.operator
+        cluster, facts = client.members(), client.facts()
+        self.assertEqual((cluster.node, cluster.leader, cluster.copies, cluster.changing), (0, 0, (1, 1), False))
+        self.assertEqual([(m.number, m.role) for m in cluster.members], [(0, "voter")])
+        self.assertEqual(client.members(made=True).members, cluster.members)
+        self.assertEqual((facts.voters, facts.received, facts.synced), (1, 1, 1))
+        self.assertEqual(facts.operator, client.key.public)
+        self.assertGreater(client.set_unsynced_max(cluster.unsynced_max + 1), 0)
+        now = client.members()
+        self.assertEqual((now.version, now.unsynced_max), (cluster.version + 1, cluster.unsynced_max + 1))
+        with self.assertRaisesRegex(ordain.Impossible, "node 7 is no member"):
+            client.promote(7)
+        with self.assertRaisesRegex(ordain.Impossible, "made to be alone"):
+            client.add_learner(cluster.next_number, bytes(range(32)), "h:1", "h:2")
+        with self.assertRaisesRegex(ordain.Impossible, "no voter other than the leader"):
+            client.transfer(3)
+        self.assertRaises(ordain.NotYet, client.transfer)
+        self.assertRaises(ordain.Impossible, client.remove, 0)
+        self.assertRaises(ordain.Impossible, client.set_ack_policy, 2, 2)
+        key = Key.generate()
+        self.operator.set_key(key.public, x.VIEW)
+        stranger = self.connected(key)
+        self.assertRaises(ordain.NotPermitted, stranger.set_unsynced_max, 100)
+        self.assertRaises(ordain.NotPermitted, stranger.facts)
+        self.assertEqual(stranger.members(), now)
+
     def test_sessions(self):
         client = self.connected()
         session = client.open_session()
@@ -496,6 +529,58 @@ class EndToEnd(unittest.TestCase):
             demo.main(self.node.address, f"{self.node.data}/keys/operator.key")
         self.assertIn("takes 7 for 709 in 2 fills", printed.getvalue())
         self.assertIn("bid     99      4 in 1", printed.getvalue())
+
+
+@unittest.skipUnless(os.environ.get("ORDAIN_BIN"), "ORDAIN_BIN does not name the program `ordain`")
+class SmallCluster(unittest.TestCase):
+    """Three nodes, of which the client is told one."""
+
+    def test_a_client_finds_who_leads_and_follows_the_lead(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        host = f"127.{64 | os.getpid() >> 16 & 63}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+        members = [f"{host}:{7900 + 10 * node},{host}:{7901 + 10 * node}" for node in range(3)]
+        made = [argument for member in members for argument in ("--member", member)]
+        subprocess.run([os.environ["ORDAIN_BIN"], "cluster", "init", "--dir", f"{folder}/c", *made], check=True, capture_output=True)
+        nodes = [subprocess.Popen([os.environ["ORDAIN_BIN"], "node", "--data", f"{folder}/c/node-{node}", "--metrics", "127.0.0.1:0",
+                                   "--log-level", "error"]) for node in range(3)]
+        self.addCleanup(lambda: [(node.kill(), node.wait()) for node in nodes])
+        key = Key.load(f"{folder}/c/operator.key")
+        client = Client(members[0].split(",")[1], key, timeout=30.0)
+        deadline = time.monotonic() + 60
+        while True:
+            self.assertLess(time.monotonic(), deadline)
+            try:
+                client.connect()
+                cluster = client.members()
+                if cluster.leader is not None:
+                    break
+            except ordain.Disconnected:
+                pass
+            time.sleep(0.05)
+        self.assertEqual(sorted(client.addresses), sorted(member.split(",")[1] for member in members))
+        self.addCleanup(client.disconnect)
+        # To the leader, wherever it is, and on to the next one.
+        client.session = 0
+        leader = cluster.leader
+        client.named = [cluster.members[leader].client]
+        client.connect()
+        client.open_session()
+        client.call(1, x.create_account(1))
+        try:
+            client.transfer((leader + 1) % 3)
+        except ordain.Disconnected:
+            pass  # The reign may be over before the answer.
+        while True:
+            self.assertLess(time.monotonic(), deadline)
+            try:
+                client.call(1, x.create_account(2))
+            except ordain.Disconnected:
+                client.reconnect()
+                if (result := client.collect()) is not None:
+                    self.assertEqual(result.outcome, "executed")
+            if client.members().leader == (leader + 1) % 3:
+                break
 
 
 if __name__ == "__main__":

@@ -360,8 +360,12 @@ impl Driver {
         }
     }
 
+    /// The same address with another key is another node: one that was replaced in its place.
     fn know(&mut self, Told { client, key, .. }: &Told) {
-        let is_known = self.members.iter().any(|known| known.address == *client);
+        let is_same = |known: &Member| {
+            known.address == *client && known.key.is_none_or(|known| known == PublicKey(*key))
+        };
+        let is_known = self.members.iter().any(is_same);
         if !is_known && !client.is_empty() && self.members.len() < self.named + TOLD_MAX {
             self.members.push(Member { address: client.clone(), key: Some(PublicKey(*key)) });
         }
@@ -375,7 +379,7 @@ impl Driver {
         for Seat { member, .. } in std::mem::take(&mut self.roster).members {
             self.know(&member);
         }
-        let place = self.members.iter().position(|member| member.address == current.address);
+        let place = self.members.iter().position(|member| *member == current);
         self.member = place.unwrap_or_else(|| {
             self.members.push(current);
             self.members.len() - 1
@@ -386,7 +390,8 @@ impl Driver {
     fn give_up(&mut self, leader: Option<String>) {
         (self.link, self.filled) = (None, 0);
         self.roster = Roster::default();
-        let named = leader.and_then(|leader| self.members.iter().position(|member| member.address == leader));
+        let named =
+            leader.and_then(|leader| self.members.iter().rposition(|member| member.address == leader));
         self.member = named.unwrap_or((self.member + 1) % self.members.len());
         self.failed += 1;
         if self.failed.is_multiple_of(self.members.len()) {

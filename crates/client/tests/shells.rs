@@ -224,6 +224,22 @@ fn who_leads_is_found_through_one_that_does_not_though_nobody_knew_it() {
 }
 
 #[test]
+fn a_node_in_the_place_of_another_is_known_by_the_key_that_was_told() {
+    let (_, leader) = tcp(vec![]);
+    let (follower, known) = tcp(vec![]);
+    {
+        let mut follower = follower.lock().unwrap();
+        follower.open_refusals = vec![Code::NotLeader; 100];
+        follower.leader.clone_from(&leader.address);
+        follower.cluster = cluster(&[&known.address, &leader.address]);
+    }
+    let before = Member { key: Some(client_pair().public()), ..leader };
+    let mut client =
+        Client::connect(&ClientConfig { discover: true, ..config(vec![known, before]) }).unwrap();
+    assert!(client.call(1, b"x").is_ok());
+}
+
+#[test]
 fn members_that_join_while_a_connection_stands_are_tried_when_it_ends() {
     // It takes one connection.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

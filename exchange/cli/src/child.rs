@@ -101,9 +101,14 @@ impl OwnNode {
     }
 
     /// Asks it to stop, and waits until it has.
-    pub fn stop(mut self) -> Result<()> {
-        let next = "Its log on standard error says why. The journal is kept; the next start recovers.";
+    pub fn stop(self) -> Result<()> {
         self.signal(Signal::TERM)?;
+        self.stopped()
+    }
+
+    /// Waits until one that was asked to stop has.
+    fn stopped(mut self) -> Result<()> {
+        let next = "Its log on standard error says why. The journal is kept; the next start recovers.";
         let status = self.child.wait().or_next("the node's end cannot be awaited", next)?;
         if status.success() {
             Ok(())
@@ -384,6 +389,21 @@ impl OwnCluster {
     pub fn kill(&mut self, node: usize) -> Result<()> {
         let node = self.nodes[node].as_mut().expect("only the living are killed");
         node.child.kill().or_next("a node cannot be killed", "Report this.")
+    }
+
+    /// Asks a node to stop, as its operator would, and does not wait for it.
+    pub fn terminate(&self, node: usize) -> Result<()> {
+        self.nodes[node].as_ref().expect("only the living are asked").signal(Signal::TERM)
+    }
+
+    /// Waits until a node that was asked to stop has.
+    pub fn await_stop(&mut self, node: usize) -> Result<()> {
+        self.nodes[node].take().expect("only the living stop").stopped()
+    }
+
+    /// The public key of a member that the cluster was made with.
+    pub fn key(&self, node: usize) -> PublicKey {
+        PublicKey(self.members.all[node].key)
     }
 
     /// Waits until a node that was killed is gone.

@@ -1,21 +1,24 @@
-//! `ordain bench --mode failover`: a cluster under load whose leader is killed or frozen again and again.
+//! `ordain bench --mode failover`: a cluster under load whose leader is killed, frozen, stopped or asked to hand over
+//! again and again.
 //!
-//! A prober sends one order after the other and notes when each was sent and answered. What is reported of a run is
-//! the time from just before that to the first answer to an order that was sent after it: no answer of that
-//! leader can be among these. Beside it a load keeps the log busy. At the end every acknowledgement that either got is
+//! A prober sends one order after the other and notes when each was sent and answered, and by whom. What is reported of a
+//! run is the time from just before that to the first answer of another node. Beside it a load keeps the log busy. At the end every acknowledgement that either got is
 //! looked for in the journals of all nodes, with its reply, and the journals are compared byte for byte.
 
 use crate::audit::{self, Ack, Acks, reply_hash};
 use crate::bench::PATIENCE;
 use crate::child::{ClusterSpec, OwnCluster};
-use crate::error::{OrNext, Result};
+use crate::error::{CliError, OrNext, Result};
 use crate::journal;
 use clap::ValueEnum;
+use ordain_client::blocking::{Client as Operator, ClientError};
 use ordain_client::pipelined::Client;
-use ordain_client::{ClientConfig, Completion, Outcome};
+use ordain_client::{ClientConfig, Completion, Event, Outcome, SessionWish};
 use ordain_exchange_bench::flow::{Flow, Settings};
 use ordain_exchange_bench::load;
 use ordain_exchange_server::SCHEMA;
+use ordain_keys::PublicKey;
+use ordain_types::steer::Steer;
 use serde::Serialize;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -37,6 +40,10 @@ pub enum How {
     Kill,
     /// Its process is frozen; its connections stay, and nothing comes over them, as if its machine had died
     Silence,
+    /// An operator asks it to hand over; it goes on as a follower
+    Transfer,
+    /// Its process is asked to stop (SIGTERM)
+    Stop,
 }
 
 pub struct Options {
@@ -85,6 +92,8 @@ impl fmt::Display for Failover {
             match self.how {
                 How::Kill => "killed",
                 How::Silence => "silenced",
+                How::Transfer => "asked to hand over",
+                How::Stop => "stopped",
             },
             self.all_ms.len(),
             self.median_ms,
@@ -98,10 +107,11 @@ impl fmt::Display for Failover {
     }
 }
 
-/// An order of the prober.
+/// An order of the prober that was answered.
 struct Probe {
-    sent: Instant,
     answered: Instant,
+    /// Who answered, if it is known.
+    by: Option<PublicKey>,
 }
 
 /// What the clients share.
@@ -185,20 +195,38 @@ pub fn measure(options: &Options, data: &Path) -> Result<Failover> {
 fn fail_over(how: How, cluster: &mut OwnCluster, probes: &mpsc::Receiver<Probe>) -> Result<Duration> {
     let leader = cluster.leader()?;
     std::thread::sleep(CALM);
+    let mut operator = match how {
+        How::Transfer => Some(operator_at(leader, cluster)?),
+        How::Kill | How::Silence | How::Stop => None,
+    };
     while probes.try_recv().is_ok() {}
     let before = Instant::now();
     match how {
         How::Kill => cluster.kill(leader)?,
         How::Silence => cluster.freeze(leader, true)?,
+        How::Transfer => match operator.as_mut().expect("it was made").steer(&Steer::Transfer(None)) {
+            // The reign in which it was asked for may be over before the answer.
+            Ok(_) | Err(ClientError::Unanswered(_)) => {}
+            Err(error) => return Err(CliError::new(format!("the leader does not hand over: {error}"), NEXT)),
+        },
+        How::Stop => cluster.terminate(leader)?,
     }
-    let gone = Instant::now();
+    let old = cluster.key(leader);
     let answered = loop {
         let probe = probes.recv_timeout(PATIENCE).or_next("nobody is answered any more", NEXT)?;
-        if probe.sent > gone {
+        if probe.by.is_some_and(|by| by != old) {
             break probe.answered;
+        }
+        if before.elapsed() > PATIENCE {
+            return Err(CliError::new("the lead stays where it was", NEXT));
         }
     };
     match how {
+        How::Transfer => {}
+        How::Stop => {
+            cluster.await_stop(leader)?;
+            cluster.restart(leader)?;
+        }
         How::Kill => {
             cluster.bury(leader);
             cluster.restart(leader)?;
@@ -208,22 +236,34 @@ fn fail_over(how: How, cluster: &mut OwnCluster, probes: &mpsc::Receiver<Probe>)
     Ok(answered - before)
 }
 
+/// An operator's connection with the leader.
+fn operator_at(leader: usize, cluster: &OwnCluster) -> Result<Operator> {
+    let mut config = cluster.operator()?;
+    config.members.swap(0, leader);
+    config.members.truncate(1);
+    (config.discover, config.core.session, config.timeout) = (false, SessionWish::None, PATIENCE);
+    Operator::connect(&config).or_next("the operator cannot connect", NEXT)
+}
+
 /// Sends one order after the other.
 fn probe(client: &ClientConfig, flow: &Settings, shared: &Shared, tell: mpsc::Sender<Probe>) -> Result<()> {
     let mut client = Client::connect(client).or_next("the prober cannot connect", NEXT)?;
     let session = client.core().session().map_or(0, |session| session.0);
+    // The node that the first connection is with is not known, and is the leader before the first run.
+    let mut by = None;
     let mut flow = Flow::new(&Settings { seed: flow.seed + 1_000, stream: flow.stream + 1_000, ..*flow });
     while !shared.ends() {
-        let sent = Instant::now();
         client.submit(SCHEMA, flow.next_request()).or_next("the prober is not taken", "Report this.")?;
         while client.open_requests() > 0 && !shared.ends() {
-            let on = |event: ordain_client::Event<'_>| {
-                if let ordain_client::Event::Completed(Completion { number, outcome, .. }) = event {
+            let on = |event: Event<'_>| {
+                if let Event::SignedIn { node, .. } = event {
+                    by = Some(node.key);
+                } else if let Event::Completed(Completion { number, outcome, .. }) = event {
                     match outcome {
                         Outcome::Acknowledged { seq, reply } => {
                             shared.acknowledge(session, number.0, seq.0, reply);
                             // Nobody listens any more at the very end.
-                            let _ = tell.send(Probe { sent, answered: Instant::now() });
+                            let _ = tell.send(Probe { answered: Instant::now(), by });
                         }
                         Outcome::NotExecuted(_) | Outcome::Unknown => {
                             shared.lost.fetch_add(1, Ordering::Relaxed);

@@ -61,6 +61,8 @@ struct Peer {
     boot: Boot,
     /// Its answer to the vote or pre-vote in progress, and the weakest policy that it knows.
     vote: Option<(Grant, Copies)>,
+    /// It has refused its vote in this term.
+    denied: bool,
     matched: BatchIndex,
     received: BatchIndex,
     durable: BatchIndex,
@@ -85,6 +87,7 @@ impl Peer {
             listens: false,
             boot: Boot::ZERO,
             vote: None,
+            denied: false,
             matched: BatchIndex::ZERO,
             received: BatchIndex::ZERO,
             durable: BatchIndex::ZERO,
@@ -359,6 +362,7 @@ impl Core {
                 self.leader = None;
                 if self.behind { self.postpone_election() } else { self.campaign() }
             }
+            self.tally();
         }
         self.settle();
     }
@@ -778,6 +782,7 @@ impl Core {
             }
             Body::VoteReply { grant, weakest } => {
                 if self.role == Role::Candidate && current && for_me {
+                    self.peers[at].denied |= grant.is_none();
                     self.take_vote(at, grant, weakest);
                     self.tally();
                 }

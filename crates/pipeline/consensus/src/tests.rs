@@ -665,6 +665,34 @@ fn of_two_that_ask_at_once_one_yields() {
 }
 
 #[test]
+fn who_cannot_win_any_more_asks_anew_soon_and_not_for_ever() {
+    let mut bench = Bench::new(AckPolicy::TWO_DISKS, recovered(&[1]));
+    let (mut term, mut now, mut quick) = (1, LATE.0, 0);
+    bench.core.tick(LATE);
+    bench.drain();
+    while bench.core.role() == Role::PreCandidate {
+        let reply = Body::PreVoteReply { proposed: Term(term + 1), grant: Some(Grant::Strong), weakest: ANY };
+        bench.hear(B, term, reply);
+        term += 1;
+        assert_eq!((bench.core.role(), bench.core.term()), (Role::Candidate, Term(term)));
+        let no = Body::VoteReply { grant: None, weakest: ANY };
+        bench.hear(B, term, no);
+        now += 1;
+        bench.core.tick(Nanos(now));
+        assert_eq!(bench.core.role(), Role::Candidate, "C may still vote");
+        // It is gone, and B has given its vote to somebody else.
+        bench.core.peer_down(C, Nanos(now));
+        now += 20;
+        bench.core.tick(Nanos(now));
+        bench.drain();
+        quick += u32::from(bench.core.role() == Role::PreCandidate);
+        bench.core.peer_up(C, Nanos(now));
+        bench.drain();
+    }
+    assert_eq!(quick, 4, "then it waits for an election time-out");
+}
+
+#[test]
 fn a_leader_without_a_quorum_steps_down() {
     let mut bench = Bench::leading(AckPolicy::DISK_RAM);
     bench.core.tick(LATE.plus(99));

@@ -276,3 +276,21 @@ fn an_open_log_ticks() {
     rig.cycle();
     assert_eq!(rig.published.last(), Some(&(BatchIndex(4), 1)));
 }
+
+#[test]
+fn what_came_before_a_transfer_is_sealed_before_it() {
+    let mut rig = Rig::new();
+    let before = rig.published.len();
+    rig.push();
+    let mut steer = Vec::new();
+    Steer::Transfer(None).encode(&mut steer);
+    let kind = ClientFrame::Steer as u8;
+    let length = (steer.len() as u32).into();
+    let header = RecordHeader { length, kind, number: 5.into(), ..RecordHeader::default() };
+    rig.submit(submission::STEER, &[header.as_bytes(), &steer].concat());
+    rig.push();
+    rig.cycle();
+    // A lone node has nobody to hand over to, and goes on.
+    let counts: Vec<u16> = rig.published[before..].iter().map(|(_, count)| *count).collect();
+    assert_eq!(counts, [1, 1]);
+}

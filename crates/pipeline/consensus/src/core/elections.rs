@@ -1,12 +1,16 @@
 //! Elections.
 
-use super::{Core, Following, Role, errs};
+use super::{Core, Following, Peer, Role, errs};
 use crate::message::{Body, Copies, Grant};
 use crate::{Effect, LogEnd};
 use ordain_types::{Lineage, NodeId, Term};
 
 #[cfg(any(test, feature = "planted"))]
 use crate::Mutation;
+
+/// Elections in a row after which a candidate that cannot win any more asks anew within a heartbeat. What so many do not
+/// settle, the longer pauses do.
+const QUICK: u32 = 4;
 
 impl Core {
     pub(super) const fn majority(&self) -> usize {
@@ -21,14 +25,19 @@ impl Core {
     }
 
     pub(super) fn postpone_election(&mut self) {
+        let timeout = self.config.election_timeout.0;
+        self.deadline = self.now.plus(timeout + self.chance(timeout));
+    }
+
+    /// A number below `bound`.
+    const fn chance(&mut self, bound: u64) -> u64 {
         // SplitMix64 (Steele, Lea, Flood, 2014).
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.random;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^= mixed >> 31;
-        let timeout = self.config.election_timeout.0;
-        self.deadline = self.now.plus(timeout + mixed % timeout);
+        mixed % bound
     }
 
     pub(super) fn enter_term(&mut self, term: Term) {
@@ -137,7 +146,7 @@ impl Core {
         self.enter_term(self.state.term.next());
         self.state.voted_for = Some(self.config.id);
         self.role = Role::Candidate;
-        self.peers.iter_mut().for_each(|peer| peer.vote = None);
+        self.peers.iter_mut().for_each(|peer| (peer.vote, peer.denied) = (None, false));
         self.postpone_election();
     }
 
@@ -166,8 +175,22 @@ impl Core {
         match self.role {
             Role::PreCandidate if self.wins() => self.stand(),
             Role::Candidate if self.own_vote_counts() && self.wins() => self.lead(),
+            Role::Candidate if self.attempts <= QUICK && self.has_lost() => {
+                // Once: what is drawn stays.
+                let heartbeat = self.config.heartbeat.0;
+                if self.deadline.since(self.now) >= heartbeat {
+                    self.deadline = self.now.plus(self.chance(heartbeat));
+                }
+            }
             _ => {}
         }
+    }
+
+    /// Whether nobody who could still vote for this node in its term is enough. When several notice at once that the
+    /// leader is gone, their votes may be split, and waiting for an election time-out would mend nothing.
+    fn has_lost(&self) -> bool {
+        let open = |peer: &&Peer| peer.votes && !peer.denied && (peer.up || peer.vote.is_some());
+        self.peers.iter().filter(open).count() + usize::from(self.votes) < self.majority()
     }
 
     pub(super) fn take_vote(&mut self, at: usize, grant: Option<Grant>, weakest: Copies) {

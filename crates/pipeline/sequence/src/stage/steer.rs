@@ -3,6 +3,7 @@
 use super::{Log, Peers, Put};
 use ordain_agent::wire::{QUESTION, Question, Steered, Submission, submission};
 use ordain_consensus as consensus;
+use ordain_types::batch::BatchKind;
 use ordain_types::codes::Code;
 use ordain_types::configuration::{Change, ChangeError};
 use ordain_types::record::RECORD_HEADER;
@@ -70,6 +71,9 @@ impl<P: Peers> Log<P> {
                 Change::Level(*level)
             }
             Steer::Transfer(to) => {
+                // The target is told once it has the whole log: what came before this in the same turn belongs to it.
+                self.writer.seal(BatchKind::Data);
+                self.tell_sealed();
                 self.core.transfer(*to).map_err(refused)?;
                 return Ok(self.writer.tail().index);
             }
