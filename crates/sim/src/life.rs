@@ -11,6 +11,7 @@ use core::task::Poll;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::{Cursors, Shared};
 use ordain_agent::{Agent, Fatal};
+use ordain_api::{AppFactory, Needs, RestoreError, Seed};
 use ordain_node::journal::{Floor, Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, Node, NodeConfig, Ports, ShadowLanes, SnapshotLanes};
 use ordain_types::{Nanos, NodeId, Now};
@@ -34,6 +35,8 @@ pub struct Site<'a> {
     pub peers: &'a PeersHandle,
     /// The life of the operating system.
     pub os_boot: u64,
+    /// The highest level of behaviour that the build installed has.
+    pub build: u16,
     /// Seed of election jitter.
     pub seed: u64,
 }
@@ -107,6 +110,7 @@ impl Life {
                 .then(|| SnapshotLanes { send: site.store.lane(2), receive: site.store.lane(2) }),
             witness: Some(Box::new(site.store.clone())),
         };
+        let factory = Build { inner: factory, level: site.build };
         let app = App { factory: std::sync::Arc::new(factory), decoder, encoder };
         let shared = Shared::new(Cursors::default());
         let mut boot = Boot::new(config, ports, app, registry.clone(), shared.clone());
@@ -183,5 +187,39 @@ impl Life {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Nanos> {
         self.agents.iter().filter_map(|agent| agent.next_deadline()).min()
+    }
+}
+
+/// A build of an application, perhaps an older one that lacks the highest levels.
+struct Build<F> {
+    inner: F,
+    level: u16,
+}
+
+impl<F: AppFactory> AppFactory for Build<F> {
+    type App = F::App;
+
+    fn identity(&self) -> (&'static str, u32) {
+        self.inner.identity()
+    }
+
+    fn create(&self) -> F::App {
+        self.inner.create()
+    }
+
+    fn needs(&self) -> Needs {
+        self.inner.needs()
+    }
+
+    fn level(&self) -> u16 {
+        self.inner.level().min(self.level)
+    }
+
+    fn seeds(&self) -> Vec<Seed> {
+        self.inner.seeds()
+    }
+
+    fn restore(&self, version: u32) -> Result<F::App, RestoreError> {
+        self.inner.restore(version)
     }
 }

@@ -152,7 +152,7 @@ impl Operator {
                 self.draft = Some(steer);
                 self.hang_up(now, net);
             }
-            Err(Some(Code::Busy)) => {
+            Err(Some(Code::Busy | Code::NotYet)) => {
                 self.trace.mark("steering refused: busy");
                 // Some insist.
                 self.draft = Some(steer).filter(|_| self.rng.one_in(2));
@@ -163,11 +163,12 @@ impl Operator {
     }
 
     fn draw(&mut self) -> Steer {
-        let Wishes { policy, window, transfer, .. } = self.wishes;
-        let at = self.rng.below(policy + window + transfer);
+        let Wishes { policy, window, transfer, level, .. } = self.wishes;
+        let at = self.rng.below(policy + window + transfer + level);
         match () {
             () if at < policy => Steer::AckPolicy(self.rng.pick(&self.policies)),
             () if at < policy + window => Steer::UnsyncedMax(self.rng.pick(&WINDOWS)),
+            () if at >= policy + window + transfer => Steer::Level(1),
             () if self.rng.one_in(3) => Steer::Transfer(None),
             () => Steer::Transfer(Some(NodeId(self.rng.below(self.nodes as u64) as u32))),
         }

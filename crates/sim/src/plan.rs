@@ -109,6 +109,8 @@ pub struct Wishes {
     pub transfer: u64,
     /// Others as members: adding, promoting, removing, replacing.
     pub members: u64,
+    /// The next level of behaviour. Nodes then begin with an older build, and some get the newer one with each start.
+    pub level: u64,
     /// Time between them, nanoseconds, shortest and longest.
     pub calm: (u64, u64),
 }
@@ -118,11 +120,12 @@ impl Wishes {
     fn draw(rng: &mut Rng) -> Self {
         let mut odd = |most: u64| if rng.one_in(3) { 0 } else { rng.range(1, most) };
         let mut wishes =
-            Self { policy: odd(4), window: odd(3), transfer: odd(3), members: 0, calm: (MILLI, 0) };
+            Self { policy: odd(4), window: odd(3), transfer: odd(3), members: 0, level: 0, calm: (MILLI, 0) };
         if wishes.policy + wishes.window + wishes.transfer + wishes.members == 0 {
             wishes.policy = 1;
         }
         wishes.calm.1 = rng.pick(&[10, 50, 200]) * MILLI;
+        wishes.level = if rng.one_in(3) { 1 } else { 0 };
         wishes
     }
 }

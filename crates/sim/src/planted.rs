@@ -258,6 +258,13 @@ fn windows(plan: &mut Plan) {
     plan.wishes = plan.wishes.map(|wishes| Wishes { window: 1, ..wishes });
 }
 
+/// Nodes get a newer build, and its level begins; they begin again with snapshots.
+fn levels(plan: &mut Plan) {
+    steered(plan);
+    plan.snapshots = Some(Snapshots { every: 1 });
+    plan.wishes = plan.wishes.map(|wishes| Wishes { level: 1, ..wishes });
+}
+
 /// With somebody who breaks the rules.
 fn rogues(plan: &mut Plan) {
     short(plan);
@@ -295,7 +302,7 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 54] = [
+pub const ALL: [Planted; 55] = [
     Planted {
         checkers: &[COMMITTED, COPIES, COMPLETE, PREFIX, CUT, LOST],
         ..consensus(Mutation::WeakerWhenLogged, policies, 50)
@@ -359,6 +366,7 @@ pub const ALL: [Planted; 54] = [
         ..consensus(Mutation::NoWindow, memory, 100)
     },
     Planted { checkers: &[LEADS, PREFIX, CUT], ..consensus(Mutation::OldLineageElects, declares_disks, 50) },
+    stage(Mistake::LevelForgotten, 3, levels, 50, &[LIVE, MODEL, OUTPUTS, CHANGED, STOPS]),
     stage(Mistake::SnapshotWithoutSessions, 1, snapshots, 50, &[LIVE, LOST, ONCE, MODEL, CHANGED, PROGRESS]),
     stage(Mistake::OutputsNotCompared, 3, bends, 50, &[DIVERGED, LIVE]),
     stage(Mistake::EvidenceNotKept, 3, bends, 50, &[EVIDENCE]),

@@ -74,6 +74,8 @@ struct Node {
     clock: Clock,
     /// Lives of the operating system.
     os_boot: u64,
+    /// The highest level of behaviour that the build installed has.
+    build: u16,
     restart_at: Option<u64>,
     paused_until: u64,
     /// Drift of the clock once a suspended machine goes on.
@@ -179,6 +181,7 @@ impl<W: Workload> World<W> {
                     offset: rng.range(0, 40 * MILLI) as i64 - 20 * MILLI as i64,
                 },
                 os_boot: 1,
+                build: if plan.wishes.is_some_and(|wishes| wishes.level > 0) { 0 } else { u16::MAX },
                 restart_at: Some(rng.below(20 * MILLI)),
                 paused_until: 0,
                 suspended: None,

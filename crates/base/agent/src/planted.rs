@@ -16,6 +16,8 @@ pub enum Mistake {
     ClosedLogGoesOn,
     /// Gateway and apply: a request whose number was used is logged and executed again.
     RepeatExecuted,
+    /// Snapshots: a copy that begins with one is not told the level of behaviour in force.
+    LevelForgotten,
     /// Apply: confirmed replies are never forgotten.
     FloorIgnored,
     /// Journal: a write is called synced when it is written.

@@ -87,6 +87,10 @@ impl<W: Workload> World<W> {
     pub(super) fn start(&mut self, node: usize) {
         let state = &mut self.nodes[node];
         self.trace.event("start", &[node as u64, state.os_boot]);
+        // What was installed meanwhile.
+        if state.build < u16::MAX && self.rng.one_in(2) {
+            state.build = u16::MAX;
+        }
         state.fresh = true;
         state.idle = 0;
         state.stint = 0;
@@ -100,6 +104,7 @@ impl<W: Workload> World<W> {
             net: &self.net,
             peers: &self.peers,
             os_boot: state.os_boot,
+            build: state.build,
             seed: self.rng.bits(),
         };
         state.life = Some(Life::new::<W>(&site));

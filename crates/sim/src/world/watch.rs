@@ -261,6 +261,11 @@ impl<W: Workload> World<W> {
             state.store.lock().flip(file, at, bit);
             return self.bring_down(node, Crash::Kill);
         }
+        if state.build < u16::MAX && fatal.to_string().contains("the cluster went on with a newer build") {
+            self.trace.mark("older build stopped");
+            state.build = u16::MAX;
+            return self.bring_down(node, Crash::Kill);
+        }
         if !excused && fatal.to_string().contains("has diverged") {
             return self.diverged(node, stage, &fatal.to_string());
         }
