@@ -192,6 +192,7 @@ fn peer_messages_seed() -> Vec<u8> {
         term: Term(3),
         boot: ordain_types::Boot(1),
         to_boot: ordain_types::Boot(2),
+        standing: ordain_consensus::Standing::Blank,
         body: ordain_consensus::Body::Ack {
             matched: BatchIndex(9),
             received: BatchIndex(8),

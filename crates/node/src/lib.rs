@@ -277,6 +277,10 @@ where
                     let os_boot = if is_watched { self.config.os_boot } else { OsBoot::default() };
                     let recovery = Recovery::new(&self.config.facts, os_boot, disk)
                         .with_witnessed(witness.and_then(|witness| witness.recall()));
+                    let recovery = match self.is_alone() {
+                        true => recovery,
+                        false => recovery.among_others(self.config.seed),
+                    };
                     let recovery = match &restored {
                         Some(restored) => recovery.behind(restored.anchor.clone()),
                         None => recovery,
@@ -309,6 +313,12 @@ where
             State::Done => panic!("the node was started already"),
         }
         Poll::Pending
+    }
+
+    /// Whether the cluster was made of this node alone.
+    fn is_alone(&self) -> bool {
+        let configuration = &self.config.configuration;
+        configuration.votes(self.config.id) && configuration.voter_count() == 1
     }
 
     /// Whether the application can live with the facts.
@@ -604,6 +614,8 @@ fn consensus_recovered(
             voted_for: state.voted_for,
             ack_term: state.ack_term,
             floor: state.floor.map(|floor| ConsensusEnd { term: floor.term, index: floor.index }),
+            blank: state.blank,
+            boot: state.boot,
         },
         boot: state.boot,
         // Recovery found out what a dirty stop cost and has stored the floor with the new boot number:

@@ -71,7 +71,7 @@ fn fixed(n: usize, policy: Policy, [terms, batches, losses, kills]: [u8; 4]) -> 
         policy: 0,
         terms,
         batches: [batches, batches, 0, 0],
-        faults: [losses, kills, 0],
+        faults: [losses, kills, 0, 0],
         disk: Disk::Sound,
         rivals: false,
         led: false,
@@ -109,6 +109,15 @@ fn broken(case: Case, disk: Disk) -> Case {
     })
 }
 
+/// A disk is lost.
+fn disk_loss(bounds: &mut Bounds) {
+    bounds.faults[3] = 1;
+}
+
+fn two_disk_losses(bounds: &mut Bounds) {
+    bounds.faults[3] = 2;
+}
+
 fn rivals(bounds: &mut Bounds) {
     bounds.rivals = true;
 }
@@ -142,6 +151,7 @@ pub fn small() -> Vec<Case> {
         broken(fixed(3, DISK_RAM, [2, 1, 2, 0]), Disk::Torn).named("torn tails").meets(&[0, 3]),
         switch(TWO_DISKS, ONE_DISK, [2, 1, 1, 0]).named("R6, two-disks to one-disk").meets(&[5]),
         fixed(3, RAM, [3, 2, 1, 0]).with(forced).with(led).named("R7, ram").meets(&[7, 8, 9]),
+        fixed(3, DISK_RAM, [2, 2, 0, 0]).with(disk_loss).with(rivals).named("R9, disk+ram").meets(&[4, 10]),
     ]
 }
 
@@ -170,6 +180,19 @@ pub fn large() -> Vec<Case> {
         fixed(3, RAM, [4, 3, 2, 0]).with(forced).with(led).named("R7, ram, four terms").meets(&[7, 8, 9]),
         fixed(3, DISK_RAM, [4, 3, 2, 0]).with(forced).with(led).named("R7, disk+ram").meets(&[7, 8, 9]),
         fixed(3, TWO_DISKS, [4, 3, 1, 0]).with(forced).with(led).named("R7, two-disks").meets(&[7, 8, 9]),
+        fixed(3, DISK_RAM, [2, 1, 2, 0])
+            .with(disk_loss)
+            .named("R9, disk+ram, two power losses")
+            .meets(&[0, 10, 11]),
+        fixed(3, DISK_RAM, [3, 1, 1, 0]).with(disk_loss).named("R9, disk+ram, three terms").meets(&[10]),
+        fixed(3, DISK_RAM, [2, 1, 0, 1])
+            .with(two_disk_losses)
+            .with(rivals)
+            .named("R9, two disks")
+            .meets(&[10]),
+        fixed(3, TWO_DISKS, [3, 1, 1, 0]).with(disk_loss).named("R9, two-disks").meets(&[10]),
+        fixed(3, RAM, [3, 1, 1, 0]).with(disk_loss).named("R9, ram").meets(&[10]),
+        fixed(3, ONE_DISK, [3, 1, 1, 0]).with(disk_loss).named("R9, one-disk").meets(&[10]),
         switch(DISK_RAM, ONE_DISK, [2, 1, 1, 1]).named("R6, disk+ram to one-disk").meets(&[0, 5]),
         switch(ONE_DISK, TWO_DISKS, [2, 1, 1, 1]).named("R6, one-disk to two-disks").meets(&[5]),
         switch(DISK_RAM, WIDE, [2, 1, 1, 1]).named("R6, W from 1 to 2").meets(&[3, 5]),
@@ -220,6 +243,9 @@ pub fn mistakes() -> Vec<Case> {
         fixed(3, DISK_RAM, [2, 1, 1, 1]).with(ring).of(Variant::DropsUnwritten),
         broken(fixed(3, DISK_RAM, [2, 2, 1, 0]), Disk::Torn).with(led).of(Variant::CutOwesOneWindow),
         broken(fixed(3, DISK_RAM, [2, 1, 2, 0]), Disk::Corrupt).with(led).of(Variant::CorruptVotesWeak),
+        fixed(3, DISK_RAM, [2, 1, 0, 0]).with(disk_loss).with(led).of(Variant::EmptyIsNew),
+        fixed(3, DISK_RAM, [2, 1, 0, 0]).with(disk_loss).with(led).of(Variant::BlankCounts),
+        fixed(3, DISK_RAM, [2, 1, 0, 0]).with(disk_loss).with(led).of(Variant::AdmittedUnasked),
         switch(TWO_DISKS, ONE_DISK, [2, 1, 1, 0]).of(Variant::SwitchAtOnce),
         members(3, DISK_RAM, [2, 1, 0, 1], [2, 0]).with(led).of(Variant::ChangeWithoutRaise),
         fixed(3, RAM, [3, 2, 0, 0]).with(forced).with(led).of(Variant::LineageNotRaised),
@@ -233,6 +259,7 @@ pub fn hidden_mistakes() -> Vec<Case> {
     vec![
         fixed(3, DISK_RAM, [3, 1, 1, 1]).with(led).with(ring).of(Variant::WinnerDropsUnwritten),
         broken(fixed(3, DISK_RAM, [2, 1, 3, 0]), Disk::Corrupt).with(led).of(Variant::RepairNotSynced),
+        fixed(3, DISK_RAM, [2, 1, 2, 0]).with(disk_loss).with(led).of(Variant::WholeUnsynced),
         switch(DISK_RAM, WIDE, [2, 1, 1, 1]).with(led).of(Variant::WindowNotOnDisk),
         members(4, Policy::MAJORITY, [1, 0, 0, 1], [3, 0]).with(led).of(Variant::ChangeBeforeCommit),
     ]

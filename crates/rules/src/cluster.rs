@@ -159,6 +159,8 @@ pub struct Node<const N: usize> {
     pub floor: End,
     /// It lost batches that it had synced, and is not repaired.
     pub suspect: bool,
+    /// It lost its disk, and no leader has found it whole (R9).
+    pub blank: bool,
     /// Batches that survive whatever comes, but for a disk that breaks its word.
     pub durable: u8,
     /// How far `durable` is known to be on disk after a restart.
@@ -184,6 +186,8 @@ pub struct Peer {
     pub met: bool,
     /// Where the leader's log ended when it heard.
     pub mark: u8,
+    /// All others confirmed the term since it heard (R9).
+    pub admits: bool,
     /// Acknowledged in the latest life that the leader heard of.
     pub received: u8,
     /// As `received`.
@@ -214,8 +218,8 @@ pub struct Cluster<const N: usize> {
     pub reigns: [Reign<N>; TERMS],
     /// Voters at the beginning, as a set of bits.
     pub voters: u8,
-    /// Faults that may still happen: power losses, ends of processes, disks that break their word.
-    pub faults: [u8; 3],
+    /// Faults that may still happen: power losses, ends of processes, disks that break their word, disks that are lost.
+    pub faults: [u8; 4],
     /// Two nodes won the same term.
     pub two_leaders: bool,
 }
@@ -223,13 +227,14 @@ pub struct Cluster<const N: usize> {
 impl<const N: usize> Cluster<N> {
     /// New nodes.
     #[must_use]
-    pub fn new(voters: u8, faults: [u8; 3]) -> Self {
+    pub fn new(voters: u8, faults: [u8; 4]) -> Self {
         let node = Node {
             term: 0,
             voted: false,
             ack_term: 0,
             floor: (0, 0),
             suspect: false,
+            blank: false,
             durable: 0,
             watermark: 0,
             written: 0,
@@ -291,7 +296,7 @@ impl<const N: usize> Cluster<N> {
         // Names in logs and ballots are left out of the first comparison, for they change with the names.
         let mut keys = [(0, 0, Role::Follower, 0, 0, 0, (0, 0)); N];
         for (key, node) in keys.iter_mut().zip(&self.nodes) {
-            let local = u8::from(node.voted) | u8::from(node.suspect) << 1;
+            let local = u8::from(node.voted) | u8::from(node.suspect) << 1 | u8::from(node.blank) << 2;
             *key = (node.term, local, node.role, node.log.end().0, node.log.len(), node.durable, node.floor);
         }
         let mut least: Option<(Self, [u8; N])> = None;
@@ -319,6 +324,7 @@ impl<const N: usize> Hash for Cluster<N> {
         };
         for node in &self.nodes {
             let flags = node.role as u8 | u8::from(node.voted) << 2 | u8::from(node.suspect) << 3;
+            let flags = flags | u8::from(node.blank) << 4;
             put(&[node.term, flags, node.ack_term, node.floor.0, node.floor.1]);
             put(&[node.durable, node.watermark, node.written, node.matched, node.commit, node.log.len]);
             put(&node.log.batches.map(|batch| batch.0));
@@ -332,7 +338,9 @@ impl<const N: usize> Hash for Cluster<N> {
             put(&reign.log.batches.map(|batch| batch.0));
             // Without a leader nothing is known of peers.
             if reign.leader.is_some() {
-                put(&reign.peers.map(|peer| u8::from(peer.met) | peer.mark << 1));
+                put(&reign
+                    .peers
+                    .map(|peer| u8::from(peer.met) | peer.mark << 1 | u8::from(peer.admits) << 5));
                 put(&reign.peers.map(|peer| peer.received << 4 | peer.durable));
             }
         }

@@ -17,8 +17,8 @@ pub struct Bounds {
     pub terms: u8,
     /// Most batches in a log, and most of them in a log that change nothing, the policy, the voters.
     pub batches: [u8; 4],
-    /// Power losses, ends of processes, disks that lose what they had synced.
-    pub faults: [u8; 3],
+    /// Power losses, ends of processes, disks that lose what they had synced, disks that are lost whole.
+    pub faults: [u8; 4],
     /// How disks keep their word.
     pub disk: Disk,
     /// Several candidates of one term.
@@ -70,6 +70,10 @@ pub enum Action {
     Kill { node: u8 },
     /// The power fails; `keep` batches are found at the start, and whether something behind them had to be cut.
     PowerLoss { node: u8, keep: u8, torn: bool },
+    /// The process ends, and starts again with an empty disk.
+    DiskLoss { node: u8 },
+    /// The leader of a term finds that all others have confirmed it since it heard of a blank node's life.
+    Admit { node: u8, term: u8 },
     /// An operator declares a loss: a node's log goes on with a batch of the second lineage.
     Force { node: u8 },
     /// A node hears that there is a second lineage, by a frame of whoever knows.
@@ -81,7 +85,7 @@ pub const ALWAYS: [&str; 3] =
     ["a term has one leader", "a leader has what was committed before", "committed prefixes agree"];
 
 /// Names of what a search must meet.
-pub const SOMETIMES: [&str; 10] = [
+pub const SOMETIMES: [&str; 12] = [
     "votes in all win, strong ones do not",
     "a majority does not win",
     "a batch is committed in a reign won by votes in all",
@@ -92,6 +96,8 @@ pub const SOMETIMES: [&str; 10] = [
     "a batch is committed in the second lineage",
     "what was committed is not in the second lineage",
     "a log of the first lineage is set aside",
+    "a node that lost its disk is whole again",
+    "nobody can be elected without a node that lost its disk",
 ];
 
 /// The rule, or a variant of it, within bounds. `N` nodes exist; those that are no voters may become some.
@@ -332,8 +338,7 @@ impl<const N: usize> Rules<N> {
             }
             Action::Hello { node, term } => {
                 let reign = cluster.reign_mut(term);
-                reign.peers[usize::from(node)] =
-                    Peer { met: true, mark: reign.log.len(), received: 0, durable: 0 };
+                reign.peers[usize::from(node)] = Peer { met: true, mark: reign.log.len(), ..Peer::default() };
             }
             Action::Append { node, term, index } => {
                 let at = usize::from(node);
@@ -380,6 +385,15 @@ impl<const N: usize> Rules<N> {
                 (node.ack_term, node.floor, node.suspect) = (term, (0, 0), false);
             }
             Action::Hear { node } => enter(&mut cluster, usize::from(node), self.bounds.lineage),
+            Action::DiskLoss { node } => {
+                cluster.faults[3] -= 1;
+                self.restart(&mut cluster, usize::from(node), 0);
+                let node = &mut cluster.nodes[usize::from(node)];
+                (node.term, node.voted, node.ack_term) = (0, false, 0);
+                (node.floor, node.suspect) = ((0, 0), false);
+                node.blank = !self.is(Variant::EmptyIsNew);
+            }
+            Action::Admit { node, term } => cluster.reign_mut(term).peers[usize::from(node)].admits = true,
             Action::Write { node } => cluster.nodes[usize::from(node)].written += 1,
             Action::Sync { node } => cluster.nodes[usize::from(node)].durable += 1,
             Action::Watermark { node } => {
@@ -421,7 +435,10 @@ impl<const N: usize> Rules<N> {
         node.role = Role::Follower;
         node.ballots = [Ballot::default(); N];
         if !self.is(Variant::NoBoot) {
-            cluster.reigns.iter_mut().for_each(|reign| reign.peers[at].met = false);
+            cluster
+                .reigns
+                .iter_mut()
+                .for_each(|reign| (reign.peers[at].met, reign.peers[at].admits) = (false, false));
         }
     }
 
@@ -437,6 +454,7 @@ impl<const N: usize> Rules<N> {
                 node.watermark = node.durable;
             }
             self.drop_floor(cluster, at);
+            self.make_whole(cluster, at);
         }
         for term in 1..=self.bounds.terms {
             if let Some(leader) = cluster.leads(term) {
@@ -465,6 +483,37 @@ impl<const N: usize> Rules<N> {
         }
     }
 
+    /// R9. That the leader's word arrives at once loses nothing: a whole node may do more, and need not.
+    fn make_whole(&self, cluster: &mut Cluster<N>, at: usize) {
+        let node = cluster.nodes[at];
+        if !node.blank || node.term == 0 {
+            return;
+        }
+        let peer = cluster.reign(node.term).peers[at];
+        let has = if self.is(Variant::WholeUnsynced) { node.written } else { node.durable };
+        if peer.met && peer.admits && node.matched >= peer.mark && has >= peer.mark {
+            cluster.nodes[at].blank = false;
+            cluster.nodes[at].voted = true;
+        }
+    }
+
+    /// R9: whether the leader of `term` may let a blank node count when that has its log.
+    fn may_admit(&self, cluster: &Cluster<N>, at: usize, term: u8) -> bool {
+        let Some(leader) = cluster.leads(term) else { return false };
+        let voters = self.voters(cluster, leader);
+        let others = || members::<N>(voters).filter(|&j| j != leader && j != at).map(|j| &cluster.nodes[j]);
+        let confirms = |node: &&Node<N>| node.term == term && node.ack_term == term;
+        let whole = others().filter(confirms).filter(|node| !node.blank).count() + 1;
+        let asked = others().all(|node| confirms(&node))
+            && whole >= usize::from(rule::majority(voters.count_ones() as u8));
+        let peer = cluster.reign(term).peers[at];
+        at != leader
+            && cluster.nodes[at].blank
+            && peer.met
+            && !peer.admits
+            && (asked || self.is(Variant::AdmittedUnasked))
+    }
+
     /// R1. That acknowledgements arrive at once and that batches are committed as soon as they can be loses
     /// nothing: both only add to what must be kept.
     fn count(&self, cluster: &mut Cluster<N>, term: u8, leader: usize) {
@@ -474,7 +523,8 @@ impl<const N: usize> Rules<N> {
             on_disk.truncate(node.durable);
             let matched = if at == leader { node.log.len() } else { node.matched };
             let peer = &mut cluster.reign_mut(term).peers[at];
-            if node.term == term && (peer.met || at == leader) {
+            let counts = !node.blank || self.is(Variant::BlankCounts);
+            if node.term == term && counts && (peer.met || at == leader) {
                 // Durability is not reported further than W beyond the stored watermark.
                 let durable = node.durable.min(node.watermark + self.window(&on_disk));
                 peer.received = peer.received.max(node.written.min(matched));
@@ -514,17 +564,19 @@ impl<const N: usize> Rules<N> {
             let live = cluster.leads(term).is_some();
             for at in 0..N {
                 let node = &cluster.nodes[at];
-                let (gone, owes) = (node.term > term, node.floor != (0, 0) || self.is(Variant::NoBoot));
+                let owes = node.floor != (0, 0) || node.blank || self.is(Variant::NoBoot);
+                let (gone, blank) = (node.term > term, node.blank);
                 let peer = &mut cluster.reign_mut(term).peers[at];
                 if !live {
                     (peer.received, peer.durable) = (0, 0);
                 }
                 if gone {
                     // It takes no frame of this term any more.
-                    (peer.met, peer.mark) = (false, 0);
+                    (peer.met, peer.mark, peer.admits) = (false, 0, false);
                 } else if !owes {
                     peer.mark = 0;
                 }
+                peer.admits &= blank;
             }
             if term < oldest {
                 let reign = cluster.reign_mut(term);
@@ -634,7 +686,12 @@ impl<const N: usize> Model for Rules<N> {
                     || cluster.nodes.iter().any(|node| node.term == term && node.role == Role::Candidate)
             };
             let votes = self.voters(cluster, at) >> at & 1 == 1;
-            if node.role != Role::Leader && free(node) && votes && self.may_elect(node.term, &node.log) {
+            if node.role != Role::Leader
+                && !node.blank
+                && free(node)
+                && votes
+                && self.may_elect(node.term, &node.log)
+            {
                 // Nobody is elected in the term of the break, and none but who knows of its lineage behind it.
                 let lineage = self.bounds.lineage;
                 let terms = (node.term + 1..=self.bounds.terms)
@@ -652,7 +709,7 @@ impl<const N: usize> Model for Rules<N> {
                                 || node.ballots[j].grant > Grant::None
                                 || self.is(Variant::VotesTwice));
                     let may = node.log.end() >= voter.log.end() && self.may_elect(node.term, &node.log);
-                    if j != at && can && may {
+                    if j != at && can && may && !voter.blank {
                         actions.push(Action::Vote { node: j as u8, candidate: name });
                     }
                 }
@@ -679,6 +736,11 @@ impl<const N: usize> Model for Rules<N> {
             if node.watermark < node.durable {
                 actions.push(Action::Watermark { node: name });
             }
+            if cluster.faults[3] > 0 && free(node) {
+                actions.push(Action::DiskLoss { node: name });
+            }
+            let admits = (1..=self.bounds.terms).filter(|&term| self.may_admit(cluster, at, term));
+            actions.extend(admits.map(|term| Action::Admit { node: name, term }));
             if cluster.faults[1] > 0 && free(node) {
                 actions.push(Action::Kill { node: name });
             }
@@ -766,6 +828,19 @@ impl<const N: usize> Model for Rules<N> {
             }),
             Property::sometimes(SOMETIMES[9], |rules: &Self, cluster: &Cluster<N>| {
                 rules.frames(cluster).any(|(at, term, index)| rules.sets_aside(cluster, at, term, index))
+            }),
+            Property::sometimes(SOMETIMES[10], |rules: &Self, cluster: &Cluster<N>| {
+                let lost = rules.bounds.faults[3] > 0 && cluster.faults[3] == 0;
+                lost && cluster.nodes.iter().all(|node| !node.blank)
+            }),
+            Property::sometimes(SOMETIMES[11], |rules: &Self, cluster: &Cluster<N>| {
+                let blank = cluster.nodes.iter().any(|node| node.blank);
+                let stands = |at: usize| {
+                    let node = &cluster.nodes[at];
+                    let votes = node.ballots.iter().filter(|b| b.grant > Grant::None).count();
+                    node.role == Role::Candidate && votes == N - 1 && rules.wins(cluster, at).is_none()
+                };
+                blank && (0..N).any(stands)
             }),
         ]
     }

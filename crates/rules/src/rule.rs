@@ -87,6 +87,14 @@ pub enum Variant {
     CorruptVotesWeak,
     /// R5: such a node counts as repaired when it has written what it lost, though it has not synced it.
     RepairNotSynced,
+    /// R9: a node whose disk was lost takes itself for a new one.
+    EmptyIsNew,
+    /// R9: what a blank node acknowledges counts.
+    BlankCounts,
+    /// R9: a leader does not ask the others about their terms.
+    AdmittedUnasked,
+    /// R9: a blank node is whole when it has written the log up to the mark, and not synced it.
+    WholeUnsynced,
     /// R6: a weaker policy is used as soon as it is logged.
     SwitchAtOnce,
     /// R6: a larger W is used for a node whose own disk may not have it yet.

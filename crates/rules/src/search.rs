@@ -101,6 +101,10 @@ fn describe(action: Action, name: &dyn Fn(u8) -> char) -> String {
         Action::Sync { node } => format!("{} syncs a batch", name(node)),
         Action::Watermark { node } => format!("{} stores its watermark", name(node)),
         Action::Kill { node } => format!("{}'s process ends and starts again", name(node)),
+        Action::DiskLoss { node } => format!("{} starts again with an empty disk", name(node)),
+        Action::Admit { node, term } => {
+            format!("all others have confirmed term {term} since its leader heard of {}'s life", name(node))
+        }
         Action::Force { node } => format!("an operator declares a loss on {}", name(node)),
         Action::Hear { node } => format!("{} hears of the second lineage", name(node)),
         Action::PowerLoss { node, keep, torn } => {
@@ -135,6 +139,9 @@ fn show<const N: usize>(node: &Node<N>, commit: u8) -> String {
     }
     if node.suspect {
         text += " suspect";
+    }
+    if node.blank {
+        text += " blank";
     }
     if commit > 0 {
         text += &format!(" committed {commit}");

@@ -31,7 +31,7 @@ fn mistakes_are_caught() {
     for case in cases::mistakes() {
         is_caught(&case);
         // What breaks is the mistake and not the bounds.
-        if case.bounds.faults == [1, 0, 0] && case.variant == Variant::DirtyVotesStrong {
+        if case.bounds.faults == [1, 0, 0, 0] && case.variant == Variant::DirtyVotesStrong {
             holds(&Case { variant: Variant::Rule, ..case });
         }
     }

@@ -169,4 +169,8 @@ pub struct VoteRequest {
     pub floor_term: U64,
     /// See `floor_term`.
     pub floor_index: U64,
+    /// 1 if the node may have promised what it does not know (rule R9).
+    pub blank: U64,
+    /// Number of this life, if it rose; what is lower changes nothing.
+    pub boot: U64,
 }

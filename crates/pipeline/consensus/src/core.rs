@@ -1,5 +1,6 @@
 //! The core.
 
+mod blank;
 mod changes;
 mod counting;
 mod elections;
@@ -76,6 +77,24 @@ struct Peer {
     heard: Nanos,
     /// Highest read round that it confirmed.
     round: u64,
+    /// It may have promised what it does not know (R9), as far as its present life said; or has said that it does.
+    blank: bool,
+    whole: bool,
+    /// It told this node's present life that nobody was promised anything in its data directory.
+    empty: bool,
+    /// How far this leader is with letting it count again.
+    admission: Admission,
+}
+
+/// What a leader knows of the terms that a blank node may have promised something in: see [`Core::admit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    Unasked,
+    /// All other voters are to confirm this round,
+    All(u64),
+    /// and then a majority this one.
+    Majority(u64),
+    Done,
 }
 
 impl Peer {
@@ -96,6 +115,10 @@ impl Peer {
             mark: BatchIndex::ZERO,
             heard: Nanos::ZERO,
             round: 0,
+            blank: false,
+            whole: false,
+            empty: false,
+            admission: Admission::Unasked,
         }
     }
 
@@ -108,6 +131,7 @@ impl Peer {
         self.probing = true;
         self.mark = last;
         self.round = 0;
+        self.admission = Admission::Unasked;
     }
 }
 
@@ -122,6 +146,8 @@ struct Following {
     expect: Option<BatchIndex>,
     /// Where the floor is dropped (rule R5). Of a leader: where its log ended when it won.
     mark: Option<BatchIndex>,
+    /// The leader vouches that this node promised nothing in a later term (R9).
+    admits: bool,
     /// Highest read round seen.
     round: u64,
     ack_due: bool,
@@ -154,6 +180,8 @@ pub struct Counts {
     pub elections_won_weak: u64,
     /// Floors dropped because the log had reached the leader's mark (R5).
     pub rejoins: u64,
+    /// Times that this node, blank, was found whole by a leader (R9).
+    pub readmitted: u64,
 }
 
 /// The consensus core of one node. See the crate's page.
@@ -238,6 +266,11 @@ impl Core {
         let Recovered { vote: mut state, boot, clean, torn, log, durable, watermark, configurations } =
             recovered;
         assert!(boot > Boot::ZERO, "lives are counted from 1");
+        state.boot = boot;
+        #[cfg(any(test, feature = "planted"))]
+        if config.mutation == Mutation::EmptyIsNew {
+            state.blank = false;
+        }
         let end = log.end();
         assert!(watermark <= durable && durable <= end.index, "the log lacks batches that were synced");
         assert!(
@@ -463,7 +496,8 @@ impl Core {
     /// If it is not this one.
     pub fn persisted(&mut self, state: VoteState) {
         assert_eq!(self.persisting.take(), Some(state), "one write of the vote state at a time");
-        let first = self.synced.replace(state).is_none();
+        let first = self.synced.replace(state).is_none() || state.boot != self.boot;
+        self.boot = state.boot;
         if first {
             (0..self.peers.len()).for_each(|at| self.send(at, Body::Hello));
         }
@@ -694,6 +728,7 @@ impl Core {
         assert!(self.commit <= end.index && self.following.matched <= end.index);
         match self.role {
             Role::Leader => {
+                assert!(!self.state.blank);
                 assert!(
                     self.state.voted_for == Some(self.config.id) && self.state.ack_term == self.state.term
                 );
@@ -709,6 +744,7 @@ impl Core {
             }
             Role::Candidate => {
                 assert!(self.state.voted_for == Some(self.config.id) && self.truncating.is_none());
+                assert!(!self.state.blank);
             }
             Role::PreCandidate => assert!(self.truncating.is_none()),
             Role::Follower => {
@@ -739,6 +775,10 @@ impl Core {
         // R5.
         peer.boot = boot;
         peer.forget(last);
+        (peer.blank, peer.whole, peer.empty) = (false, false, false);
+        if self.state.blank {
+            self.send(at, Body::Hello); // Now it can be said to this life.
+        }
         if self.role == Role::Leader && self.peers[at].listens {
             self.send_append(at);
         }
@@ -747,9 +787,13 @@ impl Core {
 
     fn handle(&mut self, at: usize, message: &Message) {
         let from = self.peers[at].id;
+        if message.to_boot > self.boot {
+            self.outgrow(message.to_boot);
+        }
         if message.term > self.state.term {
             self.enter_term(message.term);
         }
+        self.hear_standing(at, message);
         let current = message.term == self.state.term;
         let for_me = self.is_for_me(message.to_boot);
         match message.body {
@@ -871,6 +915,7 @@ impl Core {
         let previous = append.previous;
         if self.log.term_at(previous.index) == Some(previous.term) {
             self.following.mark = self.following.mark.max(Some(append.mark));
+            self.following.admits |= append.admits;
             self.following.commit = self.following.commit.max(append.commit);
             if append.batches > 0 {
                 self.following.expect = Some(previous.index.next());
@@ -937,7 +982,8 @@ impl Core {
         let peer = &self.peers[at];
         // Before the start is on disk, this life has no number.
         if peer.up && self.synced.is_some() {
-            let message = Message { term: self.state.term, boot: self.boot, to_boot: peer.boot, body };
+            let (term, to_boot, standing) = (self.state.term, peer.boot, self.standing());
+            let message = Message { term, boot: self.boot, to_boot, standing, body };
             self.effects.push_back(Effect::Send { to: peer.id, message });
         }
     }
@@ -952,8 +998,10 @@ impl Core {
             mark: peer.mark,
             round: self.round_sent,
             batches,
+            admits: peer.admission == Admission::Done,
         };
-        Message { term: self.state.term, boot: self.boot, to_boot: peer.boot, body: Body::Append(append) }
+        let (term, to_boot, standing) = (self.state.term, peer.boot, self.standing());
+        Message { term, boot: self.boot, to_boot, standing, body: Body::Append(append) }
     }
 
     /// An `Append` without batches: a heartbeat, a probe, or a read round.

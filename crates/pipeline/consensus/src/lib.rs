@@ -7,7 +7,7 @@
 //! not an effect but pulled ([`Core::next_batches`]) when its connection has room, so that a slow peer
 //! costs no memory here.
 //!
-//! The rules R1 to R8 named in comments are those of `docs/relaxed-acks.md`. The rest is Raft (Ongaro,
+//! The rules R1 to R9 named in comments are those of `docs/relaxed-acks.md`. The rest is Raft (Ongaro,
 //! *Consensus: Bridging Theory and Practice*, 2014) with pre-vote (9.6) and check-quorum (6.2).
 //!
 //! # Matching
@@ -34,7 +34,7 @@ mod tests;
 mod walk;
 
 pub use crate::core::{Core, Counts, Outlived, READY, Role};
-pub use crate::message::{Body, Copies, DecodeError, Grant, Message};
+pub use crate::message::{Body, Copies, DecodeError, Grant, Message, Standing};
 #[cfg(any(test, feature = "planted"))]
 pub use crate::planted::Mutation;
 pub use crate::refused::{Proposed, Refused};
@@ -65,6 +65,10 @@ pub struct VoteState {
     /// The promise floor of rule R2 while one is owed: this node may have acknowledged, before it lost
     /// its unsynced batches, up to here. It outlives clean restarts.
     pub floor: Option<LogEnd>,
+    /// Its data directory began empty, so that it may have promised what it does not know (rule R9).
+    pub blank: bool,
+    /// Number of this life. [`Core::new`] has it from [`Recovered::boot`]; it rises if others know a later one.
+    pub boot: Boot,
 }
 
 /// Facts of this node. Those of the cluster that may change are in the log.

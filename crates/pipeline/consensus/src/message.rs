@@ -73,6 +73,22 @@ impl Copies {
     }
 }
 
+/// What the sender of a frame may be counted for (rule R9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It knows what it promised.
+    #[default]
+    Whole,
+    /// Its data directory began empty, so that it may have promised what it does not know: it gives no vote and
+    /// counts for no copy.
+    Blank,
+    /// As `Blank`, and it has taken in nothing of any leader either.
+    Empty,
+    /// It knows what it promised, its log ends where a declared loss began a lineage (rule R7), and nobody has been
+    /// asked for a vote in that lineage yet: before that, nobody can have promised anything in it.
+    Unopened,
+}
+
 /// A frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -82,6 +98,8 @@ pub struct Message {
     pub boot: Boot,
     /// The life of the receiver that the sender means, 0 if it knows none.
     pub to_boot: Boot,
+    /// What the sender may be counted for.
+    pub standing: Standing,
     /// The rest.
     pub body: Body,
 }
@@ -155,6 +173,8 @@ pub struct Append {
     pub round: u64,
     /// Bytes of batches that follow, at most [`BATCHES_MAX`].
     pub batches: u32,
+    /// All other voters have confirmed this term since the sender heard of the receiver's life (rule R9).
+    pub admits: bool,
 }
 
 /// Why received bytes are no frame.
@@ -193,7 +213,8 @@ struct Header {
     length: U32,
     version: u8,
     kind: u8,
-    reserved: [u8; 2],
+    standing: u8,
+    reserved: u8,
     term: U64,
     boot: U64,
     to_boot: U64,
@@ -224,7 +245,8 @@ struct AppendBody {
     mark: U64,
     round: U64,
     batches: U32,
-    reserved: [u8; 4],
+    admits: u8,
+    reserved: [u8; 3],
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -338,7 +360,8 @@ impl Message {
             length: (length as u32).into(),
             version: PEER_VERSION,
             kind,
-            reserved: [0; 2],
+            standing: self.standing as u8,
+            reserved: 0,
             term: self.term.0.into(),
             boot: self.boot.0.into(),
             to_boot: self.to_boot.0.into(),
@@ -356,9 +379,16 @@ impl Message {
         if header.version != PEER_VERSION {
             return Err(DecodeError::Version(header.version));
         }
-        if header.reserved != [0; 2] {
+        if header.reserved != 0 {
             return Err(DecodeError::Malformed("reserved"));
         }
+        let standing = match header.standing {
+            0 => Standing::Whole,
+            1 => Standing::Blank,
+            2 => Standing::Empty,
+            3 => Standing::Unopened,
+            _ => return Err(DecodeError::Malformed("standing")),
+        };
         let length = header.length.get() as usize;
         if !(HEADER..=FRAME_MAX).contains(&length) {
             return Err(DecodeError::Malformed("length"));
@@ -406,6 +436,7 @@ impl Message {
             term: Term(header.term.get()),
             boot: Boot(header.boot.get()),
             to_boot: Boot(header.to_boot.get()),
+            standing,
             body,
         };
         Ok((message, length))
@@ -420,7 +451,8 @@ impl Append {
             mark: self.mark.0.into(),
             round: self.round.into(),
             batches: self.batches.into(),
-            reserved: [0; 4],
+            admits: self.admits.into(),
+            reserved: [0; 3],
         }
     }
 
@@ -428,7 +460,7 @@ impl Append {
         if body.batches.get() > BATCHES_MAX {
             return Err(DecodeError::Malformed("batches"));
         }
-        if body.reserved != [0; 4] {
+        if body.reserved != [0; 3] || body.admits > 1 {
             return Err(DecodeError::Malformed("reserved"));
         }
         Ok(Self {
@@ -437,6 +469,7 @@ impl Append {
             mark: BatchIndex(body.mark.get()),
             round: body.round.get(),
             batches: body.batches.get(),
+            admits: body.admits == 1,
         })
     }
 }
@@ -463,6 +496,7 @@ mod tests {
                 mark: BatchIndex(d),
                 round: b,
                 batches: (c % u64::from(BATCHES_MAX)) as u32,
+                admits: a % 2 == 1,
             }),
             6 => Body::Ack {
                 matched: BatchIndex(a),
@@ -472,7 +506,9 @@ mod tests {
             },
             _ => Body::Reject { previous: BatchIndex(c), hint: end },
         };
-        Message { term: Term(d), boot: Boot(c), to_boot: Boot(b), body }
+        let standing =
+            [Standing::Whole, Standing::Blank, Standing::Empty, Standing::Unopened][(b % 4) as usize];
+        Message { term: Term(d), boot: Boot(c), to_boot: Boot(b), standing, body }
     }
 
     proptest! {
@@ -522,12 +558,19 @@ mod tests {
             mark: BatchIndex(5),
             round: 6,
             batches: 0x80,
+            admits: true,
         };
-        let message = Message { term: Term(7), boot: Boot(8), to_boot: Boot(9), body: Body::Append(append) };
+        let message = Message {
+            term: Term(7),
+            boot: Boot(8),
+            to_boot: Boot(9),
+            standing: Standing::Unopened,
+            body: Body::Append(append),
+        };
         let mut bytes = [0; FRAME_MAX];
         assert_eq!(message.encode(&mut bytes), 80);
         let words: Vec<u64> =
             bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
-        assert_eq!(words, [80 | 1 << 32 | 6 << 40, 7, 8, 9, 2, 3, 4, 5, 6, 0x80]);
+        assert_eq!(words, [80 | 1 << 32 | 6 << 40 | 3 << 48, 7, 8, 9, 2, 3, 4, 5, 6, 0x80 | 1 << 32]);
     }
 }

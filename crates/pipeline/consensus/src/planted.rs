@@ -40,6 +40,8 @@ pub enum Mutation {
     ShorterLogWins,
     /// R5: the floor goes when the log matches, written or not.
     MarkUnwritten,
+    /// R9: a node with an empty data directory takes itself for a new one.
+    EmptyIsNew,
     /// Raft 5.3: a follower takes the leader's commitment for what its own log holds there.
     CommitUnmatched,
 }

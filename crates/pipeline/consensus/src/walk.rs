@@ -8,7 +8,7 @@ use ordain_types::configuration::{Change, Configuration, Stage};
 use ordain_types::facts::AckPolicy;
 use ordain_types::members::Member;
 use ordain_types::{BatchIndex, Boot, Nanos, NodeId, Term};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const TIMEOUT: u64 = 40;
@@ -69,6 +69,8 @@ struct Node {
     rounds: BTreeMap<u64, usize>,
     /// Committed and synced up to here: where a snapshot may stand.
     anchor: usize,
+    /// Numbers of its lives.
+    lives: BTreeSet<u64>,
 }
 
 /// What the runs reached.
@@ -92,6 +94,10 @@ struct Marks {
     voter_changes: usize,
     given_up: usize,
     transfers: usize,
+    disks_lost: usize,
+    outgrown: usize,
+    readmitted: usize,
+    founded: usize,
 }
 
 /// What a run is about.
@@ -103,12 +109,14 @@ struct Plan {
     policy: AckPolicy,
     /// Percent of steps in which an operator asks for something.
     changes: usize,
+    /// Percent of crashes after which the disk is empty. Nodes then begin empty, too.
+    losses: usize,
     mutation: Mutation,
 }
 
 impl Plan {
     const fn fixed(voters: usize, policy: AckPolicy, mutation: Mutation) -> Self {
-        Self { voters, spares: 0, policy, changes: 0, mutation }
+        Self { voters, spares: 0, policy, changes: 0, losses: 0, mutation }
     }
 }
 
@@ -169,8 +177,9 @@ impl<'a> Cluster<'a> {
             marks,
         };
         for id in 0..plan.voters + plan.spares {
+            let vote = VoteState { blank: plan.losses > 0, ..VoteState::default() };
             let recovered = Recovered {
-                vote: VoteState::default(),
+                vote,
                 boot: Boot(1),
                 clean: true,
                 torn: false,
@@ -187,7 +196,7 @@ impl<'a> Cluster<'a> {
                 written: 0,
                 synced: 0,
                 watermark: 0,
-                vote: VoteState::default(),
+                vote,
                 boot: 0,
                 dirty: false,
                 torn: false,
@@ -195,6 +204,7 @@ impl<'a> Cluster<'a> {
                 truncating: None,
                 rounds: BTreeMap::new(),
                 anchor: 0,
+                lives: BTreeSet::new(),
             });
         }
         cluster
@@ -255,6 +265,26 @@ impl<'a> Cluster<'a> {
         }
         node.written = survives;
         node.log.truncate(survives);
+    }
+
+    /// Where all that was ever promised would be gone, what begins anew is another cluster.
+    fn may_lose_disk(&self, at: usize) -> bool {
+        let knows = |node: &Node| !node.vote.blank && node.vote.term > Term(0);
+        self.leaders.is_empty() || (0..self.all).any(|other| other != at && knows(&self.nodes[other]))
+    }
+
+    /// The disk of a node that is down comes back empty.
+    fn lose_disk(&mut self, at: usize) {
+        self.marks.disks_lost += 1;
+        let boot = (1..)
+            .map(|_| self.random.below(40) as u64)
+            .find(|boot| !self.nodes[at].lives.contains(&(boot + 1)));
+        let node = &mut self.nodes[at];
+        node.log.clear();
+        (node.written, node.synced, node.watermark, node.anchor) = (0, 0, 0, 0);
+        node.vote = VoteState { blank: true, ..VoteState::default() };
+        node.boot = boot.expect("there are more numbers than lives");
+        (node.dirty, node.torn) = (false, false);
     }
 
     fn restart(&mut self, at: usize) -> Check {
@@ -561,6 +591,12 @@ impl<'a> Cluster<'a> {
         let node = &mut self.nodes[at];
         if let Some(vote) = node.persisting.take() {
             self.marks.floors_dropped += usize::from(node.vote.floor.is_some() && vote.floor.is_none());
+            self.marks.outgrown += usize::from(vote.boot > node.core.boot());
+            if node.vote.blank && !vote.blank {
+                let readmitted = node.core.counts().readmitted > 0;
+                self.marks.readmitted += usize::from(readmitted);
+                self.marks.founded += usize::from(!readmitted);
+            }
             store(node, vote);
             node.core.persisted(vote);
         }
@@ -599,6 +635,9 @@ impl<'a> Cluster<'a> {
         } else if self.random.percent(odds.crash) {
             let clean = self.random.percent(odds.clean);
             self.crash(at, clean);
+            if self.plan.losses > 0 && self.random.percent(self.plan.losses) && self.may_lose_disk(at) {
+                self.lose_disk(at);
+            }
         } else if self.random.percent(self.plan.changes) {
             let leads = |at: &usize| self.nodes[*at].core.role() == Role::Leader;
             let leader = (0..self.all).filter(leads).max_by_key(|at| self.nodes[*at].core.term());
@@ -684,6 +723,7 @@ impl<'a> Cluster<'a> {
             }
         }
         let whole = self.nodes.iter().filter(|node| node.core.vote_state().floor.is_none()).count();
+        let may_stall = self.plan.losses > 0 && !self.can_elect();
         let goal = self.now + if self.plan.changes > 0 { 400 } else { 40 } * TIMEOUT;
         let mut target = None;
         while self.now < goal {
@@ -728,6 +768,10 @@ impl<'a> Cluster<'a> {
                 return Ok(());
             }
         }
+        if may_stall {
+            self.marks.stuck_by_policy += 1;
+            return Ok(());
+        }
         let policies = self.configurations.values().chain([&self.first]).map(|known| known.policy);
         let weakest = policies.min_by_key(|policy| (policy.durable, policy.received)).expect("one is there");
         if weakest.durable == 0 && whole + (weakest.received as usize) < self.all + 1 {
@@ -738,9 +782,21 @@ impl<'a> Cluster<'a> {
     }
 }
 
+impl Cluster<'_> {
+    /// Whether R4 lets the nodes that know what they promised elect one of them, or nobody promised anything.
+    fn can_elect(&self) -> bool {
+        let states = || self.nodes.iter().map(|node| *node.core.vote_state());
+        let (n, AckPolicy { received: m, durable: k }) = (self.all as u32, self.plan.policy);
+        let knows = states().filter(|state| !state.blank).count() as u32;
+        let strong = states().filter(|state| !state.blank && state.floor.is_none()).count() as u32;
+        states().all(|state| state.term == Term(0)) || knows > n / 2 && (strong + m > n || knows + k > n)
+    }
+}
+
 fn store(node: &mut Node, vote: VoteState) {
     node.vote = vote;
-    node.boot = node.core.boot().0;
+    node.boot = vote.boot.0;
+    node.lives.insert(node.boot);
     node.dirty = false;
     node.torn = false;
 }
@@ -841,6 +897,20 @@ fn five_voters() {
     }
 }
 
+fn check_losses(voters: usize, policy: AckPolicy, seeds: u64) {
+    let marks = runs(Plan { losses: 30, ..Plan::fixed(voters, policy, Mutation::None) }, seeds);
+    assert!(marks.disks_lost > 0 && marks.readmitted > 0 && marks.founded > 0 && marks.outgrown > 0);
+    assert!(marks.commits > 0 && marks.healed > 0 && marks.stuck_by_policy > 0);
+}
+
+#[test]
+fn lost_disks() {
+    check_losses(3, AckPolicy::DISK_RAM, 2000);
+    check_losses(3, AckPolicy::TWO_DISKS, 1000);
+    check_losses(3, RAM, 1000);
+    check_losses(5, ONE_OF_FIVE, 1000);
+}
+
 /// As the tests above, for longer. In release, some ten seconds on two cores.
 #[test]
 #[ignore = "long; run it after a change of the rules"]
@@ -872,8 +942,19 @@ fn mutations_are_caught() {
     }
 }
 
+#[test]
+fn an_empty_node_that_takes_itself_for_a_new_one_is_caught() {
+    let plan = Plan { losses: 30, ..Plan::fixed(3, RAM, Mutation::EmptyIsNew) };
+    let caught = (0..200_000).find_map(|seed| {
+        let end = catch_unwind(AssertUnwindSafe(|| run(plan, seed, &mut Marks::default())));
+        end.unwrap_or_else(|_| Err("an assertion of the core".into())).err().map(|what| (seed + 1, what))
+    });
+    let Some((seeds, what)) = caught else { panic!("it was not caught") };
+    println!("{seeds} seeds, {plan:?}: {what}");
+}
+
 const fn changing(voters: usize, spares: usize, policy: AckPolicy, mutation: Mutation) -> Plan {
-    Plan { voters, spares, policy, changes: 6, mutation }
+    Plan { voters, spares, policy, changes: 6, losses: 0, mutation }
 }
 
 fn check_changes(plan: Plan, seeds: u64) {

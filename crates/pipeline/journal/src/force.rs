@@ -105,6 +105,7 @@ impl<D: Disk> Force<D> {
         }
         // Its log is the reference now: what it may have acknowledged beyond it is what was declared lost.
         state.floor = None;
+        state.blank = false;
         state.ack_term = term;
         state.watermark = Mark { index: force.end.index, position: force.end.position };
         state.clean = true;

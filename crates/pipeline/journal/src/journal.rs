@@ -20,7 +20,7 @@ use ordain_agent::{Agent, Fatal};
 use ordain_ring::log::{Consumer, JoinError, LogRing, PINS_MAX};
 use ordain_ring::spsc::Receiver;
 use ordain_types::batch::BatchHeader;
-use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position, Term};
+use ordain_types::{BatchIndex, Boot, ClusterFacts, Nanos, NodeId, Now, Position, Term};
 use std::collections::VecDeque;
 use zerocopy::FromBytes;
 
@@ -418,6 +418,8 @@ impl<D: Disk> Journal<D> {
             self.state.voted_for = voted_for;
             self.state.ack_term = Term(request.ack_term.get());
             self.state.floor = (floor != Floor::default()).then_some(floor);
+            self.state.blank = request.blank.get() != 0;
+            self.state.boot = self.state.boot.max(Boot(request.boot.get()));
             self.state_dirty = true;
             self.votes.release();
             taken += 1;

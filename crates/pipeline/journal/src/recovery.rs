@@ -314,6 +314,8 @@ pub struct Recovery<D> {
     os_boot: OsBoot,
     /// Where copies in memory count: how far the node may have said that it has the log.
     witnessed: Option<BatchIndex>,
+    /// Where there are other nodes: the first life in an empty data directory.
+    born: Option<Boot>,
     phase: Phase,
     /// Operations submitted or waiting, and those waiting for the lane to have room.
     in_flight: usize,
@@ -405,6 +407,7 @@ impl<D: Disk> Recovery<D> {
             disk,
             os_boot,
             witnessed: None,
+            born: None,
             phase: Phase::Start,
             in_flight: 0,
             waiting: VecDeque::new(),
@@ -449,6 +452,14 @@ impl<D: Disk> Recovery<D> {
     #[must_use]
     pub fn with_witnessed(mut self, written: Option<BatchIndex>) -> Self {
         self.witnessed = written;
+        self
+    }
+
+    /// Recovery of a node that is not alone: if the data directory is empty, it may have had another one, and is blank
+    /// (rule R9). The number of its life is then behind the random `salt`, of which 40 bits are used.
+    #[must_use]
+    pub const fn among_others(mut self, salt: u64) -> Self {
+        self.born = Some(Boot(1 + (salt >> 24)));
         self
     }
 
@@ -643,6 +654,7 @@ impl<D: Disk> Recovery<D> {
     }
 
     fn create_state(&mut self) {
+        self.state.blank = self.born.is_some();
         self.phase = Phase::CreateState;
         let size = NODE_STATE_LEN as u64;
         self.submit(DiskOp::Create { tag: 0, file: FileId::NodeState, size });
@@ -954,7 +966,7 @@ impl<D: Disk> Recovery<D> {
     fn store(&mut self) {
         let end = self.verifier.end();
         if self.state.boot == Boot(0) {
-            self.state.boot = Boot(1);
+            self.state.boot = self.born.unwrap_or(Boot(1));
             self.state.os_boot = self.os_boot;
             self.state.clean = false;
         }

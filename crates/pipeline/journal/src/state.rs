@@ -23,6 +23,7 @@ const CRC_AT: usize = SLOT_LEN - 4;
 const CLEAN: u8 = 1;
 const CUT: u8 = 2;
 const FLOOR: u8 = 4;
+const BLANK: u8 = 8;
 
 /// Identity of one run of the operating system (Linux: `boot_id`), so that a node which was killed, while
 /// the system kept its written bytes, counts as clean. All zeros: unknown.
@@ -69,7 +70,8 @@ pub struct NodeState {
     pub voted_for: Option<NodeId>,
     /// Highest term in which an append was accepted, or led.
     pub ack_term: Term,
-    /// How often the node started.
+    /// Number of this life: rises with each start. The first one in an empty data directory is random where there are
+    /// other nodes, so that they do not take it for an earlier one.
     pub boot: Boot,
     /// The run of the operating system in which it last ran.
     pub os_boot: OsBoot,
@@ -81,6 +83,9 @@ pub struct NodeState {
     pub cut: Option<Mark>,
     /// The promise floor that is owed.
     pub floor: Option<Floor>,
+    /// The node began with an empty data directory, and may have promised in an earlier one what is not known here
+    /// (rule R9).
+    pub blank: bool,
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -162,6 +167,7 @@ impl NodeState {
             watermark: Mark::default(),
             cut: None,
             floor: None,
+            blank: false,
         }
     }
 
@@ -213,7 +219,8 @@ impl NodeState {
             version: VERSION,
             flags: flag(self.clean, CLEAN)
                 | flag(self.cut.is_some(), CUT)
-                | flag(self.floor.is_some(), FLOOR),
+                | flag(self.floor.is_some(), FLOOR)
+                | flag(self.blank, BLANK),
             lineage: Lineage::of(self.term).0.into(),
             generation: generation.into(),
             cluster: self.cluster.0,
@@ -251,7 +258,7 @@ impl NodeState {
         if rest.iter().any(|byte| *byte != 0) {
             return Err(SlotFault::Field("reserved"));
         }
-        if slot.flags & !(CLEAN | CUT | FLOOR) != 0 {
+        if slot.flags & !(CLEAN | CUT | FLOOR | BLANK) != 0 {
             return Err(SlotFault::Field("flags"));
         }
         if slot.lineage.get() != Lineage::of(Term(slot.term.get())).0 {
@@ -285,6 +292,7 @@ impl NodeState {
                 term: Term(slot.floor_term.get()),
                 index: BatchIndex(slot.floor_index.get()),
             }),
+            blank: slot.flags & BLANK != 0,
         };
         Ok((slot.generation.get(), state))
     }
@@ -381,6 +389,7 @@ mod tests {
             watermark: Mark { index: BatchIndex(11), position: Position(4096) },
             cut: Some(Mark { index: BatchIndex(12), position: Position(4224) }),
             floor: Some(Floor { term: Term(6), index: BatchIndex(900) }),
+            blank: true,
             ..NodeState::new(&facts)
         }
     }

@@ -5,10 +5,11 @@ mod common;
 use common::*;
 use ordain_agent::disk::{Disk, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::shared::Holder;
+use ordain_agent::wire::VoteRequest;
 use ordain_journal::{Anchor, Fault, RecoveryError, TermStart, read_state};
 use ordain_types::batch::{BATCH_HEADER, BatchError};
 use ordain_types::facts::AckPolicy;
-use ordain_types::{BatchHeader, BatchIndex, ClusterFacts, ClusterId};
+use ordain_types::{BatchHeader, BatchIndex, Boot, ClusterFacts, ClusterId};
 
 /// A journal of three segments: everything synced, the watermark at batch `marked`, 15 batches in all.
 fn journal(facts: &ClusterFacts) -> (World, Maker, usize) {
@@ -614,4 +615,49 @@ fn beside_the_evidence_of_a_divergence_no_node_starts() {
     assert_eq!(world.log(), before);
     let error = recover(&empty, &facts, 1).unwrap_err();
     assert_eq!(error, RecoveryError::Diverged { evidence: String::new() });
+}
+
+#[test]
+fn an_empty_directory_of_a_member_is_blank_in_a_life_of_a_random_number() {
+    let facts = facts(3);
+    let born = |salt: u64| Boot(1 + (salt >> 24));
+    // Cut off anywhere, the first start is made anew, or is over.
+    let mut cut = 0;
+    loop {
+        let world = World::default();
+        world.lock().budget = Some(cut);
+        let first = recover_member(&world, &facts, 7 << 24);
+        world.lock().budget = None;
+        let again = recover_member(&world.after_power_loss(|_| false), &facts, 9 << 24).unwrap();
+        assert!(again.state.blank, "cut off after {cut} operations");
+        assert!([born(7 << 24).next(), born(9 << 24)].contains(&again.state.boot), "{:?}", again.state.boot);
+        let Some(first) = first else {
+            cut += 1;
+            continue;
+        };
+        assert_eq!((first.state.blank, first.state.boot, first.was_clean), (true, born(7 << 24), true));
+        assert_eq!(again.state.boot, first.state.boot.next());
+        break;
+    }
+    assert!(cut > 3);
+    // One that is alone promised nothing to anybody.
+    assert!(!recover(&World::default(), &facts, 1).unwrap().state.blank);
+}
+
+#[test]
+fn what_the_log_stage_says_of_blankness_and_of_a_later_life_is_stored() {
+    let facts = facts(3);
+    let world = World::default();
+    let blank = recover_member(&world, &facts, 7 << 24).unwrap().state;
+    let mut node = Node::start(&world, &facts);
+    assert!(node.recovered.state.blank);
+    node.vote_as(VoteRequest { term: 2.into(), blank: 1.into(), boot: 99.into(), ..VoteRequest::default() });
+    node.settle();
+    let stored = recover(&world.after_power_loss(|_| false), &facts, 2).unwrap().state;
+    assert_eq!((stored.blank, stored.boot), (true, Boot(100)));
+    assert!(stored.boot > blank.boot);
+    node.vote_as(VoteRequest { term: 2.into(), ..VoteRequest::default() });
+    node.settle();
+    let stored = recover(&world.after_power_loss(|_| false), &facts, 2).unwrap().state;
+    assert_eq!((stored.blank, stored.boot), (false, Boot(100)));
 }

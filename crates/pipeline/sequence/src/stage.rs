@@ -1,6 +1,7 @@
 //! The agent. One duty cycle: what the disk and the peers report, what consensus makes of it, what clients
 //! ask for, what peers are owed.
 
+mod blank;
 mod copies;
 mod members;
 mod steer;
@@ -110,6 +111,8 @@ struct Metrics {
     weak_elections: Gauge,
     rejoins: Gauge,
     owes_floor: Gauge,
+    blank: Gauge,
+    readmitted: Gauge,
     cuts: Gauge,
     waits: waits::Waits,
     lineage: Gauge,
@@ -200,6 +203,8 @@ pub struct Log<P> {
     plight: Plight,
     /// Whether this node was removed.
     leaving: members::Leaving,
+    /// Whether this node may have promised what it does not know.
+    blank: blank::Told,
     /// What this cycle did that others may be waiting for.
     worked: usize,
     registry: Registry,
@@ -232,6 +237,14 @@ impl<P: Peers> Log<P> {
             ),
             owes_floor: registry
                 .gauge("ordain_promise_floor", "1 while this node may lack what it acknowledged (rule R2)."),
+            blank: registry.gauge(
+                "ordain_blank",
+                "1 while this node gives no vote and counts for no copy, because its data directory began empty (R9).",
+            ),
+            readmitted: registry.counter(
+                "ordain_readmitted_total",
+                "Times this node, having begun empty, was found whole by a leader (rule R9).",
+            ),
             cuts: registry.counter("ordain_log_cuts_total", "Uncommitted suffixes cut off the log."),
             waits: waits::Waits::new(registry),
             lineage: registry.gauge("ordain_lineage", "Lineage of the term: declared losses and one (rule R7)."),
@@ -277,6 +290,7 @@ impl<P: Peers> Log<P> {
             wait: copies::Wait::default(),
             plight: Plight::default(),
             leaving: members::Leaving::default(),
+            blank: blank::Told::default(),
             worked: 0,
             metrics,
         };
@@ -484,6 +498,8 @@ impl<P: Peers> Log<P> {
             ack_term: state.ack_term.0.into(),
             floor_term: floor.term.0.into(),
             floor_index: floor.index.0.into(),
+            blank: u64::from(state.blank).into(),
+            boot: state.boot.0.into(),
         };
         let Some(bytes) = self.votes.try_claim(size_of::<VoteRequest>()) else {
             return Err(Fatal::new(
@@ -497,6 +513,7 @@ impl<P: Peers> Log<P> {
         self.note_term(state.term);
         self.metrics.owes_floor.set(u64::from(state.floor.is_some()));
         self.metrics.rejoins.set(self.core.counts().rejoins);
+        self.metrics.readmitted.set(self.core.counts().readmitted);
         Ok(())
     }
 
@@ -803,6 +820,7 @@ impl<P: Peers> Agent for Log<P> {
         work += self.sides.work(now, &mut self.peers)?;
         self.leaving.look(self.core.id(), now.mono)?;
         self.judge_copies(now.mono);
+        self.tell_of_blank(now.mono);
         if work + self.worked > 0 {
             let connected = self.others.iter().filter(|other| other.is_up).count();
             self.plight.look(&self.core, connected);

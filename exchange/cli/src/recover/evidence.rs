@@ -78,6 +78,8 @@ pub struct Evidence {
     pub clean: bool,
     /// It may have acknowledged up to here (rule R2), if it does not have everything.
     pub floor: Option<Place>,
+    /// It began empty, and may have promised what nothing here says (rule R9).
+    pub blank: bool,
     pub snapshots: Vec<Snapshot>,
     /// Losses that were declared before: the lineage that began, and with which batch.
     pub breaks: Vec<(u16, u64)>,
@@ -116,6 +118,13 @@ impl Evidence {
             )),
             None => Ok(plan.nodes),
         }
+    }
+
+    /// Its log ends where a lineage was declared to begin, and it has asked for no vote in that lineage.
+    pub fn is_unopened(&self) -> bool {
+        let lineage = |place: &Place| ordain_types::Lineage::of(Term(place.term));
+        let before = self.terms.iter().rev().nth(1).map_or(ordain_types::Lineage::FIRST, lineage);
+        self.end.term == self.term && lineage(&self.end) > before
     }
 
     /// What it may have acknowledged ends here.
@@ -175,6 +184,7 @@ fn of_directory(dir: &Path) -> Result<Evidence> {
     evidence.ack_term = state.ack_term.0;
     evidence.starts = state.boot.0;
     evidence.lineage = state.lineage().0;
+    evidence.blank = state.blank || !dir.join("node-state").exists() && evidence.members.len() > 1;
     evidence.watermark = state.watermark.index.0;
     for (position, bytes) in files.snapshots() {
         evidence.snapshots.push(Snapshot { position, bytes });
@@ -207,6 +217,7 @@ fn bare(dir: &Path, facts: &ClusterFacts, node: u32, configuration: &Configurati
         log_lineage: 1,
         clean: false,
         floor: None,
+        blank: false,
         snapshots: Vec::new(),
         breaks: Vec::new(),
         terms: Vec::new(),

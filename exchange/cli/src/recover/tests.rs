@@ -34,6 +34,7 @@ fn node(id: u32, (m, k): (u32, u32), terms: &[(u64, u64)], end: u64, dirty: bool
         log_lineage: ordain_types::Lineage::of(ordain_types::Term(term)).0,
         clean: !dirty,
         floor: dirty.then(|| place(term, end + W)),
+        blank: false,
         snapshots: Vec::new(),
         breaks: Vec::new(),
         terms,

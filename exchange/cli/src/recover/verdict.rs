@@ -78,7 +78,10 @@ pub fn best(nodes: &[Evidence]) -> Option<&Evidence> {
 pub fn judge(candidate: &Evidence, nodes: &[Evidence]) -> Verdict {
     let voters: Vec<u32> = candidate.members.iter().filter(|seat| seat.votes).map(|seat| seat.node).collect();
     let find = |id: u32| nodes.iter().find(|node| node.node == id);
-    let votes: Vec<Vote> = voters.iter().map(|id| vote(candidate, *id, find(*id))).collect();
+    // R9: all are empty, so the cluster is new.
+    let promised_nothing = |node: &Evidence| node.term == 0 && node.end.term == 0;
+    let is_new = voters.iter().all(|id| find(*id).is_some_and(promised_nothing));
+    let votes: Vec<Vote> = voters.iter().map(|id| vote(candidate, *id, find(*id), is_new)).collect();
     let n = voters.len();
     // R6: the weakest policy that anybody knows of.
     let known = || voters.iter().filter_map(|id| find(*id));
@@ -110,7 +113,7 @@ fn why(votes: &[Vote], node: u32) -> &str {
     votes.iter().find(|vote| vote.node == node).map_or("it is no voter", |vote| &vote.why)
 }
 
-fn vote(candidate: &Evidence, id: u32, voter: Option<&Evidence>) -> Vote {
+fn vote(candidate: &Evidence, id: u32, voter: Option<&Evidence>, is_new: bool) -> Vote {
     let answer = |grant, why: String| Vote { node: id, grant, why };
     let Some(voter) = voter else { return answer(Grant::Absent, "its data are not at hand".to_owned()) };
     if let Some(fault) = &voter.fault {
@@ -124,6 +127,10 @@ fn vote(candidate: &Evidence, id: u32, voter: Option<&Evidence>) -> Vote {
     if voter.end > candidate.end {
         return answer(Grant::No, format!("R3: its own log is longer, up to {}", voter.end));
     }
+    if voter.blank && !is_new && !candidate.is_unopened() {
+        let why = "R9: its data directory began empty, and it gives no vote before a leader finds it whole";
+        return answer(Grant::No, why.to_owned());
+    }
     match voter.floor.filter(|floor| candidate.end < *floor) {
         Some(floor) => answer(Grant::Weak, format!("R2, R3: it may have acknowledged up to {floor}")),
         None => answer(Grant::Strong, "that log has all that it acknowledged".to_owned()),
@@ -131,9 +138,9 @@ fn vote(candidate: &Evidence, id: u32, voter: Option<&Evidence>) -> Vote {
 }
 
 /// A batch that was acknowledged was received by m voters. Those of them that are at hand told their leader so, and
-/// what they told is in their logs or at or below their promise floors.
+/// what they told is in their logs or at or below their promise floors. What one told that began empty is not known.
 fn loss(candidate: &Evidence, voters: &[u32], m: usize, nodes: &[Evidence]) -> Loss {
-    let able = |id: &&u32| nodes.iter().find(|node| node.node == **id && node.fault.is_none());
+    let able = |id: &&u32| nodes.iter().find(|node| node.node == **id && node.fault.is_none() && !node.blank);
     let mut beyond: Vec<u64> =
         voters.iter().filter_map(|id| able(&id)).map(|node| lost(candidate, node)).collect();
     let missing = voters.len() - beyond.len();

@@ -129,7 +129,8 @@ impl Core {
             return Err(Refused::NotConnected(peer.id));
         }
         let batches = self.log.last().0 - peer.received.0;
-        if batches > READY { Err(Refused::Lags { node: peer.id, batches }) } else { Ok(()) }
+        // One that does not count yet lags by what it may have promised.
+        if batches > READY || peer.blank { Err(Refused::Lags { node: peer.id, batches }) } else { Ok(()) }
     }
 
     /// Of the voters that will do, the one with most of the log; of several, the lowest number.
@@ -263,7 +264,7 @@ impl Core {
     /// Asks a voter that has the whole log to lead, without waiting for it.
     pub(super) fn hand_over(&mut self) {
         let last = self.log.last();
-        let to = self.best(|peer| peer.up && peer.matched == last);
+        let to = self.best(|peer| peer.up && !peer.blank && peer.matched == last);
         if let Some(at) = to.and_then(|to| self.peer(to)) {
             self.send(at, Body::TimeoutNow);
         }

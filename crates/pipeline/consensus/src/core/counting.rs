@@ -41,7 +41,9 @@ impl Core {
         let counts = self.votes && (knows || errs!(self, CountsItselfEarly));
         let own = if counts { self.own_copies() } else { Default::default() };
         let own = self.votes.then_some(own);
-        let peers = self.peers.iter().filter(|peer| peer.votes).map(|peer| (peer.received, peer.durable));
+        let copies =
+            |peer: &super::Peer| if peer.blank { Default::default() } else { (peer.received, peer.durable) };
+        let peers = self.peers.iter().filter(|peer| peer.votes).map(copies);
         for (at, (has, synced)) in peers.chain(own).enumerate() {
             #[allow(unused_mut)]
             let mut window = self.configs.window_of(synced);
@@ -101,7 +103,8 @@ impl Core {
         if self.round_done == self.round_sent {
             return;
         }
-        let confirmed = self.peers.iter().filter(|peer| peer.votes && peer.round >= self.round_sent);
+        let confirmed =
+            self.peers.iter().filter(|peer| peer.votes && !peer.blank && peer.round >= self.round_sent);
         let confirmed = confirmed.count() + usize::from(self.votes);
         // Before its term's first commit, a leader does not know what is committed.
         if confirmed < self.majority() || !self.has_committed() {
@@ -127,6 +130,7 @@ impl Core {
                 self.counts.rejoins += u64::from(!leads);
             }
         }
+        self.recover_standing();
         if self.persisting.is_none() && self.synced != Some(self.state) {
             self.persisting = Some(self.state);
             self.effects.push_back(Effect::Persist(self.state));
@@ -162,6 +166,7 @@ impl Core {
         }
         if leads {
             self.finish_round();
+            self.admit();
             self.steer();
         }
         self.invariants();

@@ -17,11 +17,12 @@ impl Core {
         self.voters / 2 + 1
     }
 
-    /// Whether this node may lead: it votes, or its going is not known to be committed, and until it is it may be
+    /// Whether this node may lead: it knows what it promised, and votes, or its going is not known to be committed, and until it is it may be
     /// needed.
     pub(super) fn may_lead(&self) -> bool {
         let id = self.config.id;
-        self.votes || self.configs.pending().is_some() && self.configs.settled().votes(id)
+        !self.state.blank
+            && (self.votes || self.configs.pending().is_some() && self.configs.settled().votes(id))
     }
 
     pub(super) fn postpone_election(&mut self) {
@@ -66,7 +67,7 @@ impl Core {
 
     pub(super) fn hears_quorum(&self) -> bool {
         let timeout = self.config.election_timeout.0;
-        let heard = |peer: &&super::Peer| peer.votes && self.now.since(peer.heard) < timeout;
+        let heard = |peer: &&super::Peer| peer.votes && !peer.blank && self.now.since(peer.heard) < timeout;
         self.peers.iter().filter(heard).count() + usize::from(self.votes) >= self.majority()
     }
 
@@ -97,11 +98,16 @@ impl Core {
         // the higher number. Only at the first attempt, for who goes ahead need not be able to win.
         let own = (self.log.end(), self.config.id);
         let yields = self.role != Role::PreCandidate || self.attempts > 1 || (end, from) > own;
-        !led && (end >= own.0 || errs!(self, ShorterLogWins)) && yields && self.is_of_lineage(end)
+        !self.state.blank
+            && !led
+            && (end >= own.0 || errs!(self, ShorterLogWins))
+            && yields
+            && self.is_of_lineage(end)
     }
 
     pub(super) fn may_vote(&self, from: NodeId, end: LogEnd) -> bool {
-        matches!(self.role, Role::Follower | Role::PreCandidate)
+        !self.state.blank
+            && matches!(self.role, Role::Follower | Role::PreCandidate)
             && (self.state.voted_for.is_none_or(|voted| voted == from) || errs!(self, VotesTwice))
             && (end >= self.log.end() || errs!(self, ShorterLogWins))
             && self.is_of_lineage(end)
@@ -112,6 +118,7 @@ impl Core {
         self.postpone_election();
         if !self.may_lead() {
             self.role = Role::Follower;
+            self.repeat_standing();
             return;
         }
         if self.truncating.is_some() || self.synced.is_none() {

@@ -67,7 +67,13 @@ fn over_the_wire(message: &Message) -> Message {
 }
 
 fn message(term: u64, body: Body) -> Message {
-    Message { term: Term(term), boot: Boot(1), to_boot: Boot(1), body }
+    Message {
+        term: Term(term),
+        boot: Boot(1),
+        to_boot: Boot(1),
+        standing: ordain_consensus::Standing::Whole,
+        body,
+    }
 }
 
 /// Leads two followers that have everything.

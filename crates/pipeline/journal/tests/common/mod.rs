@@ -279,6 +279,12 @@ pub fn try_recover(world: &World, facts: &ClusterFacts, os: u8) -> Option<Result
     run(world, Recovery::new(facts, OsBoot([os; 16]), world.lane(2)).with_witnessed(world.recall()))
 }
 
+/// Recovers a member of a cluster.
+pub fn recover_member(world: &World, facts: &ClusterFacts, salt: u64) -> Option<Recovered> {
+    let recovery = Recovery::new(facts, OsBoot([1; 16]), world.lane(2)).among_others(salt);
+    run(world, recovery).map(|recovered| recovered.expect("nothing is wrong with it"))
+}
+
 /// Recovers behind a snapshot.
 pub fn recover_behind(
     world: &World,
@@ -481,14 +487,17 @@ impl Node {
     }
 
     pub fn vote(&mut self, term: u64, voted_for: u64) -> bool {
-        self.vote += 1;
-        let request = VoteRequest {
-            number: self.vote.into(),
+        self.vote_as(VoteRequest {
             term: term.into(),
             voted_for: voted_for.into(),
             ack_term: term.into(),
             ..Default::default()
-        };
+        })
+    }
+
+    pub fn vote_as(&mut self, request: VoteRequest) -> bool {
+        self.vote += 1;
+        let request = VoteRequest { number: self.vote.into(), ..request };
         self.votes.try_claim(request.as_bytes().len()).unwrap().copy_from_slice(request.as_bytes());
         self.votes.commit();
         true

@@ -2,7 +2,7 @@
 //! what is new with NoCopies, instead of letting it wait for an end that nobody knows; what was sequenced stays
 //! open, and is answered when copies exist again.
 
-use super::{Log, Peers};
+use super::{Log, Other, Peers};
 use ordain_consensus::Role;
 use ordain_types::{BatchIndex, Nanos};
 
@@ -54,7 +54,8 @@ impl<P: Peers> Log<P> {
         let own = usize::from(configuration.votes(self.core.id()));
         let others = || self.others.iter().filter(|other| other.votes);
         let voters = others().count() + own;
-        let up = others().filter(|other| other.is_up).count() + own;
+        let counts = |other: &&Other| other.is_up && !self.core.knows_blank(other.id);
+        let up = others().filter(counts).count() + own;
         let committed = BatchIndex(self.shared.committed.load());
         let last = self.writer.tail().index;
         let stalled = self.wait.is_stalled(committed, last, now);
