@@ -206,7 +206,7 @@ pub(crate) struct Driver {
     member: usize,
     /// Connections that came to nothing since the last that served.
     failed: usize,
-    /// Of these, those after which trying again is useless.
+    /// Of these, the last in a row after which trying again is useless.
     refused: usize,
     not_before: Nanos,
     why: String,
@@ -341,7 +341,8 @@ impl Driver {
         if !why.is_empty() {
             self.why = format!("{}: {why}", self.members[self.member].address);
         }
-        self.refused += usize::from(is_final);
+        // In a row: where one of them may serve later, there is hope.
+        self.refused = if is_final { self.refused + 1 } else { 0 };
         self.give_up(leader);
     }
 
@@ -424,6 +425,7 @@ impl Driver {
             }
             Err(error) => {
                 self.why = format!("{address}: {error}");
+                self.refused = 0;
                 self.give_up(None);
                 false
             }

@@ -240,6 +240,18 @@ fn a_node_in_the_place_of_another_is_known_by_the_key_that_was_told() {
 }
 
 #[test]
+fn one_that_refuses_for_good_does_not_end_the_search_for_another() {
+    let (_, good) = tcp(vec![]);
+    let (follower, known) = tcp(vec![]);
+    // It leads after a while only, and who stands at the third address has another key than is asked for.
+    follower.lock().unwrap().open_refusals = vec![Code::NotLeader; 10];
+    let stranger = Member { key: Some(client_pair().public()), ..good };
+    let mut client = Client::connect(&config(vec![stranger, known.clone()])).unwrap();
+    assert!(client.call(1, b"x").is_ok());
+    assert_eq!(client.address(), known.address);
+}
+
+#[test]
 fn members_that_join_while_a_connection_stands_are_tried_when_it_ends() {
     // It takes one connection.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -630,6 +630,17 @@ mod tests {
     }
 
     #[test]
+    fn a_witness_is_refused_wherever_it_comes_from() {
+        let mut three = cluster(3, policy(2, 1));
+        three.members[2].role = MemberRole::Witness;
+        assert_eq!(three.check(), Err("witnesses are not supported by this version".to_owned()));
+        let mut bytes = Vec::new();
+        three.encode_payload(&mut bytes);
+        let refused = Configuration::decode_payload(&bytes);
+        assert_eq!(refused, Err(ControlError::Field("configuration")));
+    }
+
+    #[test]
     fn a_stronger_policy_is_confirmed() {
         let three = cluster(3, policy(2, 1));
         for (wanted, entries) in [(policy(2, 2), 2), (policy(1, 1), 1), (policy(2, 0), 1), (policy(1, 0), 1)]

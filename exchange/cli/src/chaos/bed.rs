@@ -11,6 +11,7 @@ use ordain_host::keys::{self, OPERATOR};
 use ordain_host::members::Members;
 use ordain_keys::PublicKey;
 use ordain_types::BatchIndex;
+use ordain_types::facts::AckPolicy;
 use rustix::process::Signal;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ enum Process {
     Up(OwnNode),
     /// It was told to stop.
     Stopping(OwnNode),
+    /// It was removed, and has stopped.
+    Left,
 }
 
 struct Node {
@@ -46,6 +49,10 @@ struct Node {
     stall: PathBuf,
     disk: Option<SmallDisk>,
     full: bool,
+    /// An operator removes it: it stops by itself.
+    leaves: bool,
+    /// Its number in the cluster.
+    number: u32,
 }
 
 /// See the module. Dropped, everything that runs is killed, and what was made of networks and file systems goes.
@@ -58,6 +65,10 @@ pub struct Bed {
     operator: PathBuf,
     /// The node that was seen to lead last.
     led: AtomicUsize,
+    /// Held while a journal is audited, or goes.
+    audit: Mutex<()>,
+    /// The ack policy that the cluster was made with.
+    pub policy: AckPolicy,
 }
 
 /// What the machine was asked to permit, and what it did not.
@@ -93,7 +104,7 @@ impl Bed {
         let addresses: Vec<_> =
             (0..count).map(|node| (proxies[node].to_string(), address(node, CLIENTS).to_string())).collect();
         let made = dir.join("cluster");
-        let (_, members) = cluster::create(&made, &addresses, facts)?;
+        let (made_with, members) = cluster::create(&made, &addresses, facts)?;
         let mut disks = disks.into_iter().flatten();
         let nodes = (0..count)
             .map(|node| {
@@ -124,6 +135,8 @@ impl Bed {
                     stall,
                     disk,
                     full: false,
+                    leaves: false,
+                    number: node as u32,
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -135,6 +148,8 @@ impl Bed {
             members,
             operator,
             led: AtomicUsize::new(0),
+            audit: Mutex::new(()),
+            policy: made_with.policy,
         };
         bed.look()?;
         Ok((bed, Permitted { means, skipped }))
@@ -220,12 +235,19 @@ impl Bed {
     /// Does what is planned. The node that it met; `None`: it met all.
     pub fn begin(&self, fault: Fault) -> Result<Option<usize>> {
         let Some(who) = fault.who() else {
+            if fault != Fault::KillAll {
+                return Ok(None);
+            }
             (0..self.count()).for_each(|node| self.with(node, Node::kill));
             return Ok(None);
         };
         let node = self.find(who);
         match fault {
-            Fault::KillAll => unreachable!("it meets nobody in particular"),
+            Fault::KillAll | Fault::Transfer | Fault::Policy(..) => {
+                unreachable!("it meets nobody in particular")
+            }
+            // The operator's part.
+            Fault::Replace(_) => {}
             Fault::Kill(_) => self.with(node, Node::kill),
             Fault::Stop(_) => self.with(node, Node::stop)?,
             Fault::Pause(_) => self.with(node, |node| node.pause(true))?,
@@ -259,13 +281,56 @@ impl Bed {
             Fault::Deafen(_) => self.links(node, false, true, false),
             Fault::Mute(_) => self.links(node, false, false, true),
             Fault::Part(_) => self.part(node, false),
-            Fault::Reset(_) => {}
+            Fault::Reset(_) | Fault::Transfer | Fault::Policy(..) | Fault::Replace(_) => {}
             Fault::Slow(_, millis) => self.slow(node, millis, false),
             Fault::Unplug(_) => return self.plug(node, true),
             Fault::StallDisk(_) => return self.with(node, |node| node.stall_disk(false)),
             Fault::FillDisk(_) => self.with(node, Node::free_disk),
         }
         Ok(())
+    }
+
+    /// The number of the node at a place.
+    pub fn number(&self, place: usize) -> u32 {
+        self.with(place, |node| node.number)
+    }
+
+    /// The node at a place will be removed: its end is no mistake.
+    pub fn leaves(&self, place: usize) {
+        self.with(place, |node| node.leaves = true);
+    }
+
+    /// Whether it has stopped because it was removed.
+    pub fn has_left(&self, place: usize) -> bool {
+        self.with(place, |node| matches!(node.process, Process::Left))
+    }
+
+    /// Nobody audits a journal while this is held.
+    pub fn no_audit(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.audit.lock().expect("no holder of this lock panics")
+    }
+
+    /// Removes what the node at a place has stored, and says where that was.
+    pub fn empty(&self, place: usize) -> Result<PathBuf> {
+        let data = self.with(place, |node| node.data.clone());
+        let emptied = std::fs::remove_dir_all(&data).and_then(|()| std::fs::create_dir(&data));
+        emptied.or_next("a node's data cannot be removed", "Check the directory.")?;
+        Ok(data)
+    }
+
+    /// Where the node at a place is reached by nodes and by clients.
+    pub fn addresses(&self, place: usize) -> (String, String) {
+        let member = &self.members.all[place];
+        (member.peer.clone(), member.client.clone())
+    }
+
+    /// A new node stands at a place, and is to run.
+    pub fn joins(&self, place: usize, number: u32) {
+        self.network.renumber(place, number);
+        self.with(place, |node| {
+            (node.number, node.leaves, node.wanted) = (number, false, true);
+            node.process = Process::Down;
+        });
     }
 
     /// Copies what lies on small disks, which go, to `dir`.
@@ -350,15 +415,21 @@ impl Node {
                     Launch { log: Some(&self.log), namespace, ..Launch::of(&self.data, &self.arguments) };
                 self.process = Process::Starting(launch.spawn()?);
             }
-            Process::Down => {}
+            Process::Down | Process::Left => {}
             Process::Starting(starting) => match starting.look() {
                 Ok(None) => {}
                 Ok(Some(up)) => self.process = Process::Up(up),
                 Err(_) if self.full => self.process = Process::Down,
+                // It may hear that it was removed before it is ready.
+                Err(_) if self.leaves => self.process = Process::Left,
                 Err(error) => return Err(error),
             },
             Process::Up(up) => {
                 if let Some(status) = up.ended()? {
+                    if self.leaves && status.code() == Some(2) {
+                        self.process = Process::Left;
+                        return Ok(());
+                    }
                     return ended(status);
                 }
             }
@@ -366,6 +437,7 @@ impl Node {
                 None => {}
                 // The second is a stop that was cut short: what it waited for may not come while others are away.
                 Some(status) if matches!(status.code(), Some(0 | 3)) => self.process = Process::Down,
+                Some(status) if self.leaves && status.code() == Some(2) => self.process = Process::Left,
                 Some(status) => return ended(status),
             },
         }
@@ -374,8 +446,10 @@ impl Node {
 
     fn kill(&mut self) {
         (self.wanted, self.paused) = (false, false);
-        // Dropped, it is killed and waited for.
-        self.process = Process::Down;
+        if !matches!(self.process, Process::Left) {
+            // Dropped, it is killed and waited for.
+            self.process = Process::Down;
+        }
     }
 
     /// Tells it to stop, and to go on so that it can.
@@ -389,6 +463,7 @@ impl Node {
             // Not ready, it is not stopped in order: it is killed.
             Process::Starting(_) | Process::Down => {}
             Process::Stopping(stopping) => self.process = Process::Stopping(stopping),
+            Process::Left => self.process = Process::Left,
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod bed;
 mod clients;
 mod plan;
 mod proxy;
+mod steer;
 mod world;
 
 use crate::error::{CliError, OrNext, Result};
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use steer::Operator;
 
 /// Clients that send orders, and clients that count what they bought.
 const ORDERS: usize = 2;
@@ -101,6 +103,8 @@ struct Tally {
     audits: u64,
     /// Full disks that left their nodes no room for a segment.
     no_room: u64,
+    /// Transfers that the leader refused.
+    refused: u64,
     /// From the end of a round's faults until every client was answered, milliseconds.
     recoveries: Vec<u64>,
 }
@@ -133,6 +137,7 @@ fn with_clients(
     ordain_exchange_bench::load::open_exchange(&config, &flow, &mut |_, _, _, _| Ok(()))
         .or_next("the exchange cannot be opened", NEXT)?;
     let mut tally = Tally::default();
+    let (operator, jobs) = steer::Operator::new();
     std::thread::scope(|scope| {
         // A client that breaks off is one of the things that must not be.
         let note = |result: Result<()>| result.unwrap_or_else(|error| history.wrong(error.to_string()));
@@ -145,7 +150,9 @@ fn with_clients(
             scope.spawn(move || note(clients::buy_lots(number, config, history)));
         }
         let auditor = scope.spawn(|| audit_on(bed, history));
-        let rounds = go_round(args, bed, history, means, &mut tally);
+        let (operator, config) = (&operator, &config);
+        scope.spawn(move || note(operator.work(&jobs, bed, config, || history.ends())));
+        let rounds = go_round(args, bed, operator, history, means, &mut tally);
         history.end();
         tally.audits = auditor.join().expect("the auditor does not panic");
         rounds
@@ -161,6 +168,7 @@ fn with_clients(
 fn go_round(
     args: &ChaosArgs,
     bed: &Bed,
+    operator: &Operator,
     history: &History,
     means: plan::Means,
     tally: &mut Tally,
@@ -174,7 +182,8 @@ fn go_round(
         }
         wait(bed, Instant::now() + CALM)?;
         println!("[{:5.1} s] {round}", begin.elapsed().as_secs_f64());
-        disturb_once(bed, &round, tally)?;
+        disturb_once(bed, operator, &round, tally)?;
+        until_steered(bed, operator, history)?;
         until_whole(bed)?;
         let recovery = until_answered(bed, history)?;
         tally.recoveries.push(recovery.as_millis() as u64);
@@ -187,11 +196,12 @@ fn go_round(
             history.reads()
         );
     }
+    tally.refused = operator.refused();
     Ok(())
 }
 
 /// One round's faults, each begun and ended in its time.
-fn disturb_once(bed: &Bed, round: &Round, tally: &mut Tally) -> Result<()> {
+fn disturb_once(bed: &Bed, operator: &Operator, round: &Round, tally: &mut Tally) -> Result<()> {
     let begin = Instant::now();
     let mut open: Vec<(Planned, Option<usize>)> = Vec::new();
     let mut todo = round.faults.clone();
@@ -201,6 +211,7 @@ fn disturb_once(bed: &Bed, round: &Round, tally: &mut Tally) -> Result<()> {
         if todo.first().is_some_and(|planned| planned.begins <= now) {
             let planned = todo.remove(0);
             let met = bed.begin(planned.fault)?;
+            operator.begin(planned.fault, met);
             let whom = met.map_or("everybody".to_owned(), |node| format!("node {node}"));
             println!("          {:.2} s  {}: {whom}", millis() as f64 / 1e3, planned.fault);
             *tally.faults.entry(planned.fault.name()).or_default() += 1;
@@ -211,6 +222,7 @@ fn disturb_once(bed: &Bed, round: &Round, tally: &mut Tally) -> Result<()> {
                 tally.no_room += u64::from(bed.has_no_room(node));
             }
             bed.end(planned.fault, met)?;
+            operator.end(planned.fault, bed.policy);
         } else {
             wait(bed, Instant::now() + LOOK)?;
         }
@@ -228,6 +240,15 @@ fn wait(bed: &Bed, until: Instant) -> Result<()> {
         }
         std::thread::sleep(rest.min(LOOK));
     }
+}
+
+/// Waits until the operator has done what was asked for.
+fn until_steered(bed: &Bed, operator: &Operator, history: &History) -> Result<()> {
+    // What it waits for is bounded by itself: then something is wrong.
+    while !operator.is_idle() && history.wrongs().is_empty() {
+        wait(bed, Instant::now() + LOOK)?;
+    }
+    Ok(())
 }
 
 /// Waits until every process runs.
@@ -269,6 +290,7 @@ fn audit_on(bed: &Bed, history: &History) -> u64 {
             std::thread::sleep(LOOK);
         }
         last = Instant::now();
+        let _held = bed.no_audit();
         let Some(committed) = bed.committed(node) else { continue };
         match audit::compare_until(&history.acks(), data, Some(committed)) {
             Ok((findings, examples)) => {
@@ -347,11 +369,12 @@ fn finish(bed: &Bed, history: &History, tally: &Tally, acks: &Path) -> Result<Ve
     sorted.sort_unstable();
     let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
     println!(
-        "faults    {} in {} rounds: {}; no room for a segment {}",
+        "faults    {} in {} rounds: {}; no room for a segment {}, transfers refused {}",
         tally.faults.values().sum::<u64>(),
         tally.rounds,
         faults.join(", "),
-        tally.no_room
+        tally.no_room,
+        tally.refused
     );
     println!(
         "checked   {} acknowledgements, {} reads, {} audits of running nodes; answered again {median} ms after a round (median), {} ms (longest)",

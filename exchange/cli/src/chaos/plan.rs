@@ -50,6 +50,13 @@ pub enum Fault {
     StallDisk(Who),
     /// Its disk is full. Needs file systems of their own.
     FillDisk(Who),
+    /// An operator asks the leader to hand over, to whoever has most of the log.
+    Transfer,
+    /// An operator lets other copies gate answers, until the end: received copies, of these synced.
+    Policy(u32, u32),
+    /// An operator removes it, and puts a new node with an empty disk in its place. The nodes are whole only when that is
+    /// done.
+    Replace(Who),
 }
 
 impl fmt::Display for Fault {
@@ -68,6 +75,9 @@ impl fmt::Display for Fault {
             Self::Unplug(who) => write!(f, "unplug {who}"),
             Self::StallDisk(who) => write!(f, "stall the disk of {who}"),
             Self::FillDisk(who) => write!(f, "fill the disk of {who}"),
+            Self::Transfer => write!(f, "hand over"),
+            Self::Policy(received, synced) => write!(f, "ack policy {received}/{synced}"),
+            Self::Replace(who) => write!(f, "replace {who}"),
         }
     }
 }
@@ -89,13 +99,16 @@ impl Fault {
             Self::Unplug(_) => "unplug",
             Self::StallDisk(_) => "stalled disk",
             Self::FillDisk(_) => "full disk",
+            Self::Transfer => "transfer",
+            Self::Policy(..) => "ack policy",
+            Self::Replace(_) => "replace",
         }
     }
 
-    /// Whom it meets; `None`: all.
+    /// Whom it meets; `None`: all, or nobody in particular.
     pub const fn who(&self) -> Option<Who> {
         match self {
-            Self::KillAll => None,
+            Self::KillAll | Self::Transfer | Self::Policy(..) => None,
             Self::Kill(who)
             | Self::Stop(who)
             | Self::Pause(who)
@@ -107,7 +120,8 @@ impl Fault {
             | Self::Slow(who, _)
             | Self::Unplug(who)
             | Self::StallDisk(who)
-            | Self::FillDisk(who) => Some(*who),
+            | Self::FillDisk(who)
+            | Self::Replace(who) => Some(*who),
         }
     }
 }
@@ -209,7 +223,13 @@ impl Plan {
             Fault::Slow(follower(), 60),
             Fault::StallDisk(Who::Leader),
             Fault::StallDisk(follower()),
+            Fault::Transfer,
+            Fault::Transfer,
+            Fault::Replace(Who::Leader),
+            Fault::Replace(follower()),
         ];
+        let majority = self.nodes as u32 / 2 + 1;
+        deck.extend([(majority, majority), (majority, 0), (1, 1)].map(|(m, k)| Fault::Policy(m, k)));
         if self.means.namespaces {
             deck.extend([Fault::Unplug(Who::Leader), Fault::Unplug(follower())]);
         }
@@ -267,9 +287,9 @@ mod tests {
             let count = plan.shuffled().len();
             (0..count).map(|_| plan.draw().name()).collect::<BTreeSet<_>>()
         };
-        assert_eq!(names(ALL).len(), 13);
+        assert_eq!(names(ALL).len(), 16);
         let least = names(Means { namespaces: false, disks: false });
-        assert_eq!(least.len(), 11);
+        assert_eq!(least.len(), 14);
         assert!(!least.contains("unplug") && !least.contains("full disk"));
     }
 

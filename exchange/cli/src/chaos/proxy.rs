@@ -61,6 +61,8 @@ impl Link {
 
 struct Shared {
     nodes: usize,
+    /// The number that the node at each place has: another one once it was replaced.
+    numbers: Vec<AtomicU32>,
     /// By from times nodes plus to.
     links: Vec<Link>,
     ends: AtomicBool,
@@ -75,7 +77,8 @@ impl Network {
     pub fn new(host: Ipv4Addr, targets: &[SocketAddr]) -> Result<(Self, Vec<SocketAddr>)> {
         let nodes = targets.len();
         let links = (0..nodes * nodes).map(|_| Link::default()).collect();
-        let network = Self(Arc::new(Shared { nodes, links, ends: AtomicBool::new(false) }));
+        let numbers = (0..nodes as u32).map(AtomicU32::new).collect();
+        let network = Self(Arc::new(Shared { nodes, numbers, links, ends: AtomicBool::new(false) }));
         let mut addresses = Vec::new();
         for (node, target) in targets.iter().enumerate() {
             let next = "Report this.";
@@ -91,6 +94,11 @@ impl Network {
     /// What `from` says to `to`.
     pub fn link(&self, from: usize, to: usize) -> &Link {
         self.0.link(from, to)
+    }
+
+    /// Another node stands at this place now.
+    pub fn renumber(&self, place: usize, number: u32) {
+        self.0.numbers[place].store(number, Ordering::Relaxed);
     }
 }
 
@@ -131,10 +139,10 @@ fn connect(shared: &Arc<Shared>, mut dialler: TcpStream, to: usize, target: Sock
     let mut hello = [0; HELLO];
     dialler.read_exact(&mut hello)?;
     let number: [u8; 4] = hello[HELLO_NUMBER..].try_into().expect("four bytes");
-    let from = u32::from_le_bytes(number) as usize;
-    if from >= shared.nodes {
+    let number = u32::from_le_bytes(number);
+    let Some(from) = shared.numbers.iter().position(|known| known.load(Ordering::Relaxed) == number) else {
         return Err(ErrorKind::InvalidData.into());
-    }
+    };
     shared.wait(shared.link(from, to))?;
     let mut acceptor = TcpStream::connect_timeout(&target, GIVES_UP)?;
     acceptor.set_nodelay(true)?;
