@@ -164,7 +164,12 @@ impl Engine {
     }
 }
 
-fn reply_admin<S: Sink>(context: &Context, subject: u32, result: Result<(), Reject>, sink: &mut S) -> Step {
+pub(crate) fn reply_admin<S: Sink>(
+    context: &Context,
+    subject: u32,
+    result: Result<(), Reject>,
+    sink: &mut S,
+) -> Step {
     let reply = AdminReply {
         tag: AdminReply::TAG,
         schema: Schema::V1,

@@ -6,7 +6,9 @@ use crate::matching::{Event, Taker};
 use crate::orders::Order;
 use crate::reply::{Answer, refused};
 use crate::{Context, Engine, Sink, Step};
-use ordain_exchange_protocol::{Amend, Amend2, OrderRef, OrderReply, OrderState, PostOnly, Reason, Reject};
+use ordain_exchange_protocol::{
+    Amend, Amend2, MarketState, OrderRef, OrderReply, OrderState, PostOnly, Reason, Reject,
+};
 
 /// What either layout asks for.
 #[derive(Clone, Copy)]
@@ -190,6 +192,9 @@ impl Engine {
             self.check_change_extra(slot, change)?;
         }
         let waits = order.traits.waits();
+        if instrument.state != MarketState::Continuous {
+            self.may_change(slot, change)?;
+        }
         instrument.check_quantity(change.quantity)?;
         let mut price = change.price;
         if change.second && change.display != 0 {
@@ -213,6 +218,9 @@ impl Engine {
                 self.check_wait(order.instrument.into(), self.direction(slot), change.trigger, gap)?;
             }
         } else {
+            if instrument.state == MarketState::PostOnly && self.crosses(instrument, order.side, price) {
+                return Err(Reject::MarketPostOnly);
+            }
             if order.traits.post_only() == PostOnly::Reject && self.crosses(instrument, order.side, price) {
                 return Err(Reject::PostOnlyWouldCross);
             }
@@ -231,6 +239,24 @@ impl Engine {
             return Err(Reject::InsufficientFunds);
         }
         Ok(price)
+    }
+
+    /// Whether the order may be changed so where not everything may be done.
+    #[cold]
+    fn may_change(&self, slot: u32, change: &Change) -> Result<(), Reject> {
+        let order = self.orders.get(slot);
+        match self.live_instrument(order.instrument).state {
+            MarketState::Halted | MarketState::None => Err(Reject::MarketHalted),
+            MarketState::CancelOnly => {
+                let names_a_price =
+                    self.orders.extra(slot).is_none_or(|extra| extra.order_type().has_price());
+                let price = if names_a_price { order.price } else { 0 };
+                let shrinks = change.quantity - order.cumulative <= self.orders.left(slot)
+                    && (change.price, change.trigger, change.display) == (price, 0, 0);
+                if shrinks { Ok(()) } else { Err(Reject::MarketCancelOnly) }
+            }
+            MarketState::PostOnly | MarketState::Continuous => Ok(()),
+        }
     }
 
     /// Whether what is to change is there.

@@ -10,6 +10,7 @@ use crate::levels::{Ladder, Levels, key};
 use crate::matching::Taker;
 use crate::orders::{Order, Orders};
 use crate::snapshot::Loading;
+use crate::states::Change;
 use crate::transfers::Transfers;
 use crate::waiting::Cascade;
 use crate::{Context, Limits, Sink, Step};
@@ -23,6 +24,7 @@ pub(crate) enum Work {
     Cascade(Cascade),
     Sweep(Sweep),
     End(Ending),
+    States(Change),
 }
 
 /// The exchange.
@@ -132,6 +134,7 @@ impl Engine {
             Request::Amend2(message) => self.amend_second(context, message, sink),
             Request::SetSelfTrade(message) => self.set_self_trade(context, message, sink),
             Request::SetGroup(message) => self.set_group(context, message, sink),
+            Request::SetState(message) => self.set_state(context, message, sink),
         };
         self.ledger.assert_balanced();
         step
@@ -147,6 +150,7 @@ impl Engine {
             Work::Cascade(cascade) => self.cascade(cascade, sink),
             Work::Sweep(sweep) => self.sweep(sweep, sink),
             Work::End(ending) => self.end_orders(ending, sink),
+            Work::States(change) => self.change_states(change, sink),
         };
         self.ledger.assert_balanced();
         step

@@ -10,8 +10,8 @@ use crate::reply::{Answer, refused};
 use crate::waiting::Direction;
 use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
-    Flag, NewOrder, NewOrder2, OrderReply, OrderState, OrderType, PostOnly, Reject, SelfTrade, Side,
-    TimeInForce, permission,
+    Flag, MarketState, NewOrder, NewOrder2, OrderReply, OrderState, OrderType, PostOnly, Reject, SelfTrade,
+    Side, TimeInForce, permission,
 };
 
 /// What either layout asks for.
@@ -104,6 +104,19 @@ impl Wanted {
     }
 }
 
+/// Whether such an order may come where not everything may be done.
+#[cold]
+fn may_enter(state: MarketState, wanted: &Wanted) -> Result<(), Reject> {
+    match state {
+        MarketState::Halted | MarketState::None => Err(Reject::MarketHalted),
+        MarketState::CancelOnly => Err(Reject::MarketCancelOnly),
+        MarketState::PostOnly if wanted.post_only == PostOnly::No && !wanted.order_type.waits() => {
+            Err(Reject::MarketPostOnly)
+        }
+        MarketState::PostOnly | MarketState::Continuous => Ok(()),
+    }
+}
+
 impl Engine {
     pub(crate) fn new_order<S: Sink>(&mut self, context: &Context, message: &NewOrder, sink: &mut S) -> Step {
         self.enter(context, &Wanted::first(message), sink)
@@ -172,6 +185,9 @@ impl Engine {
         let account = self.granted(context, wanted.account)?;
         let instrument = self.instrument(wanted.instrument)?;
         wanted.check_shape()?;
+        if instrument.state != MarketState::Continuous {
+            may_enter(instrument.state, wanted)?;
+        }
         let side = wanted.side;
         let market = wanted.order_type == OrderType::Market;
         let rests = !wanted.time_in_force.is_immediate();

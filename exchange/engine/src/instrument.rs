@@ -3,7 +3,7 @@
 use crate::ledger::fee;
 use crate::levels::Ladder;
 use core::num::NonZeroU64;
-use ordain_exchange_protocol::{Definition, Reject, SelfTrade, Side};
+use ordain_exchange_protocol::{Definition, MarketState, Reject, SelfTrade, Side};
 
 /// An instrument: of its terms what trading needs, unpacked, and the two sides of its book. Two cache lines.
 #[repr(align(64))]
@@ -29,6 +29,8 @@ pub(crate) struct Instrument {
     pub last: i64,
     /// What happens where orders of one owner meet that leave it to the instrument.
     pub self_trade: SelfTrade,
+    /// What may be done.
+    pub state: MarketState,
 }
 
 const _: () = assert!(size_of::<Option<Instrument>>() == 128);
@@ -53,6 +55,7 @@ impl Instrument {
             waiting: 0,
             last: 0,
             self_trade: SelfTrade::Allow,
+            state: MarketState::Continuous,
         }
     }
 

@@ -12,7 +12,7 @@
 //! * `instrument`, `accounts`: terms of trading; who may act for whom, and whose orders are live.
 //! * `engine`: the state, and the way from a request to its command. `entry`: new orders and their risk checks.
 //!   `matching`: trades. `owners`: orders of one owner that meet. `waiting`: orders that wait for a trade, and what a trade
-//!   sets off. `expiry`: orders that end at a time. `amend`, `cancel`, `custody`, `admin`: the other commands.
+//!   sets off. `expiry`: orders that end at a time. `states`: what may be done in instruments. `amend`, `cancel`, `custody`, `admin`: the other commands.
 //! * `query`: the questions. `snapshot`: the state as bytes and back. `audit`: a recount of everything kept twice.
 #![forbid(unsafe_code)]
 
@@ -36,6 +36,7 @@ mod owners;
 mod query;
 mod reply;
 mod snapshot;
+mod states;
 mod transfers;
 mod waiting;
 mod warm;

@@ -7,9 +7,9 @@ use crate::{Context, Engine};
 use ordain_exchange_protocol::{
     BALANCES_MAX, BalanceEntry, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyAnswer,
     CurrencyQuery, Definition, Flag, FromZeros, InstrumentAnswer, InstrumentQuery, IntoBytes, LevelEntry,
-    ListHead, MESSAGE_MAX, ORDERS_MAX, OrderAnswer, OrderDetailAnswer, OrderDetailQuery, OrderEntry,
-    OrderQuery, OrderState, OrderType, OwnerAnswer, OwnerQuery, PostOnly, Query, Reject, Schema, SelfTrade,
-    Side, Sides, StatisticsAnswer, TimeInForce, TradingAnswer, TradingQuery, Zero, permission,
+    ListHead, MESSAGE_MAX, MarketState, ORDERS_MAX, OrderAnswer, OrderDetailAnswer, OrderDetailQuery,
+    OrderEntry, OrderQuery, OrderState, OrderType, OwnerAnswer, OwnerQuery, PostOnly, Query, Reject, Schema,
+    SelfTrade, Side, Sides, StatisticsAnswer, TimeInForce, TradingAnswer, TradingQuery, Zero, permission,
 };
 use zerocopy::Immutable;
 
@@ -325,13 +325,15 @@ impl Engine {
             waiting: 0.into(),
             self_trade: SelfTrade::Default,
             exists: Flag::No,
-            reserved: [Zero::Zero; 10],
+            state: MarketState::None,
+            reserved: [Zero::Zero; 9],
         };
         answer.put(&found.map_or(blank, |instrument| TradingAnswer {
             last: instrument.last.into(),
             waiting: instrument.waiting.into(),
             self_trade: instrument.self_trade,
             exists: Flag::Yes,
+            state: instrument.state,
             ..blank
         }));
     }

@@ -11,7 +11,7 @@ use crate::orders::{Extra, NONE, Order, Traits};
 use crate::transfers::Executed;
 use crate::{Engine, KEYS_PER_ACCOUNT, Step};
 use core::fmt;
-use ordain_exchange_protocol::{Definition, SelfTrade, Side, U16, U32, U64};
+use ordain_exchange_protocol::{Definition, MarketState, SelfTrade, Side, U16, U32, U64};
 use zerocopy::{
     FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned, little_endian::I64,
 };
@@ -132,7 +132,8 @@ struct TransferItem {
 struct TradingItem {
     instrument: U32,
     self_trade: u8,
-    reserved: [u8; 3],
+    state: u8,
+    reserved: [u8; 2],
     last: I64,
 }
 
@@ -155,6 +156,9 @@ struct GroupItem {
     account: U32,
     group: U32,
 }
+
+/// How an instrument trades when it was just created.
+const UNCHANGED: (i64, SelfTrade, MarketState) = (0, SelfTrade::Allow, MarketState::Continuous);
 
 /// Why bytes are no snapshot of an engine with these limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,11 +308,13 @@ impl Engine {
             }
             Section::Trading => {
                 let Some(instrument) = &self.instruments[at] else { return };
-                if (instrument.last, instrument.self_trade) != (0, SelfTrade::Allow) {
+                let now = (instrument.last, instrument.self_trade, instrument.state);
+                if now != UNCHANGED {
                     chunk.put(&TradingItem {
                         instrument: (at as u32 + 1).into(),
                         self_trade: instrument.self_trade as u8,
-                        reserved: [0; 3],
+                        state: instrument.state as u8,
+                        reserved: [0; 2],
                         last: instrument.last.into(),
                     });
                 }
@@ -560,10 +566,18 @@ impl Engine {
         };
         let instrument = self.instrument(id).map_err(|_| LoadError("an instrument is missing"))?;
         ensure((0..=instrument.max_price).contains(&last), "a last price is not valid")?;
-        ensure((last, self_trade) != (0, SelfTrade::Allow), "an item says nothing")?;
-        ensure(item.reserved == [0; 3] && instrument.last == 0, "an instrument comes twice")?;
+        let state = match item.state {
+            1 => MarketState::Continuous,
+            2 => MarketState::Halted,
+            3 => MarketState::CancelOnly,
+            4 => MarketState::PostOnly,
+            _ => return Err(LoadError("an instrument's state is not valid")),
+        };
+        let unchanged = (instrument.last, instrument.self_trade, instrument.state) == UNCHANGED;
+        ensure((last, self_trade, state) != UNCHANGED, "an item says nothing")?;
+        ensure(item.reserved == [0; 2] && unchanged, "an instrument comes twice")?;
         let instrument = crate::instrument::live_mut(&mut self.instruments, id as u16);
-        (instrument.last, instrument.self_trade) = (last, self_trade);
+        (instrument.last, instrument.self_trade, instrument.state) = (last, self_trade, state);
         Ok(())
     }
 

@@ -67,6 +67,8 @@ impl Case {
             ["self-trade", mode] => {
                 self.send(SetSelfTrade::new(1, mode_of(mode), note("case")).as_bytes());
             }
+            ["state", state] => self.send(SetState::new(1, state_of(state), note("case")).as_bytes()),
+            ["state-all", state] => self.send(SetState::new(0, state_of(state), note("case")).as_bytes()),
             ["group", account, group] => {
                 self.send(SetGroup::new(number(account), number(group), note("case")).as_bytes());
             }
@@ -207,6 +209,9 @@ impl Case {
                     report.cancelled,
                     report.remaining
                 ),
+                Output::State(report) => {
+                    format!("state {}, was {}", lower(report.state), lower(report.previous))
+                }
                 Output::Trigger(report) => format!(
                     "{} is triggered, price {}, left {}",
                     self.name(report.client_order_id.get()),
@@ -270,6 +275,16 @@ impl Case {
 
 fn number<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| panic!("not a number: {text}"))
+}
+
+fn state_of(text: &str) -> MarketState {
+    match text {
+        "continuous" => MarketState::Continuous,
+        "halted" => MarketState::Halted,
+        "cancel-only" => MarketState::CancelOnly,
+        "post-only" => MarketState::PostOnly,
+        _ => panic!("no such state: {text}"),
+    }
 }
 
 fn mode_of(text: &str) -> SelfTrade {

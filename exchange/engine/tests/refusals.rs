@@ -259,6 +259,19 @@ fn stop(trigger: i64) -> NewOrder2 {
     }
 }
 
+/// The same in the first layout.
+fn in_first_layout(order: &NewOrder2) -> NewOrder {
+    let (account, instrument) = (order.account.get(), order.instrument.get());
+    NewOrder::limit(
+        account,
+        instrument,
+        order.client_order_id.get(),
+        order.side,
+        order.price.get(),
+        order.quantity.get(),
+    )
+}
+
 fn second_layouts(rows: &mut Rows) {
     use Reject::*;
     let buy = |price: i64, quantity: u64| NewOrder2::limit(1, 1, 9, Side::Buy, price, quantity);
@@ -366,6 +379,19 @@ fn second_layouts(rows: &mut Rows) {
         exchange.must(&Transfer::withdraw(1, QUOTE, 70, 1_000_000 - 1_029));
     };
     rows.row(poor, &NewOrder2 { cash: 5_000.into(), ..cash }, InsufficientFunds);
+
+    // Where not everything may be done.
+    let set = |state| SetState::new(1, state, note(""));
+    let halted: Setup = |exchange| drop(exchange.must(&SetState::new(0, MarketState::Halted, note(""))));
+    let thinning: Setup =
+        |exchange| drop(exchange.must(&SetState::new(1, MarketState::CancelOnly, note(""))));
+    let posting: Setup = |exchange| drop(exchange.must(&SetState::new(1, MarketState::PostOnly, note(""))));
+    rows.row(halted, &good, MarketHalted);
+    rows.row(halted, &in_first_layout(&good), MarketHalted);
+    rows.row(thinning, &good, MarketCancelOnly);
+    rows.row(posting, &good, MarketPostOnly);
+    rows.row_as(nothing, KEY, TRADER, &set(MarketState::Halted), NotPermitted);
+    rows.row(nothing, &SetState::new(3, MarketState::Halted, note("")), UnknownInstrument);
 
     // Who may, and whose.
     rows.row_as(nothing, KEY, TRADER, &SetSelfTrade::new(1, SelfTrade::Decrement, note("")), NotPermitted);

@@ -110,6 +110,15 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (account, 0..3_u32).prop_map(|(account, group)| {
             Act::Send(SetGroup::new(account, group, note("")).as_bytes().to_vec())
         }),
+        1 => (0..=2_u32, 0..8_u8).prop_map(|(instrument, state)| {
+            let state = match state {
+                0 => MarketState::Halted,
+                1 => MarketState::CancelOnly,
+                2 => MarketState::PostOnly,
+                _ => MarketState::Continuous,
+            };
+            Act::Send(SetState::new(instrument, state, note("")).as_bytes().to_vec())
+        }),
         3 => (1..40_u64).prop_map(Act::Pass),
     ]
 }
@@ -149,6 +158,14 @@ fn group(x: &Exchange, account: u32) -> u32 {
     }
 }
 
+fn state(x: &Exchange, instrument: u32) -> MarketState {
+    let bytes = x.ask(ALL, &TradingQuery::new(instrument));
+    match Answer::decode(&bytes) {
+        Ok(Answer::Trading(answer)) => answer.state,
+        other => panic!("not an instrument's: {other:?}"),
+    }
+}
+
 fn mode(x: &Exchange, instrument: u32, own: SelfTrade) -> SelfTrade {
     let bytes = x.ask(ALL, &TradingQuery::new(instrument));
     match (own, Answer::decode(&bytes)) {
@@ -177,6 +194,10 @@ fn check(x: &Exchange, act: &Act, said: &[Said]) -> Result<(), TestCaseError> {
         }
     }
     let Act::Send(bytes) = act else { return Ok(()) };
+    // Nothing trades but where everything may be done.
+    for fill in said[0].fills() {
+        prop_assert_eq!(state(x, fill.instrument.get()), MarketState::Continuous);
+    }
     let Ok(Request::NewOrder2(order)) = Request::decode(bytes) else { return Ok(()) };
     let reply = said[0].order();
     if said[0].code().is_some() {

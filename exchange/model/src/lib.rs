@@ -335,6 +335,10 @@ impl Model {
                     .put(24, 8, context.time)
                     .bytes()
             }
+            // Not yet in the model.
+            Request::SetState(request) => {
+                admin_reply(context, request.instrument.get(), &Err(Reject::NotSupported))
+            }
         };
         self.assert_sound();
         (reply, command.outputs)

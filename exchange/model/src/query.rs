@@ -136,6 +136,8 @@ impl Model {
                         .put(16, 4, self.waiting(id).count() as u64)
                         .put(20, 1, self.mode(id) as u8)
                         .put(21, 1, 1)
+                        // States are not yet in the model: continuous.
+                        .put(22, 1, 1)
                         .bytes(),
                     Err(_) => answer.bytes(),
                 }

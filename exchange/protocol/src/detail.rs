@@ -1,8 +1,8 @@
 //! Queries about what the first form of the exchange did not have, and their answers.
 
 use crate::{
-    Flag, I64, OrderRef, OrderState, OrderType, PostOnly, Schema, SelfTrade, Sides, TimeInForce, U16, U32,
-    U64, Zero, request::order_ref_fields,
+    Flag, I64, MarketState, OrderRef, OrderState, OrderType, PostOnly, Schema, SelfTrade, Sides, TimeInForce,
+    U16, U32, U64, Zero, request::order_ref_fields,
 };
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -122,8 +122,10 @@ pub struct TradingAnswer {
     pub self_trade: SelfTrade,
     /// Whether the code is 0.
     pub exists: Flag,
+    /// What may be done.
+    pub state: MarketState,
     /// Zero.
-    pub reserved: [Zero; 10],
+    pub reserved: [Zero; 9],
 }
 
 /// An account's owner.

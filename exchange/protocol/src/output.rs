@@ -1,7 +1,8 @@
 //! Outputs: what others than the sender are told, and the sender's fills one by one.
 
 use crate::{
-    Flag, I64, Malformed, OrderState, OrderType, Reason, Schema, SelfTrade, Side, U32, U64, Zero, block, tag,
+    Flag, I64, Malformed, MarketState, OrderState, OrderType, Reason, Schema, SelfTrade, Side, U32, U64,
+    Zero, block, tag,
 };
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -202,6 +203,31 @@ pub struct TriggerReport {
     pub time: U64,
 }
 
+/// What may be done in an instrument has changed, as everybody hears it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct StateReport {
+    /// [`StateReport::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// What may be done from now on.
+    pub state: MarketState,
+    /// What could be done until now.
+    pub previous: MarketState,
+    /// Instrument id.
+    pub instrument: U32,
+    /// Number of the command in the log.
+    pub seq: U64,
+    /// Log time, nanoseconds since the Unix epoch.
+    pub time: U64,
+}
+
+impl StateReport {
+    /// Tag of the message.
+    pub const TAG: u8 = 0xC6;
+}
+
 impl FillReport {
     /// Tag of the message.
     pub const TAG: u8 = 0xC1;
@@ -240,6 +266,8 @@ pub enum Output<'a> {
     Prevent(&'a PreventReport),
     /// An order was triggered.
     Trigger(&'a TriggerReport),
+    /// An instrument's state changed.
+    State(&'a StateReport),
 }
 
 impl<'a> Output<'a> {
@@ -254,6 +282,7 @@ impl<'a> Output<'a> {
             TradeReport::TAG => block(bytes).map(Self::Trade),
             PreventReport::TAG => block(bytes).map(Self::Prevent),
             TriggerReport::TAG => block(bytes).map(Self::Trigger),
+            StateReport::TAG => block(bytes).map(Self::State),
             _ => Err(Malformed::Tag),
         }
     }
@@ -264,3 +293,4 @@ const _: () = assert!(size_of::<CancelReport>() == 72);
 const _: () = assert!(size_of::<TradeReport>() == 48);
 const _: () = assert!(size_of::<PreventReport>() == 96);
 const _: () = assert!(size_of::<TriggerReport>() == 72);
+const _: () = assert!(size_of::<StateReport>() == 24);

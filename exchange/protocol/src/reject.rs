@@ -75,6 +75,9 @@ reject! {
     ExpiryPassed = 33, "The expiry time is not in the future.";
     CashConflict = 34, "A cash amount goes with market buys that are IOC and name no quantity only.";
     CashTooSmall = 35, "The cash amount does not pay for one lot at the best price.";
+    MarketHalted = 36, "The instrument is halted: orders may be cancelled only.";
+    MarketCancelOnly = 37, "In the instrument orders may be cancelled or made smaller only.";
+    MarketPostOnly = 38, "In the instrument nothing may trade: enter a post-only order.";
 
     InstrumentOutOfRange = 40, "The instrument id is 0 or above the exchange's bound.";
     InstrumentExists = 41, "The instrument id is taken.";

@@ -1,8 +1,8 @@
 //! Commands: what a client asks to have done.
 
 use crate::{
-    Flag, GrantAction, I32, I64, Malformed, OrderType, PostOnly, Schema, Schema2, SelfTrade, Side, Sides,
-    TimeInForce, U32, U64, Zero, block, head, permission,
+    Flag, GrantAction, I32, I64, Malformed, MarketState, OrderType, PostOnly, Schema, Schema2, SelfTrade,
+    Side, Sides, TimeInForce, U32, U64, Zero, block, head, permission,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -361,6 +361,24 @@ pub struct SetGroup {
     pub note: Note,
 }
 
+/// Sets what may be done in an instrument, or in all that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SetState {
+    /// [`SetState::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// The state, not [`MarketState::None`].
+    pub state: MarketState,
+    /// Zero.
+    pub reserved: Zero,
+    /// Instrument id; 0 for all.
+    pub instrument: U32,
+    /// Why.
+    pub note: Note,
+}
+
 /// A note from text.
 ///
 /// # Panics
@@ -646,6 +664,17 @@ impl SetSelfTrade {
     }
 }
 
+impl SetState {
+    /// Tag of the message.
+    pub const TAG: u8 = 0x0C;
+
+    /// The message; `instrument` 0 means all.
+    #[must_use]
+    pub fn new(instrument: u32, state: MarketState, note: Note) -> Self {
+        Self { tag: Self::TAG, schema: Schema::V1, state, reserved: Z, instrument: instrument.into(), note }
+    }
+}
+
 impl SetGroup {
     /// Tag of the message.
     pub const TAG: u8 = 0x0B;
@@ -713,6 +742,8 @@ pub enum Request<'a> {
     SetSelfTrade(&'a SetSelfTrade),
     /// Puts an account into a group.
     SetGroup(&'a SetGroup),
+    /// Sets what may be done in an instrument.
+    SetState(&'a SetState),
 }
 
 impl<'a> Request<'a> {
@@ -759,6 +790,11 @@ impl<'a> Request<'a> {
                 let message: &SetGroup = block(bytes)?;
                 valid(note_is_valid(&message.note), Self::SetGroup(message))
             }
+            (SetState::TAG, 1) => {
+                let message: &SetState = block(bytes)?;
+                let sets = message.state != MarketState::None;
+                valid(sets && note_is_valid(&message.note), Self::SetState(message))
+            }
             (_, 1) => Err(Malformed::Tag),
             _ => Err(Malformed::Schema),
         }
@@ -773,7 +809,8 @@ impl<'a> Request<'a> {
             | Self::CreateAccount(_)
             | Self::Grant(_)
             | Self::SetSelfTrade(_)
-            | Self::SetGroup(_) => permission::ADMIN,
+            | Self::SetGroup(_)
+            | Self::SetState(_) => permission::ADMIN,
             Self::Deposit(_) | Self::Withdraw(_) => permission::CUSTODY,
             Self::NewOrder(_)
             | Self::Cancel(_)
@@ -806,3 +843,4 @@ const _: () = assert!(size_of::<NewOrder2>() == 72);
 const _: () = assert!(size_of::<Amend2>() == 56);
 const _: () = assert!(size_of::<SetSelfTrade>() == 40);
 const _: () = assert!(size_of::<SetGroup>() == 48);
+const _: () = assert!(size_of::<SetState>() == 40);

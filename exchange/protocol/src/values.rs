@@ -122,6 +122,21 @@ value! {
     }
 }
 value! {
+    /// What may be done in an instrument.
+    MarketState {
+        /// There is no such instrument.
+        None = 0,
+        /// Everything.
+        Continuous = 1,
+        /// Orders may be cancelled.
+        Halted = 2,
+        /// Orders may be cancelled, and made smaller where they stand.
+        CancelOnly = 3,
+        /// Nothing trades: orders may come that do not.
+        PostOnly = 4,
+    }
+}
+value! {
     /// What happens where an order would trade with one of the same owner. The taker's mode rules.
     SelfTrade {
         /// What the instrument says.

@@ -130,6 +130,22 @@ fn operators_commands() {
     check(&mode, &format!("0a01 04 00 01000000 {why}"));
     check(&SetGroup::new(1, 2, note("ops-12")), &format!("0b01 0000 01000000 02000000 00000000 {why}"));
     assert_eq!(Request::decode(mode.as_bytes()), Ok(Request::SetSelfTrade(&mode)));
+    let state = SetState::new(0, MarketState::Halted, note("ops-12"));
+    check(&state, &format!("0c01 02 00 00000000 {why}"));
+    let none = SetState { state: MarketState::None, ..state };
+    assert_eq!(Request::decode(none.as_bytes()), Err(Malformed::Value));
+    check(
+        &StateReport {
+            tag: StateReport::TAG,
+            schema: Schema::V1,
+            state: MarketState::PostOnly,
+            previous: MarketState::Continuous,
+            instrument: 1.into(),
+            seq: 2.into(),
+            time: 3.into(),
+        },
+        "c601 04 01 01000000 0200000000000000 0300000000000000",
+    );
     let default = SetSelfTrade { self_trade: SelfTrade::Default, ..mode };
     assert_eq!(Request::decode(default.as_bytes()), Err(Malformed::Value));
     for (at, byte) in [(0, 0x1f), (31, 0x7f), (3, 0), (6, 0x80)] {
@@ -341,9 +357,10 @@ fn details() {
             waiting: 3.into(),
             self_trade: SelfTrade::Allow,
             exists: Flag::Yes,
-            reserved: [Zero::Zero; 10],
+            state: MarketState::CancelOnly,
+            reserved: [Zero::Zero; 9],
         },
-        "a901 0000 01000000 0200000000000000 03000000 01 01 00000000000000000000",
+        "a901 0000 01000000 0200000000000000 03000000 01 01 03 000000000000000000",
     );
     check(
         &OwnerAnswer {

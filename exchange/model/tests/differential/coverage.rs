@@ -173,6 +173,7 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::Amend2(_) => "Amend2",
         Request::SetSelfTrade(_) => "SetSelfTrade",
         Request::SetGroup(_) => "SetGroup",
+        Request::SetState(_) => "SetState",
     }
 }
 

@@ -120,6 +120,7 @@ fn request(bytes: &[u8]) -> String {
         Request::SetSelfTrade(it) => {
             format!("self-trade {:?} in instrument {}", it.self_trade, it.instrument)
         }
+        Request::SetState(it) => format!("state {:?} in instrument {}", it.state, it.instrument),
         Request::SetGroup(it) => format!("account {} into group {}", it.account, it.group),
     }
 }

@@ -190,5 +190,6 @@ fn short(output: &[u8]) -> String {
         Output::Cancel(it) => format!("cancelled {}, {:?}", it.cancelled, it.reason),
         Output::Prevent(it) => format!("meets {} {}", part(it.aggressor), it.prevented),
         Output::Trigger(it) => format!("triggered {} at {}", it.remaining, it.price),
+        Output::State(it) => format!("state {:?}", it.state),
     }
 }
