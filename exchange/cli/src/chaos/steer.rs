@@ -131,6 +131,8 @@ fn with<T>(
         None => {
             let mut config = ClientConfig { timeout: ANSWER, ..config.clone() };
             config.core.session = SessionWish::None;
+            // Whoever stands at these addresses today: all that the cluster was made with may have been replaced.
+            config.members.iter_mut().for_each(|member| member.key = None);
             Client::connect(&config)?
         }
     };
