@@ -7,6 +7,10 @@
 
 #[path = "differential/coverage.rs"]
 mod coverage;
+#[path = "differential/event.rs"]
+mod event;
+#[path = "differential/listener.rs"]
+mod listener;
 #[path = "differential/pair.rs"]
 mod pair;
 #[path = "differential/shrink.rs"]
@@ -17,10 +21,16 @@ mod stream;
 mod text;
 
 use coverage::Coverage;
+use event::{Event, Said};
+use listener::Listener;
 use ordain_exchange_engine::Limits;
-use pair::{Event, Pair};
+use ordain_exchange_protocol::{Query, Request, permission};
+use pair::Pair;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use stream::{Profile, Stream};
+use stream::{Features, Profile, Stream};
+
+/// What the engine has of the pages: streams that are compared with it leave out the rest.
+const IN_ENGINE: Features = Features::ALL;
 
 /// Runs streams of a profile and returns what they reached.
 fn check(name: &str, profile: Profile, streams: u64, events_per_stream: usize) -> Coverage {
@@ -72,6 +82,49 @@ fn run(
         }
         waiting = stream.next(&pair.model);
     }
+    coverage.mark(pair.listener.marks.drain(..));
+    Ok(())
+}
+
+/// A stream of all that the pages have, for the model and the listener alone.
+fn listen(seed: u64, profile: Profile, events: usize, coverage: &mut Coverage) -> Result<(), String> {
+    let mut model = pair::model(&profile.limits);
+    let mut listener = Listener::default();
+    let mut stream = Stream::new(seed, profile);
+    let mut waiting = stream.opening();
+    let mut log: Vec<Event> = Vec::new();
+    while log.len() < events {
+        for event in waiting {
+            let mut said = Said { steps: 1, ..Said::default() };
+            match &event {
+                Event::Request(context, bytes) => {
+                    let request = Request::decode(bytes).map_err(|error| error.to_string())?;
+                    (said.reply, said.outputs) = model.apply(&pair::for_model(context), &request);
+                    let heard = listener.hear(context, &request, &said.reply, &said.outputs);
+                    heard.map_err(|how| {
+                        let last: Vec<String> = log.iter().rev().take(30).rev().map(text::describe).collect();
+                        format!("{how}\n{}\n{}", last.join("\n"), text::describe(&event))
+                    })?;
+                }
+                Event::Query(context, bytes) => {
+                    let query = Query::decode(bytes).map_err(|error| error.to_string())?;
+                    said.reply = model.query(&pair::for_model(context), &query);
+                }
+                Event::Restore => {}
+            }
+            coverage.note(&event, &said);
+            log.push(event);
+        }
+        let all = ordain_exchange_model::Context {
+            seq: 0,
+            time: 0,
+            key: 0,
+            permissions: permission::VIEW | permission::ADMIN,
+        };
+        listener.compare(|query| model.query(&all, &Query::decode(query).expect("a query")))?;
+        waiting = stream.next(&model);
+    }
+    coverage.mark(listener.marks.drain(..));
     Ok(())
 }
 
@@ -86,6 +139,8 @@ const TINY: Profile = Profile {
         levels_per_side: 3,
         transfers: 5,
     },
+    features: IN_ENGINE,
+    stops: 30,
     creations: 10,
     mass_cancels: 8,
     cancels: 60,
@@ -109,6 +164,9 @@ const DEEP: Profile = Profile {
         levels_per_side: 40,
         transfers: 40,
     },
+    // What cancels itself or ends keeps books shallow.
+    features: Features::NONE,
+    stops: 30,
     creations: 4,
     mass_cancels: 2,
     cancels: 10,
@@ -132,6 +190,8 @@ const HUGE: Profile = Profile {
         levels_per_side: 4,
         transfers: 8,
     },
+    features: IN_ENGINE,
+    stops: 30,
     creations: 120,
     mass_cancels: 10,
     cancels: 60,
@@ -157,4 +217,21 @@ fn with_deep_books() {
 #[test]
 fn with_terms_at_their_edges() {
     check("huge", HUGE, 80, 700).assert_complete(coverage::HUGE);
+}
+
+/// The model says nothing that a listener objects to, and the streams reach what the pages say, crossings included.
+#[test]
+fn what_the_pages_say() {
+    let mut coverage = Coverage::default();
+    for seed in 0..200 {
+        // Where there is hardly room for two prices, triggered orders find none.
+        let limits = Limits { levels_per_side: 2 + seed as u32 % 2, ..TINY.limits };
+        // Where most orders wait, triggers become scarce.
+        let stops = if seed % 4 == 0 { 90 } else { TINY.stops };
+        let profile = Profile { features: Features::ALL, limits, stops, ..TINY };
+        if let Err(how) = listen(seed, profile, 700, &mut coverage) {
+            panic!("seed {seed}: {how}");
+        }
+    }
+    coverage.assert_complete(coverage::PAGES);
 }

@@ -1,6 +1,6 @@
 //! What the streams reached: a stream that never meets a rule proves nothing about it.
 
-use crate::pair::{Event, Said};
+use crate::event::{Event, Said};
 use ordain_exchange_protocol::{Answer, Flag, OrderState, Output, Query, Reason, Reject, Reply, Request};
 use std::collections::BTreeMap;
 
@@ -158,6 +158,131 @@ pub const HUGE: Required = &[
     ("restore", &["done"]),
 ];
 
+/// What the pages of `docs/exchange/` add, and where the things on them cross.
+pub const PAGES: Required = &[
+    (
+        "NewOrder2",
+        &[
+            "NotPermitted",
+            "NotGranted",
+            "UnknownAccount",
+            "UnknownInstrument",
+            "NotSupported",
+            "MarketMustNotRest",
+            "TimeInForceConflict",
+            "PostOnlyConflict",
+            "MarketPriceSet",
+            "TriggerConflict",
+            "DisplayConflict",
+            "ExpiryConflict",
+            "CashConflict",
+            "QuantityTooSmall",
+            "QuantityTooLarge",
+            "DisplayInvalid",
+            "ExpiryPassed",
+            "PriceOutOfRange",
+            "TriggerOutOfRange",
+            "NoLiquidity",
+            "NotionalTooSmall",
+            "DuplicateClientOrderId",
+            "OrdersFull",
+            "AccountOrdersFull",
+            "PostOnlyWouldCross",
+            "TriggerMet",
+            "TriggersFull",
+            "LevelsFull",
+            "NotFillable",
+            "CashTooSmall",
+            "InsufficientFunds",
+            "waiting",
+            "live",
+            "live with fills",
+            "filled",
+            "cancelled: remainder",
+            "cancelled: remainder with fills",
+            "cancelled: budget with fills",
+            "cancelled: self-trade",
+            "cancelled: self-trade with fills",
+        ],
+    ),
+    (
+        "Amend2",
+        &[
+            "NotPermitted",
+            "NotGranted",
+            "UnknownAccount",
+            "UnknownOrder",
+            "TriggerConflict",
+            "DisplayConflict",
+            "MarketPriceSet",
+            "QuantityTooSmall",
+            "QuantityTooLarge",
+            "DisplayInvalid",
+            "PriceOutOfRange",
+            "TriggerOutOfRange",
+            "NotionalTooSmall",
+            "PostOnlyWouldCross",
+            "LevelsFull",
+            "TriggerMet",
+            "TriggersFull",
+            "InsufficientFunds",
+            "waiting",
+            "live",
+            "live with fills",
+            "filled",
+            "cancelled: self-trade",
+            "cancelled: self-trade with fills",
+            "cancelled: amended to or below what was filled",
+        ],
+    ),
+    ("Amend", &["waiting", "MarketPriceSet"]),
+    ("SetSelfTrade", &["accepted", "NotPermitted", "UnknownInstrument"]),
+    ("SetGroup", &["accepted", "NotPermitted", "UnknownAccount"]),
+    ("OrderDetail", &["accepted", "NotPermitted", "UnknownAccount", "NotGranted", "UnknownOrder"]),
+    ("Trading", &["accepted", "NotPermitted", "UnknownInstrument"]),
+    ("Owner", &["accepted", "NotPermitted", "UnknownAccount", "NotGranted"]),
+    (
+        "mark",
+        &[
+            "self-trade: allowed",
+            "self-trade: cancel taker",
+            "self-trade: cancel maker",
+            "self-trade: cancel both",
+            "self-trade: decrement",
+            "self-trade: in a group",
+            "self-trade: maker hides some",
+            "self-trade: in a cascade",
+            "self-trade: more than once",
+            "self-trade: FOK goes past its owner's",
+            "iceberg: shows anew",
+            "iceberg: met again by one command",
+            "amend: iceberg, keeps its place",
+            "amend: iceberg, rests anew",
+            "amend: waiting, keeps its place",
+            "amend: another trigger",
+            "triggered: stop buy",
+            "triggered: stop sell",
+            "triggered: stop-limit buy",
+            "triggered: stop-limit sell",
+            "triggered: market-if-touched buy",
+            "triggered: market-if-touched sell",
+            "triggered: limit-if-touched buy",
+            "triggered: limit-if-touched sell",
+            "cascade: trades",
+            "cascade: several",
+            "cascade: no level",
+            "cascade: remainder",
+            "cancel: waiting",
+            "mass cancel: waiting",
+            "expiry: in the book",
+            "expiry: waiting",
+            "expiry: iceberg",
+            "expiry: several",
+            "expiry: exactly now",
+        ],
+    ),
+];
+
 fn kind(request: &Request<'_>) -> &'static str {
     match request {
         Request::CreateInstrument(_) => "CreateInstrument",
@@ -197,6 +322,11 @@ impl Coverage {
         *self.0.entry((of, what)).or_default() += 1;
     }
 
+    /// Counts what a listener marked.
+    pub fn mark(&mut self, marks: impl Iterator<Item = &'static str>) {
+        marks.for_each(|mark| self.count("mark", mark));
+    }
+
     /// Counts what an event led to.
     pub fn note(&mut self, event: &Event, said: &Said) {
         match event {
@@ -207,11 +337,9 @@ impl Coverage {
                 if said.steps > 1 {
                     self.count(kind(&request), "in several steps");
                 }
-                for pair in said.outputs.chunks(3) {
-                    let outputs: Vec<Output<'_>> =
-                        pair.iter().map(|(_, bytes)| Output::decode(bytes).expect("an output")).collect();
-                    self.note_fills(&outputs);
-                }
+                let outputs: Vec<Output<'_>> =
+                    said.outputs.iter().map(|(_, bytes)| Output::decode(bytes).expect("an output")).collect();
+                outputs.windows(3).for_each(|trade| self.note_fills(trade));
             }
             Event::Query(_, bytes) => {
                 let kind = query_kind(&Query::decode(bytes).expect("a query"));
@@ -257,6 +385,10 @@ impl Coverage {
                 _ => "several",
             },
             Reply::Order(reply) => match (reply.state, reply.reason, reply.fills.get() > 0) {
+                (OrderState::Waiting, Reason::None, false) => "waiting",
+                (OrderState::Cancelled, Reason::SelfTrade, false) => "cancelled: self-trade",
+                (OrderState::Cancelled, Reason::SelfTrade, true) => "cancelled: self-trade with fills",
+                (OrderState::Cancelled, Reason::Budget, false) => "cancelled: budget",
                 (OrderState::Live, Reason::None, false) => "live",
                 (OrderState::Live, Reason::None, true) => "live with fills",
                 (OrderState::Filled, Reason::None, true) => "filled",

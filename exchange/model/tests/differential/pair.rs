@@ -1,31 +1,13 @@
 //! Engine and model side by side.
 
+use crate::event::{Event, Said};
+use crate::listener::Listener;
 use ordain_exchange_engine::{Context, Engine, Limits, STEP_OUTPUTS_MAX, Sink, Step};
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
     Answer, Audience, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery, IntoBytes, MESSAGE_MAX,
     Query, Request, Side, StatisticsQuery, permission,
 };
-
-/// Something done to both.
-#[derive(Clone)]
-pub enum Event {
-    Request(Context, Vec<u8>),
-    Query(Context, Vec<u8>),
-    /// The engine is saved, and one with another hash seed goes on in its place.
-    Restore,
-}
-
-/// What both said to an event.
-#[derive(Default)]
-pub struct Said {
-    /// The reply to a request, the answer to a query.
-    pub reply: Vec<u8>,
-    pub outputs: Vec<(Audience, Vec<u8>)>,
-    pub steps: u32,
-    /// The answers to the queries that compared the states, as far as they are lists.
-    pub pages: Vec<Vec<u8>>,
-}
 
 /// Collects what the engine says, and objects to a reply out of turn.
 #[derive(Default)]
@@ -51,6 +33,7 @@ pub struct Pair {
     limits: Limits,
     engine: Engine,
     pub model: Model,
+    pub listener: Listener,
     events: u64,
 }
 
@@ -61,7 +44,21 @@ fn engine(limits: &Limits, hash_seed: u64) -> Engine {
     Engine::new(Limits { ..*limits }, hash_seed)
 }
 
-fn for_model(context: &Context) -> ordain_exchange_model::Context {
+/// A model with an engine's limits.
+pub fn model(limits: &Limits) -> Model {
+    Model::new(ordain_exchange_model::Limits {
+        instruments: limits.instruments,
+        currencies: limits.currencies,
+        accounts: limits.accounts,
+        orders: limits.orders as usize,
+        orders_per_account: limits.orders_per_account as usize,
+        levels_per_side: limits.levels_per_side as usize,
+        transfers: limits.transfers as usize,
+    })
+}
+
+/// The context of a model.
+pub fn for_model(context: &Context) -> ordain_exchange_model::Context {
     let Context { seq, time, key, permissions } = *context;
     ordain_exchange_model::Context { seq, time, key, permissions }
 }
@@ -76,16 +73,14 @@ fn same(what: &str, model: &[u8], engine: &[u8]) -> Result<(), String> {
 
 impl Pair {
     pub fn new(limits: &Limits) -> Self {
-        let model = Model::new(ordain_exchange_model::Limits {
-            instruments: limits.instruments,
-            currencies: limits.currencies,
-            accounts: limits.accounts,
-            orders: limits.orders as usize,
-            orders_per_account: limits.orders_per_account as usize,
-            levels_per_side: limits.levels_per_side as usize,
-            transfers: limits.transfers as usize,
-        });
-        Self { limits: Limits { ..*limits }, engine: engine(limits, 1), model, events: 0 }
+        let model = model(limits);
+        Self {
+            limits: Limits { ..*limits },
+            engine: engine(limits, 1),
+            model,
+            listener: Listener::default(),
+            events: 0,
+        }
     }
 
     /// Has both do it and compares all that can be seen from outside.
@@ -106,6 +101,12 @@ impl Pair {
             self.engine.audit().map_err(|error| format!("the audit objects: {error}"))?;
         }
         said.pages = self.compare_states()?;
+        if self.events.is_multiple_of(AUDIT_EVERY) {
+            let all = Context { seq: 0, time: 0, key: 0, permissions: permission::VIEW | permission::ADMIN };
+            let ask =
+                |query: &[u8]| self.model.query(&for_model(&all), &Query::decode(query).expect("a query"));
+            self.listener.compare(ask)?;
+        }
         Ok(said)
     }
 
@@ -115,7 +116,22 @@ impl Pair {
 
         let mut sink = Collector::default();
         let mut steps = 1;
-        let mut told = 0;
+        // What is due by now ends before the request is executed.
+        while let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= context.time) {
+            let mut before = sink.outputs.len();
+            let mut step = self.engine.expire(context, deadline, &mut sink);
+            loop {
+                if sink.outputs.len() - before > STEP_OUTPUTS_MAX {
+                    return Err(format!("an expiry makes {} outputs in a step", sink.outputs.len() - before));
+                }
+                before = sink.outputs.len();
+                match step {
+                    Step::Done => break,
+                    Step::More => step = self.engine.resume(&mut sink),
+                }
+            }
+        }
+        let mut told = sink.outputs.len();
         let mut step = self.engine.apply(context, &request, &mut sink);
         loop {
             if sink.outputs.len() - told > STEP_OUTPUTS_MAX {
@@ -145,6 +161,7 @@ impl Pair {
         if outputs.len() != sink.outputs.len() {
             return Err(format!("{} outputs expected, got {}", outputs.len(), sink.outputs.len()));
         }
+        self.listener.hear(context, &request, &reply, &outputs)?;
         Ok(Said { reply, outputs, steps, pages: Vec::new() })
     }
 

@@ -1,6 +1,7 @@
 //! From a long stream that fails to a short one.
 
-use crate::pair::{Event, Pair};
+use crate::event::Event;
+use crate::pair::Pair;
 use ordain_exchange_engine::Limits;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

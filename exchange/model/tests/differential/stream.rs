@@ -3,13 +3,14 @@
 //! The generator looks at the model's state to aim at the edges of the rules: the last affordable minor unit, the
 //! first unaffordable one, the last free level, the best price and the one beside it.
 
-use crate::pair::Event;
+use crate::event::Event;
 use ordain_exchange_engine::{Context, Limits};
 use ordain_exchange_model::{Instrument, Model, Order};
 use ordain_exchange_protocol::{
-    Amend, BalancesQuery, BookLevelsQuery, BookOrdersQuery, Cancel, CreateAccount, CreateInstrument,
+    Amend, Amend2, BalancesQuery, BookLevelsQuery, BookOrdersQuery, Cancel, CreateAccount, CreateInstrument,
     CurrencyQuery, Definition, Flag, FromZeros, Grant, GrantAction, InstrumentQuery, IntoBytes, MassCancel,
-    NewOrder, OrderQuery, OrderRef, OrderType, Side, Sides, StatisticsQuery, TimeInForce, Transfer,
+    NewOrder, NewOrder2, OrderDetailQuery, OrderQuery, OrderRef, OrderType, OwnerQuery, PostOnly, SelfTrade,
+    SetGroup, SetSelfTrade, Side, Sides, StatisticsQuery, TimeInForce, TradingQuery, Transfer, note,
     permission,
 };
 use std::collections::VecDeque;
@@ -53,10 +54,30 @@ impl Random {
     }
 }
 
+/// What the streams may use beyond the first form, page by page of `docs/exchange/`.
+#[derive(Clone, Copy)]
+pub struct Features {
+    /// The second layouts, market-to-limit, repricing, cash.
+    pub orders: bool,
+    pub self_trade: bool,
+    pub stops: bool,
+    pub icebergs: bool,
+    pub expiry: bool,
+}
+
+impl Features {
+    pub const NONE: Self =
+        Self { orders: false, self_trade: false, stops: false, icebergs: false, expiry: false };
+    pub const ALL: Self = Self { orders: true, self_trade: true, stops: true, icebergs: true, expiry: true };
+}
+
 /// What kind of stream.
 #[derive(Clone, Copy)]
 pub struct Profile {
     pub limits: Limits,
+    pub features: Features,
+    /// How often, of 100, an order that may rest waits for a trigger, if streams have stops.
+    pub stops: u64,
     /// How often, of 1,000: instruments and accounts are created.
     pub creations: u64,
     /// How often, of 1,000: mass cancels.
@@ -210,6 +231,8 @@ impl Stream {
             vec![Event::Restore]
         } else if falls(60) {
             vec![self.query(model)]
+        } else if self.profile.features.self_trade && falls(30) {
+            vec![self.ownership(model)]
         } else if falls(cancels) {
             vec![self.cancel(model)]
         } else if falls(220) {
@@ -565,8 +588,147 @@ impl Stream {
             }
         }
         let (key, permissions) = self.by_owner(model, account, permission::TRADE);
-        events.push(self.request(key, permissions, order.as_bytes()));
+        let bytes = self.widened(model, &order);
+        events.push(self.request(key, permissions, &bytes));
         events
+    }
+
+    /// The same order, often in the second layout with what that alone can say.
+    fn widened(&mut self, model: &Model, order: &NewOrder) -> Vec<u8> {
+        let features = self.profile.features;
+        if !features.orders || self.random.percent(20) {
+            return order.as_bytes().to_vec();
+        }
+        let mut it = NewOrder2::from_first(order);
+        let id = order.instrument.get();
+        let near = self.trigger(model, id);
+        let time = self.time;
+        let r = &mut self.random;
+        let resting = it.order_type == OrderType::Limit && it.time_in_force == TimeInForce::Gtc;
+        if features.self_trade {
+            let mode = any_mode(r);
+            it.self_trade = r.pick(&[SelfTrade::Default, SelfTrade::Default, mode]);
+        }
+        if it.post_only == PostOnly::Reject && r.percent(60) {
+            it.post_only = PostOnly::Reprice;
+        }
+        if resting && it.post_only == PostOnly::No {
+            if r.percent(if self.building { 4 } else { 15 }) {
+                it.order_type = OrderType::MarketToLimit;
+                it.price = 0.into();
+            } else if features.stops && r.percent(self.profile.stops) {
+                it.order_type = r.pick(&[
+                    OrderType::Stop,
+                    OrderType::StopLimit,
+                    OrderType::MarketIfTouched,
+                    OrderType::LimitIfTouched,
+                ]);
+                it.trigger = near.into();
+                if !it.order_type.has_price() {
+                    it.price = 0.into();
+                }
+            }
+        }
+        if resting && it.order_type == OrderType::Limit && features.icebergs && r.percent(35) {
+            let (all, least) = (order.quantity.get(), least(model, id));
+            it.display =
+                r.pick(&[least, least, least, least + 1, all, all.saturating_add(1), least - 1]).into();
+            // Something has to be hidden.
+            if r.percent(70) {
+                it.quantity = all.saturating_add(r.below(6)).into();
+            }
+        }
+        if resting && features.expiry && r.percent(30) {
+            it.time_in_force = TimeInForce::Gtd;
+            it.expiry = (time + r.pick(&[0, 1, 400, 2_000, 20_000, 200_000]) + r.below(1_000)).into();
+        }
+        if it.order_type == OrderType::Market && it.time_in_force == TimeInForce::Ioc && r.percent(40) {
+            it.side = Side::Buy;
+            it.quantity = 0.into();
+            let asks = model.side(id, Side::Sell);
+            let lot = match (model.instrument(id), asks.first()) {
+                (Some(instrument), Some(best)) => instrument.lot_cost(best.price) as u64,
+                _ => 1,
+            };
+            let lots = 1 + r.below(12);
+            it.cash = r.pick(&[lot - 1, lot, lot.saturating_mul(lots), lot.saturating_mul(lots) + 1]).into();
+        }
+        if r.percent(4) {
+            self.spoil(&mut it);
+        }
+        it.as_bytes().to_vec()
+    }
+
+    /// Something that does not go with the rest, perhaps.
+    fn spoil(&mut self, it: &mut NewOrder2) {
+        let (time, r) = (self.time, &mut self.random);
+        match r.below(9) {
+            0 => {
+                use TimeInForce::{Atc, Ato, Day, Fok, Gtc, Gtd, Ioc};
+                it.time_in_force = r.pick(&[Atc, Ato, Day, Fok, Gtc, Gtd, Ioc]);
+            }
+            1 => it.post_only = PostOnly::Reprice,
+            2 => it.trigger = 3.into(),
+            3 => it.display = 1.into(),
+            4 => it.expiry = r.pick(&[0, time, time + 2_000]).into(),
+            5 => it.cash = 1.into(),
+            6 => it.price = r.pick(&[0, 1]).into(),
+            7 => it.trigger = 0.into(),
+            _ => it.quantity = r.pick(&[0, 1, u64::MAX]).into(),
+        }
+    }
+
+    /// Near the last trade, at the edges, or where others wait.
+    fn trigger(&mut self, model: &Model, instrument: u32) -> i64 {
+        let highest = model.instrument(instrument).map_or(1, |it| it.max_price as i64);
+        let last = model.last(instrument).map_or(highest / 2, |last| last as i64);
+        let others: Vec<i64> = model.waiting(instrument).map(|order| order.trigger as i64).collect();
+        let r = &mut self.random;
+        match r.below(20) {
+            0 => r.pick(&[0, -1, 1, i64::MIN]),
+            1 => r.pick(&[highest, highest.saturating_add(1), i64::MAX]),
+            2..=5 if !others.is_empty() => r.pick(&others),
+            _ => last.saturating_add(r.between(-5, 5)),
+        }
+    }
+
+    /// Instruments' modes and accounts' groups.
+    fn ownership(&mut self, model: &Model) -> Event {
+        let why = note("a test");
+        if self.random.percent(40) {
+            let (instrument, mode) = (self.instrument_id(model), any_mode(&mut self.random));
+            self.by_office(permission::ADMIN, SetSelfTrade::new(instrument, mode, why).as_bytes())
+        } else {
+            let (account, group) = (self.account(), self.random.pick(&[0, 1, 1, 2]));
+            self.by_office(permission::ADMIN, SetGroup::new(account, group, why).as_bytes())
+        }
+    }
+
+    /// The same amend, often in the second layout.
+    fn widened_amend(&mut self, model: &Model, amend: &Amend, found: Option<&Order>) -> Vec<u8> {
+        if !self.profile.features.orders || self.random.percent(20) {
+            return amend.as_bytes().to_vec();
+        }
+        let mut it = Amend2 {
+            order_id: amend.order_id,
+            client_order_id: amend.client_order_id,
+            ..Amend2::new(amend.account.get(), amend.order(), amend.price.get(), amend.quantity.get())
+        };
+        if let Some(order) = found {
+            let near = self.trigger(model, order.instrument);
+            let r = &mut self.random;
+            if order.waits() || r.percent(3) {
+                it.trigger = r.pick(&[0, order.trigger as i64, near, near]).into();
+            }
+            if order.waits() && !order.order_type.has_price() && !r.percent(5) {
+                it.price = 0.into();
+            }
+            if order.display != 0 || r.percent(3) {
+                let display = order.display as u64;
+                it.display = r.pick(&[0, 0, display, display + 1, display.saturating_sub(1)]).into();
+            }
+        }
+        it.as_bytes().to_vec()
     }
 
     /// An order and who asks for it: mostly a live one and its owner.
@@ -644,7 +806,8 @@ impl Stream {
             }
         }
         let (key, permissions) = self.by_owner(model, account, permission::TRADE);
-        events.push(self.request(key, permissions, amend.as_bytes()));
+        let bytes = self.widened_amend(model, &amend, found);
+        events.push(self.request(key, permissions, &bytes));
         events
     }
 
@@ -663,7 +826,13 @@ impl Stream {
             permissions |= permission::ADMIN;
         }
         let instrument = self.instrument_id(model);
-        let bytes = match self.random.below(8) {
+        let bytes = match self.random.below(if self.profile.features.orders { 11 } else { 8 }) {
+            8 => {
+                let (account, order) = self.order(model);
+                OrderDetailQuery::new(account, order).as_bytes().to_vec()
+            }
+            9 => TradingQuery::new(instrument).as_bytes().to_vec(),
+            10 => OwnerQuery::new(account).as_bytes().to_vec(),
             0 => {
                 let mut query = BookLevelsQuery::new(instrument, self.random.id(1, 20) as u8);
                 query.after_bid = self.random.pick(&[0, 1, 4, 5, i64::MIN, i64::MAX]).into();
@@ -722,4 +891,14 @@ fn needs(instrument: &Instrument, order: &NewOrder, makers: &[&Order], random: &
 /// Whether price (0: none) and quantity are such that their product is bounded.
 fn valid(instrument: &Instrument, price: i64, quantity: u64) -> bool {
     (0..=instrument.max_price).contains(&price.into()) && i128::from(quantity) <= instrument.max_quantity
+}
+
+fn any_mode(random: &mut Random) -> SelfTrade {
+    use SelfTrade::{Allow, CancelBoth, CancelMaker, CancelTaker, Decrement};
+    random.pick(&[Allow, CancelTaker, CancelMaker, CancelBoth, Decrement])
+}
+
+/// The smallest quantity of an instrument.
+fn least(model: &Model, instrument: u32) -> u64 {
+    model.instrument(instrument).map_or(1, |it| it.min_quantity as u64)
 }

@@ -1,6 +1,6 @@
 //! Events in words, for whoever has to look into a mismatch.
 
-use crate::pair::Event;
+use crate::event::Event;
 use ordain_exchange_engine::Context;
 use ordain_exchange_protocol::{Flag, OrderRef, Query, Request, Transfer, permission};
 

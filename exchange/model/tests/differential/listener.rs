@@ -1,0 +1,655 @@
+//! One who listens: from requests, replies and reports alone it keeps the books and the balances, and objects to what no
+//! exchange may do, whatever engine or model said it.
+
+use ordain_exchange_engine::Context;
+use ordain_exchange_protocol::{
+    Amend2, Answer, Audience, BalancesQuery, BookLevelsQuery, CancelReport, Definition, FillReport, Flag,
+    IntoBytes, NewOrder2, OrderRef, OrderReply, OrderState, OrderType, Output, PostOnly, PreventReport,
+    Reason, Reply, Request, SelfTrade, Side, TimeInForce, TradeReport, Transfer, TriggerReport,
+};
+use std::collections::BTreeMap;
+
+/// A live order, as far as its owner can know it.
+#[derive(Clone, Copy)]
+struct Live {
+    request: NewOrder2,
+    price: i64,
+    cumulative: u64,
+    left: u64,
+    shown: u64,
+    /// Comes before others of its price or trigger with a higher one.
+    place: u64,
+    /// Whether it is in the book or waits, rather than trading now.
+    rests: bool,
+}
+
+impl Live {
+    fn waits(&self) -> bool {
+        self.request.order_type.waits()
+    }
+
+    fn part(&self) -> u64 {
+        match self.request.display.get() {
+            0 => self.left,
+            display => display.min(self.left),
+        }
+    }
+
+    /// Whether it waits for trades at its trigger and above, not below.
+    fn up(&self) -> bool {
+        let stop = matches!(self.request.order_type, OrderType::Stop | OrderType::StopLimit);
+        stop == (self.request.side == Side::Buy)
+    }
+
+    fn is_met(&self, low: i64, high: i64) -> bool {
+        let trigger = self.request.trigger.get();
+        if self.up() { trigger <= high } else { trigger >= low }
+    }
+}
+
+#[derive(Default)]
+pub struct Listener {
+    definitions: BTreeMap<u32, Definition>,
+    modes: BTreeMap<u32, SelfTrade>,
+    groups: BTreeMap<u32, u32>,
+    owned: BTreeMap<(u32, u32), i128>,
+    orders: BTreeMap<u64, Live>,
+    places: u64,
+    /// Who trades now, and whether a trade or meeting of this command was its doing.
+    taker: Option<u64>,
+    /// Prices of the command's trades.
+    prices: Vec<i64>,
+    meetings: u32,
+    triggered: u32,
+    /// Makers that traded in this command.
+    traded: Vec<u64>,
+    /// What was reached.
+    pub marks: Vec<&'static str>,
+}
+
+macro_rules! check {
+    ($holds:expr, $($what:tt)*) => {
+        if !$holds {
+            return Err(format!($($what)*));
+        }
+    };
+}
+
+type Checked = Result<(), String>;
+
+impl Listener {
+    /// Hears what came of a request.
+    pub fn hear(
+        &mut self,
+        context: &Context,
+        request: &Request<'_>,
+        reply: &[u8],
+        outputs: &[(Audience, Vec<u8>)],
+    ) -> Checked {
+        (self.taker, self.meetings, self.triggered) = (None, 0, 0);
+        self.prices.clear();
+        self.traded.clear();
+        let outputs: Vec<Output<'_>> =
+            outputs.iter().map(|(_, bytes)| Output::decode(bytes).expect("an output")).collect();
+        let expired = outputs
+            .iter()
+            .take_while(|it| matches!(it, Output::Cancel(it) if it.reason == Reason::Expired))
+            .count();
+        for output in &outputs[..expired] {
+            self.cancelled(context, output)?;
+        }
+        if expired > 1 {
+            self.marks.push("expiry: several");
+        }
+        for live in self.orders.values() {
+            let expiry = live.request.expiry.get();
+            check!(expiry == 0 || expiry > context.time, "an order outlives its expiry {expiry}");
+        }
+        let reply = Reply::decode(reply).expect("a reply");
+        if reply.code() == 0 {
+            self.begin(context, request, &reply)?;
+        }
+        self.outputs(context, &outputs[expired..])?;
+        self.rest();
+        if let (0, Some(reply)) = (reply.code(), order_reply(&reply)) {
+            self.conclude(request, &reply)?;
+        } else {
+            check!(
+                outputs.len() == expired || (matches!(request, Request::MassCancel(_)) && reply.code() == 0),
+                "a command that is none on orders, or was refused, made outputs"
+            );
+        }
+        if let (Some(low), Some(high)) = (self.prices.iter().min(), self.prices.iter().max()) {
+            let instrument = order_reply(&reply).expect("only orders trade").instrument;
+            for live in self.orders.values() {
+                let overdue =
+                    live.waits() && live.request.instrument == instrument && live.is_met(*low, *high);
+                check!(!overdue, "client order {} should have been triggered", live.request.client_order_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// What an accepted request changes before anything trades.
+    fn begin(&mut self, context: &Context, request: &Request<'_>, reply: &Reply<'_>) -> Checked {
+        match request {
+            Request::CreateInstrument(it) => {
+                self.definitions.insert(it.definition.instrument.get(), it.definition);
+            }
+            Request::SetSelfTrade(it) => {
+                self.modes.insert(it.instrument.get(), it.self_trade);
+            }
+            Request::SetGroup(it) => {
+                self.groups.insert(it.account.get(), it.group.get());
+            }
+            Request::Deposit(it) | Request::Withdraw(it) => {
+                let Reply::Transfer(reply) = reply else { return Err("a transfer has another reply".into()) };
+                if reply.seq.get() == context.seq {
+                    let amount = i128::from(it.amount.get());
+                    let change = if it.tag == Transfer::DEPOSIT { amount } else { -amount };
+                    *self.owned.entry((it.account.get(), it.currency.get())).or_default() += change;
+                }
+            }
+            Request::NewOrder(it) => self.entered(NewOrder2::from_first(it), reply)?,
+            Request::NewOrder2(it) => self.entered(**it, reply)?,
+            Request::Amend(it) => {
+                let second = Amend2::new(it.account.get(), it.order(), it.price.get(), it.quantity.get());
+                self.amended(&second, reply)?;
+            }
+            Request::Amend2(it) => self.amended(it, reply)?,
+            Request::Cancel(it) => {
+                self.named(it.account.get(), it.order())?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn entered(&mut self, mut order: NewOrder2, reply: &Reply<'_>) -> Checked {
+        let id = order_reply(reply).expect("a reply to an order").order_id.get();
+        check!(!self.orders.contains_key(&id), "order {id:#x} is live already");
+        let definition = &self.definitions[&order.instrument.get()];
+        let price = match (reply, order.order_type, order.side) {
+            (Reply::Order2(reply), ..) => reply.price.get(),
+            (_, OrderType::Market, Side::Buy) => definition.max_price.get(),
+            (_, OrderType::Market, Side::Sell) => 1,
+            _ => order.price.get(),
+        };
+        if order.cash.get() != 0 {
+            order.quantity = definition.max_quantity;
+        }
+        if order.order_type == OrderType::MarketToLimit {
+            order.order_type = OrderType::Limit;
+        }
+        let left = order.quantity.get();
+        self.places += 1;
+        let waits = order.order_type.waits();
+        let live =
+            Live { request: order, price, cumulative: 0, left, shown: 0, place: self.places, rests: waits };
+        self.orders.insert(id, live);
+        self.taker = (!waits).then_some(id);
+        Ok(())
+    }
+
+    fn amended(&mut self, amend: &Amend2, reply: &Reply<'_>) -> Checked {
+        let id = self.named(amend.account.get(), amend.order())?;
+        let said = order_reply(reply).expect("a reply to an order");
+        check!(said.order_id.get() == id, "the reply to an amend is of another order");
+        let settled = self.settled(id, amend.price.get());
+        let live = self.orders.get_mut(&id).expect("it was found");
+        if said.reason == Reason::AmendedBelowFilled {
+            check!(amend.quantity.get() <= live.cumulative, "an amend above what was filled cancels");
+            return Ok(());
+        }
+        let price = match reply {
+            Reply::Order2(reply) => reply.price.get(),
+            // The first layout does not tell.
+            _ => settled,
+        };
+        let total = live.cumulative + live.left;
+        let display = if amend.display.get() == 0 { live.request.display } else { amend.display };
+        let trigger = if amend.trigger.get() == 0 { live.request.trigger } else { amend.trigger };
+        let mut keeps = amend.quantity.get() <= total;
+        if live.waits() {
+            keeps &= trigger == live.request.trigger;
+        } else {
+            keeps &= price == live.price && display == live.request.display;
+        }
+        live.price = price;
+        live.left = amend.quantity.get() - live.cumulative;
+        live.request.display = display;
+        live.request.trigger = trigger;
+        if keeps {
+            live.shown = live.shown.min(live.left);
+        } else if live.waits() {
+            self.places += 1;
+            live.place = self.places;
+            self.marks.push("amend: another trigger");
+        } else {
+            live.rests = false;
+            self.taker = Some(id);
+        }
+        if keeps && live.waits() {
+            self.marks.push("amend: waiting, keeps its place");
+        }
+        if display.get() != 0 {
+            self.marks.push(if keeps {
+                "amend: iceberg, keeps its place"
+            } else {
+                "amend: iceberg, rests anew"
+            });
+        }
+        Ok(())
+    }
+
+    /// What an amend in the first layout makes of a price.
+    fn settled(&self, id: u64, price: i64) -> i64 {
+        let live = &self.orders[&id];
+        let (kind, side) = (live.request.order_type, live.request.side);
+        if kind.waits() && !kind.has_price() {
+            return live.price;
+        }
+        let opposite = self.queue(live.request.instrument.get(), side.opposite());
+        match (live.request.post_only, opposite.first().map(|best| self.orders[best].price)) {
+            (PostOnly::Reprice, Some(best)) if side == Side::Buy => price.min(best - 1),
+            (PostOnly::Reprice, Some(best)) => price.max(best + 1),
+            _ => price,
+        }
+    }
+
+    fn named(&self, account: u32, order: OrderRef) -> Result<u64, String> {
+        let is_it = |(id, live): &(&u64, &Live)| {
+            live.request.account.get() == account
+                && match order {
+                    OrderRef::Id(named) => **id == named,
+                    OrderRef::Client(client) => live.request.client_order_id.get() == client,
+                }
+        };
+        self.orders.iter().find(is_it).map(|(id, _)| *id).ok_or("an order that is not live was found".into())
+    }
+
+    fn outputs(&mut self, context: &Context, mut outputs: &[Output<'_>]) -> Checked {
+        while !outputs.is_empty() {
+            outputs = match outputs {
+                [Output::Fill(maker), Output::Fill(taker), Output::Trade(trade), others @ ..] => {
+                    self.trade(maker, taker, trade)?;
+                    others
+                }
+                [Output::Prevent(maker), Output::Prevent(taker), others @ ..] => {
+                    self.meet(maker, taker)?;
+                    others
+                }
+                [Output::Trigger(it), others @ ..] => {
+                    self.trigger(it)?;
+                    others
+                }
+                [cancel @ Output::Cancel(_), others @ ..] => {
+                    self.cancelled(context, cancel)?;
+                    others
+                }
+                others => return Err(format!("reports that do not belong together: {:?}", others[0])),
+            };
+        }
+        Ok(())
+    }
+
+    /// The live order that a report speaks of.
+    fn of(&mut self, id: u64, account: u32, client: u64) -> Result<&mut Live, String> {
+        let live = self.orders.get_mut(&id).ok_or_else(|| format!("a report of order {id:#x}, not live"))?;
+        let named = live.request.account == account && live.request.client_order_id == client;
+        check!(named, "a report of order {id:#x} goes to another account or names another client order");
+        Ok(live)
+    }
+
+    /// Ids of a side of a book, in the order in which they have to trade.
+    fn queue(&self, instrument: u32, side: Side) -> Vec<u64> {
+        let mut queue: Vec<(i64, u64, u64)> = self
+            .orders
+            .iter()
+            .filter(|(_, live)| live.rests && !live.waits())
+            .filter(|(_, live)| live.request.instrument == instrument && live.request.side == side)
+            .map(|(id, live)| (if side == Side::Buy { -live.price } else { live.price }, live.place, *id))
+            .collect();
+        queue.sort_unstable();
+        queue.into_iter().map(|entry| entry.2).collect()
+    }
+
+    fn same_owner(&self, one: &Live, other: &Live) -> bool {
+        let group = |live: &Live| self.groups.get(&live.request.account.get()).copied().unwrap_or(0);
+        one.request.account == other.request.account || (group(one) != 0 && group(one) == group(other))
+    }
+
+    fn ruling(&self, taker: &Live) -> SelfTrade {
+        match taker.request.self_trade {
+            SelfTrade::Default => {
+                self.modes.get(&taker.request.instrument.get()).copied().unwrap_or(SelfTrade::Allow)
+            }
+            mode => mode,
+        }
+    }
+
+    /// Who may be next is next: priority of price and time, the taker's limit, the maker's.
+    fn check_pair(&self, maker: u64, taker: u64, price: i64) -> Checked {
+        check!(self.taker == Some(taker), "an order trades that is not the taker");
+        let taker = &self.orders[&taker];
+        let side = taker.request.side;
+        let queue = self.queue(taker.request.instrument.get(), side.opposite());
+        check!(queue.first() == Some(&maker), "order {maker:#x} was met out of turn: {queue:x?}");
+        check!(self.orders[&maker].price == price, "the price is not the maker's");
+        let within = if side == Side::Buy { price <= taker.price } else { price >= taker.price };
+        check!(within, "the taker's limit is {}, the price {price}", taker.price);
+        Ok(())
+    }
+
+    fn trade(&mut self, maker: &FillReport, taker: &FillReport, trade: &TradeReport) -> Checked {
+        let (price, lots) = (trade.price.get(), trade.quantity.get());
+        let index = self.prices.len() as u32;
+        for report in [maker, taker] {
+            check!(report.price == trade.price && report.quantity == trade.quantity, "a trade of two sizes");
+            check!(report.index == index && trade.index == index, "trades are not counted");
+            check!(report.seq == trade.seq && report.time == trade.time, "a trade of two moments");
+        }
+        check!(lots > 0, "a trade of nothing");
+        check!(maker.side == taker.side.opposite() && taker.side == trade.side, "sides");
+        check!(maker.aggressor == Flag::No && taker.aggressor == Flag::Yes, "who was aggressive");
+        self.check_pair(maker.order_id.get(), taker.order_id.get(), price)?;
+        let (maker_was, taker_was) = (self.orders[&maker.order_id.get()], self.orders[&taker.order_id.get()]);
+        let allowed = self.ruling(&taker_was) == SelfTrade::Allow || !self.same_owner(&maker_was, &taker_was);
+        check!(allowed, "an owner trades with itself against its mode");
+        check!(lots <= maker_was.shown, "{lots} lots trade where {} are shown", maker_was.shown);
+        if self.same_owner(&maker_was, &taker_was) {
+            self.marks.push("self-trade: allowed");
+        }
+        for report in [maker, taker] {
+            self.filled(report)?;
+        }
+        let definition = &self.definitions[&trade.instrument.get()];
+        let notional = i128::from(price) * i128::from(lots) * i128::from(definition.quote_per_tick_lot.get());
+        let base = i128::from(lots) * i128::from(definition.base_per_lot.get());
+        let (base_currency, quote) = (definition.base.get(), definition.quote.get());
+        for report in [maker, taker] {
+            let sign = if report.side == Side::Buy { 1 } else { -1 };
+            let (account, fee) = (report.account.get(), i128::from(report.fee.get()));
+            check!(report.fee_currency == quote, "a fee in another currency");
+            *self.owned.entry((account, base_currency)).or_default() += sign * base;
+            *self.owned.entry((account, quote)).or_default() -= sign * notional + fee;
+            *self.owned.entry((0, quote)).or_default() += fee;
+        }
+        self.prices.push(price);
+        if self.traded.contains(&maker.order_id.get()) {
+            self.marks.push("iceberg: met again by one command");
+        }
+        self.traded.push(maker.order_id.get());
+        if self.triggered > 0 {
+            self.marks.push("cascade: trades");
+        }
+        Ok(())
+    }
+
+    fn filled(&mut self, report: &FillReport) -> Checked {
+        let (id, lots) = (report.order_id.get(), report.quantity.get());
+        let live = self.of(id, report.account.get(), report.client_order_id.get())?;
+        check!(lots <= live.left, "order {id:#x} is filled beyond its quantity");
+        live.left -= lots;
+        live.cumulative += lots;
+        check!(
+            report.remaining == live.left,
+            "order {id:#x}: {} are left, not {}",
+            live.left,
+            report.remaining
+        );
+        check!(report.cumulative == live.cumulative, "order {id:#x}: cumulative");
+        check!((report.state == OrderState::Filled) == (live.left == 0), "order {id:#x}: state");
+        if report.aggressor == Flag::No {
+            self.takes(id, lots);
+        }
+        Ok(())
+    }
+
+    /// Lots that a maker showed are gone: it shows anew, behind the others, if it hides some.
+    fn takes(&mut self, id: u64, lots: u64) {
+        self.places += 1;
+        let live = self.orders.get_mut(&id).expect("a maker is live");
+        live.shown -= lots.min(live.shown);
+        if live.left == 0 {
+            self.orders.remove(&id);
+        } else if live.shown == 0 {
+            live.shown = live.part();
+            live.place = self.places;
+            self.marks.push("iceberg: shows anew");
+        }
+    }
+
+    fn meet(&mut self, maker: &PreventReport, taker: &PreventReport) -> Checked {
+        let mode = taker.self_trade;
+        check!(maker.price == taker.price && maker.prevented == taker.prevented, "a meeting of two sizes");
+        check!(maker.index == self.meetings && taker.index == self.meetings, "meetings are not counted");
+        self.check_pair(maker.order_id.get(), taker.order_id.get(), maker.price.get())?;
+        let (maker_was, taker_was) = (self.orders[&maker.order_id.get()], self.orders[&taker.order_id.get()]);
+        check!(self.same_owner(&maker_was, &taker_was), "orders of two owners are kept apart");
+        check!(self.ruling(&taker_was) == mode && maker.self_trade == mode, "another mode rules");
+        let k = maker_was.shown.min(taker_was.left);
+        let (maker_loses, taker_loses) = match mode {
+            SelfTrade::CancelTaker => (0, taker_was.left),
+            SelfTrade::CancelMaker => (maker_was.left, 0),
+            SelfTrade::CancelBoth => (maker_was.left, taker_was.left),
+            _ => (k, k),
+        };
+        check!(maker.prevented == k, "{k} lots would have traded");
+        for (report, loses) in [(maker, maker_loses), (taker, taker_loses)] {
+            let live = self.of(report.order_id.get(), report.account.get(), report.client_order_id.get())?;
+            check!(report.cancelled == loses, "{mode:?}: {loses} lots are lost, not {}", report.cancelled);
+            live.left -= loses;
+            check!(report.remaining == live.left, "after a meeting {} are left", live.left);
+            check!((report.state == OrderState::Cancelled) == (live.left == 0), "state after a meeting");
+        }
+        self.takes(maker.order_id.get(), maker_loses);
+        self.meetings += 1;
+        self.marks.push(match mode {
+            SelfTrade::CancelTaker => "self-trade: cancel taker",
+            SelfTrade::CancelMaker => "self-trade: cancel maker",
+            SelfTrade::CancelBoth => "self-trade: cancel both",
+            _ => "self-trade: decrement",
+        });
+        if maker.account != taker.account {
+            self.marks.push("self-trade: in a group");
+        }
+        if maker_was.left > maker_was.shown {
+            self.marks.push("self-trade: maker hides some");
+        }
+        if self.triggered > 0 {
+            self.marks.push("self-trade: in a cascade");
+        }
+        if self.meetings > 1 {
+            self.marks.push("self-trade: more than once");
+        }
+        Ok(())
+    }
+
+    fn trigger(&mut self, it: &TriggerReport) -> Checked {
+        self.rest();
+        let id = it.order_id.get();
+        let was = *self.of(id, it.account.get(), it.client_order_id.get())?;
+        check!(was.waits() && was.request.order_type == it.order_type, "what does not wait is triggered");
+        check!(was.request.trigger == it.trigger && was.price == it.price.get(), "its trigger and price");
+        check!(was.left == it.remaining.get(), "its lots");
+        let (low, high) = match (self.prices.iter().min(), self.prices.iter().max()) {
+            (Some(low), Some(high)) => (*low, *high),
+            _ => return Err("a trigger without a trade".into()),
+        };
+        // Whose turn it is: upwards first, the nearest trigger first, the oldest first.
+        let turn = |(id, live): (&u64, &Live)| {
+            let trigger = live.request.trigger.get();
+            (!live.up(), if live.up() { trigger } else { -trigger }, live.place, *id)
+        };
+        let waiting = self.orders.iter().filter(|(_, live)| live.waits() && live.is_met(low, high));
+        let next = waiting.filter(|(_, live)| live.request.instrument == it.instrument).map(turn).min();
+        check!(next.is_some_and(|next| next.3 == id), "another order is to be triggered first");
+        let live = self.orders.get_mut(&id).expect("it was found");
+        live.rests = false;
+        live.request.order_type = OrderType::Limit;
+        live.request.trigger = 0.into();
+        // Of the two that have no price of their own nothing rests.
+        if matches!(it.order_type, OrderType::Stop | OrderType::MarketIfTouched) {
+            live.request.time_in_force = TimeInForce::Ioc;
+        }
+        self.taker = Some(id);
+        self.triggered += 1;
+        self.marks.push(match (it.order_type, it.side) {
+            (OrderType::Stop, Side::Buy) => "triggered: stop buy",
+            (OrderType::Stop, Side::Sell) => "triggered: stop sell",
+            (OrderType::StopLimit, Side::Buy) => "triggered: stop-limit buy",
+            (OrderType::StopLimit, Side::Sell) => "triggered: stop-limit sell",
+            (OrderType::MarketIfTouched, Side::Buy) => "triggered: market-if-touched buy",
+            (OrderType::MarketIfTouched, Side::Sell) => "triggered: market-if-touched sell",
+            (OrderType::LimitIfTouched, Side::Buy) => "triggered: limit-if-touched buy",
+            (_, _) => "triggered: limit-if-touched sell",
+        });
+        if self.triggered > 1 {
+            self.marks.push("cascade: several");
+        }
+        Ok(())
+    }
+
+    fn cancelled(&mut self, context: &Context, output: &Output<'_>) -> Checked {
+        let Output::Cancel(it) = output else { return Err("no cancel".into()) };
+        let it: &CancelReport = it;
+        let id = it.order_id.get();
+        let was = *self.of(id, it.account.get(), it.client_order_id.get())?;
+        check!(
+            it.cancelled == was.left && it.cumulative == was.cumulative,
+            "order {id:#x}: what was cancelled"
+        );
+        check!(it.price == was.price, "order {id:#x}: price {} is not {}", it.price, was.price);
+        check!(it.seq == context.seq && it.time == context.time, "a cancel of another moment");
+        match it.reason {
+            Reason::Expired => {
+                let expiry = was.request.expiry.get();
+                check!(expiry != 0 && expiry <= context.time, "order {id:#x} expires early");
+                self.marks.push(match (was.waits(), was.request.display.get()) {
+                    (true, _) => "expiry: waiting",
+                    (false, 0) => "expiry: in the book",
+                    (false, _) => "expiry: iceberg",
+                });
+                if expiry == context.time {
+                    self.marks.push("expiry: exactly now");
+                }
+            }
+            Reason::MassCancelled => {
+                self.marks.push(if was.waits() {
+                    "mass cancel: waiting"
+                } else {
+                    "mass cancel: in the book"
+                });
+            }
+            Reason::Remainder | Reason::NoLevel => {
+                check!(self.triggered > 0 && self.taker == Some(id), "a cancel of what was not triggered");
+                self.taker = None;
+                let rests = was.request.time_in_force != TimeInForce::Ioc;
+                check!(rests == (it.reason == Reason::NoLevel), "order {id:#x}: reason {:?}", it.reason);
+                self.marks.push(if rests { "cascade: no level" } else { "cascade: remainder" });
+            }
+            other => return Err(format!("no cancel is reported for {other:?}")),
+        }
+        self.orders.remove(&id);
+        Ok(())
+    }
+
+    /// The taker is done.
+    fn rest(&mut self) {
+        let Some(id) = self.taker.take() else { return };
+        self.places += 1;
+        let Some(live) = self.orders.get_mut(&id) else { return };
+        if live.left == 0 || live.request.time_in_force.is_immediate() {
+            self.orders.remove(&id);
+            return;
+        }
+        live.rests = true;
+        live.shown = live.part();
+        live.place = self.places;
+    }
+
+    /// What the reply says of the order is what the reports said.
+    fn conclude(&mut self, request: &Request<'_>, reply: &OrderReply) -> Checked {
+        let id = reply.order_id.get();
+        if matches!(reply.reason, Reason::Cancelled | Reason::AmendedBelowFilled) {
+            let was = self.orders.remove(&id).ok_or("an order that is not live was cancelled")?;
+            check!(reply.cancelled == was.left, "{} lots were cancelled, not {}", was.left, reply.cancelled);
+            if was.waits() {
+                self.marks.push("cancel: waiting");
+            }
+            return Ok(());
+        }
+        let total = reply.cumulative.get() + reply.remaining.get() + reply.cancelled.get();
+        let (entered, fok) = match request {
+            Request::NewOrder(it) => (Some(it.quantity.get()), it.time_in_force == TimeInForce::Fok),
+            Request::NewOrder2(it) if it.cash.get() != 0 => (None, false),
+            Request::NewOrder2(it) => (Some(it.quantity.get()), it.time_in_force == TimeInForce::Fok),
+            _ => (None, false),
+        };
+        check!(entered.is_none_or(|quantity| quantity == total), "lots vanish: {total} of {entered:?}");
+        check!(!fok || reply.state == OrderState::Filled, "a FOK was not filled whole");
+        check!(!fok || entered == Some(reply.cumulative.get()), "a FOK was not filled whole");
+        // The cascade may have changed it since.
+        if self.triggered == 0 {
+            let left = self.orders.get(&id).map_or(0, |live| live.left);
+            check!(reply.remaining == left, "{left} lots are left, not {}", reply.remaining);
+        }
+        if fok && self.meetings > 0 {
+            self.marks.push("self-trade: FOK goes past its owner's");
+        }
+        Ok(())
+    }
+
+    /// The books and balances that were heard of are those that queries tell.
+    pub fn compare(&self, ask: impl Fn(&[u8]) -> Vec<u8>) -> Checked {
+        for &instrument in self.definitions.keys() {
+            let mut query = BookLevelsQuery::new(instrument, 20);
+            let mut levels: [Vec<(i64, u64, u32)>; 2] = [Vec::new(), Vec::new()];
+            loop {
+                let answer = ask(query.as_bytes());
+                let Ok(Answer::BookLevels(_, bids, asks)) = Answer::decode(&answer) else { unreachable!() };
+                for (nth, list) in [bids, asks].into_iter().enumerate() {
+                    let entries = list.iter().map(|it| (it.price.get(), it.quantity.get(), it.orders.get()));
+                    levels[nth].extend(entries);
+                }
+                if bids.is_empty() && asks.is_empty() {
+                    break;
+                }
+                query.after_bid = bids.last().map_or(1.into(), |entry| entry.price);
+                query.after_ask = asks.last().map_or(i64::MAX.into(), |entry| entry.price);
+            }
+            for (side, told) in [Side::Buy, Side::Sell].into_iter().zip(levels) {
+                let mut heard: Vec<(i64, u64, u32)> = Vec::new();
+                for id in self.queue(instrument, side) {
+                    let live = &self.orders[&id];
+                    match heard.last_mut() {
+                        Some(level) if level.0 == live.price => {
+                            level.1 += live.shown;
+                            level.2 += 1;
+                        }
+                        _ => heard.push((live.price, live.shown, 1)),
+                    }
+                }
+                check!(heard == told, "{side:?} of {instrument}: heard {heard:?}, told {told:?}");
+            }
+        }
+        for (&(account, currency), &owned) in &self.owned {
+            check!(owned >= 0, "account {account} owes {owned} of currency {currency}");
+            let answer = ask(BalancesQuery::new(account, currency - 1).as_bytes());
+            let Ok(Answer::Balances(_, entries)) = Answer::decode(&answer) else { unreachable!() };
+            let told = entries.iter().find(|entry| entry.currency == currency);
+            let told = told.map_or(0, |it| i128::from(it.free.get()) + i128::from(it.held.get()));
+            check!(told == owned, "account {account}, currency {currency}: heard {owned}, told {told}");
+        }
+        Ok(())
+    }
+}
+
+fn order_reply(reply: &Reply<'_>) -> Option<OrderReply> {
+    match reply {
+        Reply::Order(reply) => Some(**reply),
+        Reply::Order2(reply) => Some(reply.first()),
+        _ => None,
+    }
+}
