@@ -66,7 +66,7 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "tick sealed",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
-    const CLUSTER: [&str; 28] = [
+    const CLUSTER: [&str; 32] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
@@ -78,6 +78,7 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "election won",
         "fault: power loss everywhere",
         "fault: scheme",
+        "learner added",
         "machine suspended",
         "only a core is healed",
         "partition: a bridge",
@@ -88,11 +89,14 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "peer buffer full",
         "policy strengthened",
         "policy weakened",
+        "removed node stops",
         "snapshot offered",
         "snapshot part refused",
         "snapshot took the log's place",
         "steered: transfer",
         "uncommitted suffix cut",
+        "voter added",
+        "voter removed",
         "W grew",
         "W shrank",
     ];

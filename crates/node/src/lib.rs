@@ -379,10 +379,7 @@ where
         let (delivery_sender, delivery_receiver) = spsc::channel(delivery_ring);
         let started_from = self.restored.as_ref().map(|restored| restored.anchor.end.position);
         let begin = self.restored.as_ref().map_or(LogEnd::EMPTY, |restored| restored.anchor.end);
-        let configurations = [(BatchIndex::ZERO, config.configuration.clone())]
-            .into_iter()
-            .chain(recovered.configurations.iter().cloned())
-            .collect::<Vec<_>>();
+        let configurations = configurations(&config.configuration, &recovered, begin.index);
         let others = others(config, &configurations);
         let (stored_sender, stored) = spsc::channel(STORED_RING);
         let mut sides: Vec<Box<dyn Side>> = Vec::new();
@@ -590,6 +587,18 @@ fn terms(recovered: &Recovered) -> Terms {
     let spans = later.map(|start| TermSpan { term: start.term, first: start.first });
     Terms::from_spans([empty].into_iter().chain(spans).collect(), recovered.end.index)
         .expect("recovery gives the terms of a log")
+}
+
+/// The last configuration that is known to be committed, and those behind it: what a snapshot holds is committed.
+fn configurations(
+    made: &Configuration,
+    recovered: &Recovered,
+    begin: BatchIndex,
+) -> Vec<(BatchIndex, Configuration)> {
+    let found = &recovered.configurations;
+    let is_anchored = found.first().is_some_and(|(index, _)| *index <= begin);
+    let made = (!is_anchored).then(|| (BatchIndex::ZERO, made.clone()));
+    made.into_iter().chain(found.iter().cloned()).collect()
 }
 
 /// The other nodes that this one may have to do with when it starts.

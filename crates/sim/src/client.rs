@@ -16,6 +16,7 @@ use ordain_client::{
 };
 use ordain_keys::KeyPair;
 use ordain_types::codes::Code;
+use ordain_types::steer::Steer;
 use ordain_types::{ClusterId, Nanos, OutputSeq, Seq, SessionId, Stream};
 use std::collections::BTreeMap;
 
@@ -52,6 +53,16 @@ pub trait Party {
 
     /// Whether it was to be told of a loss and was not.
     fn waits_for_loss(&self) -> bool {
+        false
+    }
+
+    /// Of an operator: asks for this, if anything, until it is done.
+    fn order(&mut self, _steer: Option<&Steer>) -> bool {
+        false
+    }
+
+    /// Whether something that was ordered is not done.
+    fn owes_order(&self) -> bool {
         false
     }
 
@@ -179,7 +190,7 @@ impl<W: Workload> Client<W> {
             draft: None,
             jammed: false,
             failed: 0,
-            nodes: plan.nodes,
+            nodes: plan.machines(),
             cluster: plan.facts.cluster,
             window,
             retry_after,

@@ -14,6 +14,7 @@ use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, Needs, RestoreError, Seed};
 use ordain_node::journal::{Floor, Lanes, OsBoot};
 use ordain_node::{AGENTS, App, Boot, Node, NodeConfig, Ports, ShadowLanes, SnapshotLanes};
+use ordain_types::members::Member;
 use ordain_types::{Nanos, NodeId, Now};
 
 /// Stages of a node.
@@ -39,6 +40,8 @@ pub struct Site<'a> {
     pub build: u16,
     /// Seed of election jitter.
     pub seed: u64,
+    /// Of a node that was no member when the cluster was made: the members when it first started.
+    pub contacts: &'a [Member],
 }
 
 type Start = Box<dyn FnMut(Now) -> Poll<Result<Node, Fatal>>>;
@@ -76,7 +79,7 @@ impl Life {
             facts: plan.facts.clone(),
             id: NodeId(site.node as u32),
             configuration: plan.configuration(),
-            contacts: Vec::new(),
+            contacts: site.contacts.to_vec(),
             ring_size: plan.ring,
             request_ring: 4 * ordain_node::gateway::REQUEST_RING_MIN,
             question_ring: 16 * 1024,

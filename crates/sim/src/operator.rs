@@ -1,15 +1,18 @@
-//! An operator, who changes the cluster while it runs: asks for other policies, another W, another leader, through the
-//! production client core and the gateway of whichever node it reaches.
+//! An operator, who changes the cluster while it runs: asks for other policies, another W, another leader, other members,
+//! through the production client core and the gateway of whichever node it reaches. In a story it asks for what it is
+//! told to, until that is done.
 
 use crate::client::{Party, key_pair};
 use crate::history::History;
 use crate::net::Network;
-use crate::plan::{Plan, Wishes, node_pair};
+use crate::plan::{Plan, Wishes, member, node_pair};
 use crate::rng::Rng;
 use crate::trace::Trace;
 use ordain_client::{ClientCore, CoreConfig, Event, QueryError, QueryId, SessionWish};
 use ordain_types::codes::Code;
+use ordain_types::configuration::{MemberRole, Seat};
 use ordain_types::facts::AckPolicy;
+use ordain_types::roster::read_page;
 use ordain_types::steer::Steer;
 use ordain_types::{BatchIndex, Nanos, NodeId};
 
@@ -24,15 +27,21 @@ const WINDOWS: [u64; 5] = [16, 17, 24, 64, 200];
 #[derive(Debug, Default)]
 struct Heard {
     answer: Option<Result<BatchIndex, Option<Code>>>,
+    /// Members, as a node told them.
+    members: Option<Vec<Seat>>,
 }
 
 impl Heard {
     fn hear(&mut self, event: Event<'_>) {
-        if let Event::Steered(_, result) = event {
-            self.answer = Some(result.map_err(|(error, _)| match error {
-                QueryError::Refused(code) => Some(code),
-                QueryError::Disconnected => None,
-            }));
+        match event {
+            Event::Steered(_, result) => {
+                self.answer = Some(result.map_err(|(error, _)| match error {
+                    QueryError::Refused(code) => Some(code),
+                    QueryError::Disconnected => None,
+                }));
+            }
+            Event::Members(page) => self.members = read_page(page).map(|(_, members)| members),
+            _ => {}
         }
     }
 }
@@ -48,7 +57,15 @@ pub struct Operator {
     input: Vec<u8>,
     /// The node connected to, or tried next.
     member: usize,
+    /// Nodes that the cluster was made with, and all that may run.
     nodes: usize,
+    machines: usize,
+    /// The first number that it never saw as a member's.
+    unused: usize,
+    /// It asked who the members are, and waits.
+    looks: bool,
+    /// What a story wants done.
+    order: Option<Steer>,
     /// What is wanted and was not asked for yet, because the node reached does not lead.
     draft: Option<Steer>,
     asked: Option<(QueryId, Steer)>,
@@ -81,6 +98,10 @@ impl Operator {
             input: Vec::new(),
             member: rng.below(plan.nodes as u64) as usize,
             nodes: plan.nodes,
+            machines: plan.machines(),
+            unused: plan.nodes,
+            looks: false,
+            order: None,
             draft: None,
             asked: None,
             progress_at: 0,
@@ -104,7 +125,7 @@ impl Operator {
 
     /// Another node is tried next.
     fn turn_away(&mut self, now: u64) {
-        self.member = (self.member + 1) % self.nodes;
+        self.member = (self.member + 1) % self.machines;
         self.next_at = now + self.rng.spread(100 * Nanos::MICRO, 10 * Nanos::MILLI);
     }
 
@@ -115,6 +136,7 @@ impl Operator {
             net.client_close(conn);
         }
         self.input.clear();
+        self.looks = false;
         self.turn_away(now);
     }
 
@@ -129,7 +151,7 @@ impl Operator {
             input.drain(..taken);
         }
         core.tick(Nanos(now), &mut on);
-        let owed = !self.core.is_signed_in() || self.asked.is_some();
+        let owed = self.waits();
         if !stands || !self.core.is_connected() || owed && self.progress_at + PATIENCE < now {
             self.hang_up(now, net);
             return true;
@@ -137,11 +159,18 @@ impl Operator {
         came
     }
 
+    fn waits(&self) -> bool {
+        !self.core.is_signed_in() || self.asked.is_some() || self.looks
+    }
+
     /// An answer came, or will not come.
     fn conclude(&mut self, now: u64, net: &mut Network) -> bool {
         let Some(answer) = self.heard.answer.take() else { return false };
         let Some((_, steer)) = self.asked.take() else { return false };
         self.next_at = now + self.rng.spread(self.wishes.calm.0, self.wishes.calm.1);
+        if answer.is_ok() && self.order.as_ref() == Some(&steer) {
+            self.order = None;
+        }
         match answer {
             Ok(_) => self.trace.mark(match steer {
                 Steer::Transfer(_) => "steered: transfer",
@@ -153,7 +182,7 @@ impl Operator {
                 self.hang_up(now, net);
             }
             Err(Some(Code::Busy | Code::NotYet)) => {
-                self.trace.mark("steering refused: busy");
+                self.trace.mark("steering refused: not yet");
                 // Some insist.
                 self.draft = Some(steer).filter(|_| self.rng.one_in(2));
             }
@@ -162,20 +191,70 @@ impl Operator {
         true
     }
 
-    fn draw(&mut self) -> Steer {
-        let Wishes { policy, window, transfer, level, .. } = self.wishes;
-        let at = self.rng.below(policy + window + transfer + level);
-        match () {
+    /// Something to ask for; `None` if there is nothing, or it must be known first who the members are.
+    fn draw(&mut self, now: u64) -> Option<Steer> {
+        let Wishes { policy, window, transfer, members, level, .. } = self.wishes;
+        let sum = policy + window + transfer + members + level;
+        if sum == 0 {
+            return None;
+        }
+        if let Some(seats) = self.heard.members.take() {
+            self.looks = false;
+            return self.draw_member(&seats);
+        }
+        let at = self.rng.below(sum);
+        Some(match () {
             () if at < policy => Steer::AckPolicy(self.rng.pick(&self.policies)),
             () if at < policy + window => Steer::UnsyncedMax(self.rng.pick(&WINDOWS)),
-            () if at >= policy + window + transfer => Steer::Level(1),
+            () if at >= policy + window + transfer + members => Steer::Level(1),
+            () if at < policy + window + members => {
+                if self.core.discover(NodeId(0)).is_ok() {
+                    self.looks = true;
+                    self.progress_at = now;
+                }
+                return None;
+            }
             () if self.rng.one_in(3) => Steer::Transfer(None),
-            () => Steer::Transfer(Some(NodeId(self.rng.below(self.nodes as u64) as u32))),
-        }
+            () => Steer::Transfer(Some(self.anybody())),
+        })
     }
 
-    fn wish(&mut self, now: u64) {
-        let steer = self.draft.take().unwrap_or_else(|| self.draw());
+    fn anybody(&mut self) -> NodeId {
+        NodeId(self.rng.below(self.machines as u64) as u32)
+    }
+
+    /// A learner is added, becomes a voter, and somebody else goes: one after the other that replaces everybody. Now and
+    /// then something senseless, which the leader must refuse or survive.
+    fn draw_member(&mut self, seats: &[Seat]) -> Option<Steer> {
+        let highest = seats.iter().map(|seat| seat.member.id.0 as usize + 1).max().unwrap_or(0);
+        self.unused = self.unused.max(highest);
+        let of = |role| seats.iter().filter(move |seat| seat.role == role).map(|seat| seat.member.id);
+        let (voters, learners): (Vec<_>, Vec<_>) =
+            (of(MemberRole::Voter).collect(), of(MemberRole::Learner).collect());
+        if self.rng.one_in(8) {
+            let id = self.anybody();
+            return Some(match self.rng.below(3) {
+                0 => Steer::AddLearner(member(id.0)),
+                1 => Steer::Promote(id),
+                _ => Steer::Remove(id),
+            });
+        }
+        let is_spare = self.unused < self.machines;
+        Some(match () {
+            () if !learners.is_empty() && self.rng.one_in(5) => Steer::Remove(self.rng.pick(&learners)),
+            () if !learners.is_empty() && voters.len() <= self.nodes => {
+                Steer::Promote(self.rng.pick(&learners))
+            }
+            () if voters.len() > self.nodes => Steer::Remove(self.rng.pick(&voters)),
+            () if is_spare && !self.rng.one_in(4) => Steer::AddLearner(member(self.unused as u32)),
+            () if voters.len() + 1 >= self.nodes && voters.len() > 2 => Steer::Remove(self.rng.pick(&voters)),
+            () => return None,
+        })
+    }
+
+    fn wish(&mut self, now: u64) -> bool {
+        let wanted = self.order.clone().or_else(|| self.draft.take());
+        let Some(steer) = wanted.or_else(|| self.draw(now)) else { return self.looks };
         match self.core.steer(&steer) {
             Ok(id) => {
                 self.trace.say(|| format!("operator asks node {}: {steer:?}", self.member));
@@ -184,6 +263,7 @@ impl Operator {
             }
             Err(_) => self.draft = Some(steer),
         }
+        true
     }
 }
 
@@ -201,9 +281,9 @@ impl Party for Operator {
         };
         let mut worked = self.listen(now, conn, net);
         worked |= self.conclude(now, net);
-        if !self.finishing && self.core.is_signed_in() && self.asked.is_none() && now >= self.next_at {
-            self.wish(now);
-            worked = true;
+        let is_free = !self.waits() || self.asked.is_none() && self.heard.members.is_some();
+        if !self.finishing && is_free && now >= self.next_at {
+            worked |= self.wish(now);
         }
         if let Some(conn) = self.conn {
             let waiting = self.core.outgoing(Nanos(now));
@@ -225,8 +305,29 @@ impl Party for Operator {
     }
 
     fn next_deadline(&self) -> Option<u64> {
-        let waits = self.conn.is_some() && (!self.core.is_signed_in() || self.asked.is_some());
-        (!self.is_done()).then_some(if waits { self.progress_at + PATIENCE + 1 } else { self.next_at })
+        let idles = self.wishes.members
+            + self.wishes.policy
+            + self.wishes.window
+            + self.wishes.transfer
+            + self.wishes.level
+            == 0
+            && self.order.is_none();
+        let next = match () {
+            () if self.conn.is_some() && self.waits() => self.progress_at + PATIENCE + 1,
+            () if self.conn.is_some() && idles => u64::MAX,
+            () => self.next_at,
+        };
+        (!self.is_done()).then_some(next)
+    }
+
+    fn order(&mut self, steer: Option<&Steer>) -> bool {
+        self.order = steer.cloned();
+        self.draft = None;
+        true
+    }
+
+    fn owes_order(&self) -> bool {
+        self.order.is_some()
     }
 
     fn describe(&self) -> String {

@@ -30,6 +30,7 @@ enum Item {
     Up,
     Frame(Vec<u8>),
     Down,
+    Removed,
 }
 
 /// What is under way from one node to another.
@@ -70,6 +71,10 @@ pub struct Network {
     roads: Roads,
     trace: Trace,
     alive: Vec<bool>,
+    /// Whom each node lets in, one bit each: everybody before it has said whom.
+    knows: Vec<u32>,
+    /// Numbers below it that a node does not let in were removed, by its log.
+    next: Vec<usize>,
     flows: Vec<Flow>,
     links: Vec<Link>,
     /// Of which nodes the next batches sent arrive with another bit.
@@ -93,6 +98,8 @@ impl PeersHandle {
             roads,
             trace,
             alive: vec![false; nodes],
+            knows: vec![u32::MAX; nodes],
+            next: vec![0; nodes],
             flows: (0..nodes * nodes).map(|_| Flow::default()).collect(),
             links: vec![Link::Down { retry: 0 }; nodes * nodes],
             damaged: vec![false; nodes],
@@ -128,7 +135,7 @@ impl Network {
         self.now = now;
         for (a, b) in self.pairs() {
             let at = a * self.nodes + b;
-            let open = self.alive[a] && self.alive[b] && !self.flow(a, b).blocked && !self.flow(b, a).blocked;
+            let open = self.is_open(a, b);
             match self.links[at] {
                 Link::Down { retry } if retry <= now && open => {
                     self.trace.event("link up", &[a as u64, b as u64]);
@@ -139,21 +146,46 @@ impl Network {
                         self.flow(from, to).push(due, Item::Up);
                     }
                 }
+                Link::Down { retry } if retry <= now => {
+                    let told = [(a, b), (b, a)].into_iter().any(|(by, who)| self.tell_removed(by, who));
+                    if told {
+                        let again =
+                            now + self.rng.spread(self.roads.reconnect.0, 50 * self.roads.reconnect.1);
+                        self.links[at] = Link::Down { retry: again };
+                    }
+                }
                 Link::Up { give_up } if give_up <= now => self.cut(a, b),
                 _ => {}
             }
         }
     }
 
+    /// Node `who` dials `by`, by whose log it was removed, and is told; whether it is so.
+    fn tell_removed(&mut self, by: usize, who: usize) -> bool {
+        let blocked = self.flow(by, who).blocked || self.flow(who, by).blocked;
+        let removed = self.knows[by] & 1 << who == 0 && who < self.next[by] && self.knows[who] & 1 << by != 0;
+        let tells = removed && !blocked && self.alive[by] && self.alive[who];
+        if tells {
+            self.trace.event("told that it was removed", &[by as u64, who as u64]);
+            let due = self.now + self.rng.spread(self.roads.delay.0, self.roads.delay.1);
+            self.flow(by, who).push(due, Item::Removed);
+        }
+        tells
+    }
+
+    /// Whether a connection can be made: both run, each lets the other in, and nothing is in the way.
+    fn is_open(&self, a: usize, b: usize) -> bool {
+        let blocked = self.flows[a * self.nodes + b].blocked || self.flows[b * self.nodes + a].blocked;
+        let knows = self.knows[a] & 1 << b != 0 && self.knows[b] & 1 << a != 0;
+        self.alive[a] && self.alive[b] && knows && !blocked
+    }
+
     /// When something arrives or a connection changes next.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        let links = self.pairs().filter_map(|(a, b)| {
-            let blocked = self.flows[a * self.nodes + b].blocked || self.flows[b * self.nodes + a].blocked;
-            match self.links[a * self.nodes + b] {
-                Link::Down { retry } => (self.alive[a] && self.alive[b] && !blocked).then_some(retry),
-                Link::Up { give_up } => (give_up != u64::MAX).then_some(give_up),
-            }
+        let links = self.pairs().filter_map(|(a, b)| match self.links[a * self.nodes + b] {
+            Link::Down { retry } => self.is_open(a, b).then_some(retry),
+            Link::Up { give_up } => (give_up != u64::MAX).then_some(give_up),
         });
         let frames = self.flows.iter().filter_map(|flow| {
             let (due, item) = flow.items.front()?;
@@ -267,6 +299,7 @@ impl Network {
     /// The process of `node` starts: whatever connections its last life had are broken by now.
     fn node_up(&mut self, node: usize) {
         self.alive[node] = true;
+        (self.knows[node], self.next[node]) = (u32::MAX, 0);
         for other in 0..self.nodes {
             if other != node {
                 self.cut(node, other);
@@ -311,6 +344,7 @@ impl Peers for SimPeers {
                 flow.seen_up = false;
                 Some(PeerEvent::Down(id))
             }
+            Item::Removed => Some(PeerEvent::Removed(id)),
             Item::Frame(bytes) => {
                 drop(network);
                 self.current = bytes;
@@ -319,8 +353,17 @@ impl Peers for SimPeers {
         }
     }
 
-    /// Who runs is who is plugged in.
-    fn set_members(&mut self, _members: &[Member], _next: NodeId) {}
+    fn set_members(&mut self, members: &[Member], next: NodeId) {
+        let mut network = self.net.lock();
+        let (node, nodes) = (self.node, network.nodes);
+        network.knows[node] = members.iter().fold(0, |set, member| set | 1 << member.id.0);
+        network.next[node] = next.0 as usize;
+        for other in (0..nodes).filter(|other| *other != node) {
+            if network.knows[node] & 1 << other == 0 {
+                network.cut(node, other);
+            }
+        }
+    }
 
     fn room(&self, to: NodeId) -> usize {
         let mut network = self.net.lock();

@@ -25,6 +25,9 @@ pub const EPOCH: u64 = 1_800_000_000 * Nanos::SECOND;
 /// A connection on which a client says nothing for this long is closed.
 const IDLE: Nanos = Nanos(900 * MILLI);
 
+/// Nodes that may become members: so many that all three of the first can be replaced.
+const SPARES: usize = 4;
+
 /// Two copies, none of them on disk.
 pub const RAM: AckPolicy = AckPolicy { received: 2, durable: 0 };
 
@@ -119,8 +122,8 @@ impl Wishes {
     /// Drawn in swarm fashion: a third of the kinds is left out, so that the others are overdone.
     fn draw(rng: &mut Rng) -> Self {
         let mut odd = |most: u64| if rng.one_in(3) { 0 } else { rng.range(1, most) };
-        let mut wishes =
-            Self { policy: odd(4), window: odd(3), transfer: odd(3), members: 0, level: 0, calm: (MILLI, 0) };
+        let (policy, window, transfer, members) = (odd(4), odd(3), odd(3), odd(6));
+        let mut wishes = Self { policy, window, transfer, members, level: 0, calm: (MILLI, 0) };
         if wishes.policy + wishes.window + wishes.transfer + wishes.members == 0 {
             wishes.policy = 1;
         }
@@ -263,11 +266,18 @@ impl Plan {
         let snapshots = snapshots.filter(|_| !declares);
         // From a source of their own, so that what else a seed decides does not depend on them.
         let mut own = Rng::new(u64::from_le_bytes(cluster[8..].try_into().expect("eight bytes")));
-        let wishes = (nodes > 1 && own.one_in(2)).then(|| Wishes::draw(&mut own));
+        let mut wishes = (nodes > 1 && own.one_in(2)).then(|| Wishes::draw(&mut own));
+        if let Some(wishes) = wishes.as_mut().filter(|_| declares) {
+            // Who counts which logs then is an operator's own decision.
+            (wishes.members, wishes.policy) = (0, wishes.policy.max(1));
+        }
+        let spares = if wishes.is_some_and(|wishes| wishes.members > 0) { SPARES } else { 0 };
+        let mut disks: Vec<Speed> = disks;
+        disks.extend((0..spares).map(|_| disks[own.below(nodes as u64) as usize]).collect::<Vec<_>>());
         Self {
             nodes,
             wishes,
-            spares: 0,
+            spares,
             snapshots,
             corrupt_snapshots: damages && snapshots.is_some(),
             retain: rng.pick(&[0, 0, 3]) * facts.segment_size,

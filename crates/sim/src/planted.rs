@@ -71,6 +71,7 @@ const FENCED: &str = "who resumes a session fences the others";
 const CHAIN: &str = "batches form one chain";
 const OWNERS: &str = "sessions belong to their keys";
 
+const RULE: &str = "configurations change by the rule";
 const OWN_TERM: &str = "leaders commit batches of their own term";
 const FLOOR: &str = "a promise floor covers what was acknowledged";
 const HOLDERS: &str = "two nodes hold what is trimmed";
@@ -258,6 +259,15 @@ fn windows(plan: &mut Plan) {
     plan.wishes = plan.wishes.map(|wishes| Wishes { window: 1, ..wishes });
 }
 
+/// Members come and go.
+fn memberships(plan: &mut Plan) {
+    steered(plan);
+    plan.odds = Odds { kill: 2, power: 1, leader: 4, partition: 2, ..Odds::default() };
+    plan.spares = 4;
+    plan.disks.resize(plan.machines(), plan.disks[0]);
+    plan.wishes = plan.wishes.map(|wishes| Wishes { members: 4, transfer: 1, ..wishes });
+}
+
 /// Nodes get a newer build, and its level begins; they begin again with snapshots.
 fn levels(plan: &mut Plan) {
     steered(plan);
@@ -302,7 +312,15 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 55] = [
+pub const ALL: [Planted; 57] = [
+    Planted {
+        checkers: &[RULE, COMMITTED, COPIES, COMPLETE, PREFIX, CUT, LOST],
+        ..consensus(Mutation::ChangeWithoutRaise, memberships, 50)
+    },
+    Planted {
+        checkers: &[RULE, COMMITTED, COPIES, COMPLETE, PREFIX, CUT, LOST],
+        ..consensus(Mutation::ChangeBeforeCommit, memberships, 100)
+    },
     Planted {
         checkers: &[COMMITTED, COPIES, COMPLETE, PREFIX, CUT, LOST],
         ..consensus(Mutation::WeakerWhenLogged, policies, 50)

@@ -76,7 +76,7 @@ impl<W: Workload> Rogue<W> {
     pub fn new(id: usize, plan: &Plan, rng: Rng, trace: Trace) -> Self {
         Self {
             id,
-            nodes: plan.nodes,
+            nodes: plan.machines(),
             cluster: plan.facts.cluster,
             rng,
             trace,

@@ -1,7 +1,7 @@
 //! Stories in plain words, told line by line in `scenarios/*.txt`: what happens to a cluster under load, and what is
 //! expected of it. All checkers watch, and at the end everything heals and is compared as after any other run.
 
-use crate::plan::{Odds, Plan};
+use crate::plan::{Odds, Plan, Wishes};
 use ordain_types::Nanos;
 use ordain_types::facts::AckPolicy;
 
@@ -41,6 +41,18 @@ pub enum Step {
     Full(Name),
     /// `a sync of A fails`: the next one.
     SyncFails(Name),
+    /// `the policy becomes 2/2`: an operator asks for it until it is done. So with the following.
+    Policy(AckPolicy),
+    /// `W becomes 64`.
+    Window(u64),
+    /// `B is to lead`, if it does not.
+    HandsOver(Name),
+    /// `D joins`: a new node, as a learner.
+    Joins(Name),
+    /// `D is promoted`.
+    Promoted(Name),
+    /// `A is removed`.
+    Removed(Name),
     /// `heal`: the network.
     Heal,
     /// `expect a leader`, within some election time-outs.
@@ -92,6 +104,12 @@ fn step(words: &[&str]) -> Result<Step, String> {
         ["the", "disk", "of", who, "stalls", time, "ms"] => Step::Stalls(name(who), millis(time)?),
         ["the", "disk", "of", who, "is", "full"] => Step::Full(name(who)),
         ["a", "sync", "of", who, "fails"] => Step::SyncFails(name(who)),
+        ["the", "policy", "becomes", name] => Step::Policy(policy(name)?),
+        ["W", "becomes", batches] => Step::Window(number(batches)?),
+        [who, "is", "to", "lead"] => Step::HandsOver(name(who)),
+        [who, "joins"] => Step::Joins(name(who)),
+        [who, "is", "promoted"] => Step::Promoted(name(who)),
+        [who, "is", "removed"] => Step::Removed(name(who)),
         [who, "is", "the", "leader"] => Step::Leader(name(who)),
         [who, "is", "a", "follower"] => Step::Follower(name(who)),
         [who, "is", "killed"] => Step::Killed(name(who)),
@@ -143,7 +161,12 @@ impl Scenario {
         plan.corrupt_snapshots = false;
         plan.rogues = 0;
         plan.silence = 0;
-        plan.wishes = None;
+        let joins = self.steps.iter().filter(|(_, step)| matches!(step, Step::Joins(_))).count();
+        let speed = plan.disks[0];
+        plan.disks.resize(plan.nodes + joins, speed);
+        plan.spares = joins;
+        // An operator who asks for nothing but what the story says.
+        plan.wishes = Some(Wishes { calm: (Nanos::MILLI, 10 * Nanos::MILLI), ..Wishes::default() });
         plan.reckless = true;
         plan.facts.session_timeout = Nanos(30 * Nanos::SECOND);
     }

@@ -97,6 +97,8 @@ pub struct Logs {
     pub leaders: BTreeMap<u64, usize>,
     /// How far the leader of a term has committed while it led.
     reigns: BTreeMap<u64, u64>,
+    /// How far any leader has.
+    reached: u64,
 }
 
 impl Logs {
@@ -114,6 +116,7 @@ impl Logs {
             copies: BTreeMap::new(),
             leaders: BTreeMap::new(),
             reigns: BTreeMap::new(),
+            reached: 0,
         }
     }
 
@@ -353,6 +356,7 @@ impl Logs {
         let parts = shared < self.committed.len();
         self.committed.truncate(shared);
         self.settled.truncate(shared as u64);
+        self.reached = self.reached.min(shared as u64);
         self.bytes.truncate(self.committed.last().map_or(0, |entry| entry.position as usize + entry.len));
         for shadow in &mut self.nodes {
             shadow.compared = shadow.compared.min(shared);
@@ -473,6 +477,9 @@ impl Logs {
         for (node, store) in stores.iter().enumerate() {
             self.note_durable(node, &store.lock());
         }
+        // A leader that has just started commits anew what others have.
+        let before = before.max(self.reached);
+        self.reached = self.reached.max(last);
         let reign = self.reigns.entry(term).or_default();
         *reign = last.max(*reign);
         let shadow = &self.nodes[node];
@@ -487,7 +494,7 @@ impl Logs {
             let chain = shadow.entries[at as usize - 1].chain;
             if let Err(found) = self.has_copies(node, boards, at, chain, mask) {
                 let what = format!(
-                    "node {node} of term {term}, counting itself: {counts_itself}, commits batch {last}; of batch {at} \
+                    "node {node} of term {term}, counting itself: {counts_itself}, commits batch {last}; \
                      {found}"
                 );
                 return self.trace.fail("copies exist when a batch is committed", what);
@@ -497,7 +504,8 @@ impl Logs {
 
     /// Whether batch `index` of `node`, which has this chain value, has the copies that the log names, among those in
     /// `mask`; or what it has and needs. Voters are those of the log's last configuration at the time, and the time is
-    /// not known exactly: it is when one of those was the last that stand behind the batch in this log.
+    /// not known exactly: it is when one of those was the last that stand behind the batch in this log, or that some
+    /// node has in memory.
     fn has_copies(
         &self,
         node: usize,
@@ -509,7 +517,7 @@ impl Logs {
         let copies = self.copies.get(&(index, chain.0)).copied().unwrap_or_default();
         let configs = &self.nodes[node].configs;
         let mut counted = Vec::new();
-        for known in configs.from(index).chain(&boards[node]) {
+        for known in configs.from(index).chain(boards.iter().flatten()) {
             let among = voters(known) & mask;
             let found = ((copies.received & among).count_ones(), (copies.durable & among).count_ones());
             let needed = configs.needed(index, known.voter_count());
@@ -518,7 +526,11 @@ impl Logs {
             }
             counted.push((known.version, found, needed));
         }
-        Err(format!("(version, (received, synced) copies, those needed) are {counted:?}"))
+        let known: Vec<_> = (0..self.nodes.len()).map(|node| self.known(node)).collect();
+        Err(format!(
+            "batch {index}: (version, (received, synced) copies, those needed) are {counted:?}; nodes have (written, \
+             synced) {known:?}"
+        ))
     }
 
     /// `node` leads in `term` with a log of `last` batches, some of which it may not have written yet.

@@ -3,6 +3,7 @@
 mod declared;
 mod diverge;
 mod healing;
+mod members;
 mod peace;
 mod story;
 mod trouble;
@@ -21,12 +22,14 @@ use crate::shadow::Logs;
 use crate::trace::Trace;
 use crate::workload::Workload;
 use crate::world::healing::Healing;
+use crate::world::members::Standing;
 use crate::world::trouble::Flapping;
 use core::marker::PhantomData;
 use diverge::Bent;
 use ordain_agent::disk::FileId;
 use ordain_agent::shared::Holder;
 use ordain_node::journal::Floor;
+use ordain_types::members::Member;
 use ordain_types::{Nanos, Now};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,6 +72,9 @@ impl Clock {
 }
 
 struct Node {
+    standing: Standing,
+    /// See [`Site::contacts`].
+    contacts: Vec<Member>,
     store: StoreHandle,
     life: Option<Life>,
     clock: Clock,
@@ -143,6 +149,8 @@ pub struct World<W: Workload> {
     scheme: Option<Scheme>,
     /// Since when only an operator could go on, as far as can be seen.
     stuck_since: Option<u64>,
+    /// Version of the configuration by which nodes were switched on and off.
+    seated: u64,
 }
 
 /// What a run came to.
@@ -172,6 +180,8 @@ impl<W: Workload> World<W> {
     pub fn new(plan: Plan, mut rng: Rng, trace: Trace) -> Self {
         let nodes: Vec<Node> = (0..plan.machines())
             .map(|node| Node {
+                standing: if node < plan.nodes { Standing::Member } else { Standing::Spare },
+                contacts: Vec::new(),
                 store: StoreHandle::new(node as u64, plan.disks[node], rng.fork(), trace.clone()),
                 life: None,
                 clock: Clock {
@@ -182,7 +192,7 @@ impl<W: Workload> World<W> {
                 },
                 os_boot: 1,
                 build: if plan.wishes.is_some_and(|wishes| wishes.level > 0) { 0 } else { u16::MAX },
-                restart_at: Some(rng.below(20 * MILLI)),
+                restart_at: (node < plan.nodes).then(|| rng.below(20 * MILLI)),
                 paused_until: 0,
                 suspended: None,
                 stopping_until: None,
@@ -235,6 +245,7 @@ impl<W: Workload> World<W> {
             workload: PhantomData,
             scheme: None,
             stuck_since: None,
+            seated: 0,
         }
     }
 
@@ -248,7 +259,8 @@ impl<W: Workload> World<W> {
             self.step(true);
         }
         self.nodes.iter_mut().for_each(|node| node.bends = false);
-        if self.plan.declares && self.trace.failure().is_none() {
+        // A node that was found to have diverged waits for the operator first, and another rule.
+        if self.plan.declares && self.trace.failure().is_none() && !self.awaits_operator() {
             self.declare_loss();
         }
         if self.plan.core && self.trace.failure().is_none() && !self.is_stuck() && !self.awaits_operator() {
@@ -303,6 +315,9 @@ impl<W: Workload> World<W> {
 
     fn describe(&self) -> String {
         let nodes = self.nodes.iter().map(|node| {
+            if node.standing != Standing::Member {
+                return format!("{:?}", node.standing);
+            }
             node.life.as_ref().map_or_else(
                 || "down".to_owned(),
                 |life| {

@@ -25,9 +25,11 @@ pub(super) struct Bent {
 impl<W: Workload> World<W> {
     /// The next reply that this follower computes is bent, unless another node's was.
     pub(super) fn bend(&mut self, node: usize) {
-        let is_calm = self.nodes.iter().all(|node| {
+        let members = self.members();
+        let is_calm = members.iter().map(|node| &self.nodes[*node]).all(|node| {
             node.bent.is_none() && !node.bends && node.life.as_ref().is_some_and(Life::is_running)
         });
+        let is_calm = is_calm && members.contains(&node);
         self.nodes[node].bends = is_calm && self.heal_at.is_none() && self.scheme.is_none();
     }
 

@@ -102,14 +102,18 @@ impl<W: Workload> World<W> {
 
     /// Heals a majority and keeps the others in trouble: down, frozen, or cut off in both directions or one.
     pub(super) fn heal_core(&mut self) {
-        let nodes = self.nodes.len();
-        let size = self.rng.range(nodes as u64 / 2 + 1, nodes as u64 - 1) as usize;
-        let first = self.rng.below(nodes as u64) as usize;
-        let core: Vec<_> = (0..size).map(|step| (first + step) % nodes).collect();
+        let (nodes, voters) = (self.nodes.len(), self.voters());
+        let n = voters.len();
+        // Two voters have no majority that lacks one; and while voters change, it is not one number that elects.
+        let least = n as u64 / 2 + 1;
+        let most = if self.is_seated() { (n as u64 - 1).max(least) } else { n as u64 };
+        let size = if self.is_seated() { self.rng.range(least, most) as usize } else { n };
+        let first = self.rng.below(n as u64) as usize;
+        let core: Vec<_> = (0..size).map(|step| voters[(first + step) % n]).collect();
         self.trace.event("core", &[first as u64, size as u64]);
         self.trace.mark("only a core is healed");
         self.end_trouble();
-        for node in (0..nodes).filter(|node| !core.contains(node)) {
+        for node in self.members().into_iter().filter(|node| !core.contains(node)) {
             let (out, into) = match self.rng.below(5) {
                 0 => {
                     let how = self.rng.pick(&[crate::disk::Crash::Kill, crate::disk::Crash::Power(50)]);
@@ -244,7 +248,7 @@ impl<W: Workload> World<W> {
     /// operator can go on.
     pub(super) fn note_stuck(&mut self) {
         if self.nodes.len() > 1 {
-            let all: Vec<_> = (0..self.nodes.len()).collect();
+            let all = self.members();
             let stuck = self.leader().is_none() && self.nobody_wins(&all);
             self.stuck_since = self.stuck_since.or(Some(self.now)).filter(|_| stuck);
         }

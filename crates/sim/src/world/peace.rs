@@ -1,5 +1,6 @@
 //! The end of a run: nothing fails any more, everybody comes to rest, and everything is compared.
 
+use super::members::Standing;
 use super::watch::note_counts;
 use super::{MILLI, World};
 use crate::audit::{Snapshots, audit};
@@ -12,6 +13,14 @@ impl<W: Workload> World<W> {
         self.trace.event("peace", &[]);
         self.end_trouble();
         for node in 0..self.nodes.len() {
+            match self.nodes[node].standing {
+                Standing::Member => {}
+                Standing::Leaving(_) => {
+                    self.switch_off(node);
+                    continue;
+                }
+                Standing::Spare | Standing::Gone => continue,
+            }
             let soon = self.now + self.rng.spread(MILLI / 10, 2 * MILLI);
             let state = &mut self.nodes[node];
             if state.life.is_none() {
@@ -22,7 +31,7 @@ impl<W: Workload> World<W> {
             client.finish();
         }
         self.stuck_since = None;
-        self.expect_service((0..self.nodes.len()).collect());
+        self.expect_service(self.members());
     }
 
     /// No fault is left, and none is to come.
@@ -47,7 +56,9 @@ impl<W: Workload> World<W> {
 
     pub(super) fn is_at_rest(&self) -> bool {
         self.clients.iter().all(|client| client.is_done()) && self.undetected().is_none() && {
-            let ends = self.nodes.iter().map(|node| {
+            let members = self.members();
+            let ends = members.iter().map(|node| {
+                let node = &self.nodes[*node];
                 let life =
                     node.life.as_ref().filter(|life| life.is_running() && node.stopping_until.is_none())?;
                 let c = &life.shared;
@@ -57,7 +68,7 @@ impl<W: Workload> World<W> {
                     .then_some(written)
             });
             let ends: Option<Vec<u64>> = ends.collect();
-            ends.is_some_and(|ends| ends.iter().all(|end| *end == ends[0]))
+            self.is_seated() && ends.is_some_and(|ends| ends.iter().all(|end| *end == ends[0]))
         }
     }
 
@@ -69,7 +80,7 @@ impl<W: Workload> World<W> {
             if let Some(life) = &state.life {
                 note_counts(&self.trace, &life.registry);
             }
-            if !settled {
+            if !settled || state.standing != Standing::Member {
                 continue;
             }
             let applied = state.life.as_ref().map_or(0, |life| life.shared.applied.load());
@@ -86,7 +97,8 @@ impl<W: Workload> World<W> {
         let Self { plan, logs, history, rng, trace, .. } = self;
         let hashes = audit::<W>(&plan.facts, logs, &stored, settled, history, rng, trace);
         for (node, state) in self.nodes.iter().enumerate() {
-            let Some(life) = state.life.as_ref().filter(|_| settled) else { continue };
+            let is_member = state.standing == Standing::Member;
+            let Some(life) = state.life.as_ref().filter(|_| settled && is_member) else { continue };
             let applied = life.shared.applied.load() as usize;
             let live = life.registry.value("ordain_apply_output_hash");
             if live != hashes.get(applied.wrapping_sub(1)).copied() {

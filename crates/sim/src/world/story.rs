@@ -3,9 +3,11 @@
 use super::trouble::Fault;
 use super::{MILLI, Totals, World};
 use crate::disk::Crash;
+use crate::plan::member;
 use crate::scenario::{Scenario, Step};
 use crate::workload::Workload;
-use ordain_types::Nanos;
+use ordain_types::steer::Steer;
+use ordain_types::{Nanos, NodeId};
 use std::collections::BTreeMap;
 
 /// What is waited for happens within this time.
@@ -37,7 +39,8 @@ impl<W: Workload> World<W> {
                 names.insert(name.clone(), self.serving().expect("one was awaited"));
             }
             Step::Follower(name) => {
-                let mut free = (0..self.nodes.len()).filter(|node| names.values().all(|named| named != node));
+                let members = self.members().into_iter();
+                let mut free = members.filter(|node| names.values().all(|named| named != node));
                 names.insert(name.clone(), free.next().ok_or("all nodes have names")?);
             }
             Step::Ask(count) => {
@@ -62,6 +65,24 @@ impl<W: Workload> World<W> {
             }
             Step::Full(who) => self.nodes[find(who)?].store.lock().faults.full = true,
             Step::SyncFails(who) => self.nodes[find(who)?].store.lock().faults.syncs = 1,
+            Step::Policy(policy) => self.order(&Steer::AckPolicy(*policy))?,
+            Step::Window(window) => self.order(&Steer::UnsyncedMax(*window))?,
+            Step::HandsOver(to) => {
+                let to = find(to)?;
+                if self.serving() != Some(to) {
+                    // Its answer may go with the reign.
+                    self.give(Some(&Steer::Transfer(Some(NodeId(to as u32)))))?;
+                    self.until(|world| world.serving() == Some(to))?;
+                    self.give(None)?;
+                }
+            }
+            Step::Joins(name) => {
+                let known = self.logs.settled().last().1.next_id;
+                self.order(&Steer::AddLearner(member(known.0)))?;
+                names.insert(name.clone(), known.0 as usize);
+            }
+            Step::Promoted(who) => self.order(&Steer::Promote(NodeId(find(who)? as u32)))?,
+            Step::Removed(who) => self.order(&Steer::Remove(NodeId(find(who)? as u32)))?,
             Step::Heal => self.peers.lock().heal(),
             Step::ExpectLeader => self.until(|world| world.serving().is_some())?,
             Step::ExpectOther(who) => {
@@ -81,11 +102,26 @@ impl<W: Workload> World<W> {
             Step::ExpectEqual => {
                 let goal = self.logs.committed_len() as u64;
                 self.until(|world| {
-                    (0..world.nodes.len()).all(|node| world.metric(node, "ordain_committed_batch") >= goal)
+                    world
+                        .members()
+                        .into_iter()
+                        .all(|node| world.metric(node, "ordain_committed_batch") >= goal)
                 })?;
             }
         }
         Ok(())
+    }
+
+    /// The operator asks for this until it is done.
+    fn order(&mut self, steer: &Steer) -> Result<(), String> {
+        self.give(Some(steer))?;
+        self.until(|world| !world.clients.iter().any(|party| party.owes_order()) && world.is_seated())
+    }
+
+    fn give(&mut self, steer: Option<&Steer>) -> Result<(), String> {
+        self.client_idle = 0;
+        let is_heard = self.clients.iter_mut().any(|party| party.order(steer));
+        if is_heard { Ok(()) } else { Err("there is no operator".to_owned()) }
     }
 
     /// The node that leads and commits, of those that think so the one with the highest term.

@@ -38,6 +38,7 @@ impl<W: Workload> World<W> {
             self.peers.lock().heal();
         }
         self.flap();
+        self.seat();
         for node in 0..self.nodes.len() {
             let state = &mut self.nodes[node];
             if state.restart_at.is_some_and(|at| at <= now) {
@@ -106,6 +107,7 @@ impl<W: Workload> World<W> {
             os_boot: state.os_boot,
             build: state.build,
             seed: self.rng.bits(),
+            contacts: &state.contacts,
         };
         state.life = Some(Life::new::<W>(&site));
     }
@@ -200,7 +202,7 @@ impl<W: Workload> World<W> {
                 hit.then_some(*fault)
             })
             .expect("the odds add up");
-        let node = self.rng.below(self.nodes.len() as u64) as usize;
+        let node = self.somebody();
         self.faults += 1;
         self.trace.event(fault.name(), &[node as u64]);
         self.trace.mark(fault.name());
@@ -336,7 +338,7 @@ impl<W: Workload> World<W> {
     /// at once, nobody is elected.
     fn may_lose_power(&self, node: usize) -> bool {
         let others_whole = || {
-            (0..self.nodes.len()).filter(|other| *other != node).all(|other| {
+            self.members().into_iter().filter(|other| *other != node).all(|other| {
                 let runs = self.nodes[other].life.as_ref().is_some_and(Life::is_running);
                 runs && !self.owes_floor(other)
             })

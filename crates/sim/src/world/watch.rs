@@ -36,7 +36,12 @@ impl<W: Workload> World<W> {
             }
             state.cutting = None;
             self.logs.cut(node, keep);
-            self.logs.nothing_behind(node, &state.store.lock(), keep);
+            // What it keeps may have been on its way to the disk when the cut was asked for.
+            let store = state.store.lock();
+            self.logs.follow(node, &store, cursors.written.load().min(keep));
+            if self.logs.known(node).0 >= keep {
+                self.logs.nothing_behind(node, &store, keep);
+            }
         }
         let seen = (cursors.written.load(), cursors.committed.load());
         let is_fresh = core::mem::take(&mut state.fresh);
@@ -252,6 +257,9 @@ impl<W: Workload> World<W> {
             self.bring_down(node, Crash::Kill);
             self.nodes[node].restart_at = Some(self.now);
             return;
+        }
+        if fatal.is_final && fatal.cause.contains("was removed from the cluster") {
+            return self.removed(node, &fatal.cause);
         }
         let state = &mut self.nodes[node];
         let excused = state.store.lock().failed;
