@@ -17,7 +17,10 @@ use std::time::Duration;
 
 const CLUSTER: &str = "Cluster facts: equal on every node, fixed when the cluster is created";
 const RUNNING: &str = "Threads";
-const KEEPING: &str = "Snapshots";
+const KEEPING: &str = "Snapshots and segments";
+
+/// Once a week: a disk that forgets is noticed within days, and reading its segments takes a small part of what it can do.
+const SCRUB_EVERY: Duration = Duration::from_secs(7 * 86_400);
 
 /// Settings as given; what is not given has its default. See [`ServerConfig::validate`].
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -69,6 +72,11 @@ pub struct ServerConfig {
     /// removed can no longer be audited or replayed [default: 4GiB]
     #[arg(long, value_name = "SIZE", help_heading = KEEPING)]
     pub retain: Option<Retain>,
+    /// Time in which all segments that are full are read and checked once, to find what a disk forgets while another node
+    /// still has it; a segment every five minutes at least. Shorter finds damage sooner and reads more; 0s: never
+    /// [default: 7d]
+    #[arg(long, value_name = "DURATION", help_heading = KEEPING)]
+    pub scrub_every: Option<Span>,
     /// Keeps all memory from being swapped out; needs the limit of locked memory raised [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub lock_memory: Option<bool>,
@@ -188,7 +196,7 @@ pub struct Size(pub u64);
 #[serde(try_from = "toml::Value")]
 pub struct Retain(pub u64);
 
-/// A length of time: `250ms`, `10s`, `5m`, `2h`.
+/// A length of time: `250ms`, `10s`, `5m`, `2h`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "toml::Value")]
 pub struct Span(pub Duration);
@@ -222,8 +230,14 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const UNITS: [(&str, u64); 5] =
-            [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
+        const UNITS: [(&str, u64); 6] = [
+            ("us", 1),
+            ("ms", 1_000),
+            ("s", 1_000_000),
+            ("m", 60_000_000),
+            ("h", 3_600_000_000),
+            ("d", 86_400_000_000),
+        ];
         let micros = with_unit(text, &UNITS).map(Duration::from_micros);
         micros.map(Self).ok_or_else(|| format!("{text:?} is no length of time; write 250ms, 10s, 5m or 2h"))
     }
@@ -332,6 +346,8 @@ pub struct Validated {
     pub snapshot_every: Option<u64>,
     /// Bytes of journal kept behind snapshots.
     pub retain: u64,
+    /// Time in which all full segments are read once; `None`: they are not.
+    pub scrub_every: Option<Nanos>,
     /// Whether to lock memory.
     pub lock_memory: bool,
     /// Whether a lone node writes its log by direct I/O.
@@ -484,7 +500,7 @@ impl ServerConfig {
         }
         merge!(
             data unix metrics peer_listen election_timeout connections_max send_max ring_size snapshots snapshot_every
-            retain lock_memory direct_io stall_while input_delay stop_timeout log_format
+            retain scrub_every lock_memory direct_io stall_while input_delay stop_timeout log_format
             log_level mode idle spins yields duty_limit cluster created voters durability unsynced_max
             segment_size batch_max payload_max sessions_max sessions_per_key window reply_max session_timeout
             step_outputs_max;
@@ -526,6 +542,8 @@ impl ServerConfig {
         need((128 << 10..=1 << 30).contains(&send_max), "send-max: between 128KiB and 1GiB");
         let every = self.snapshot_every.unwrap_or(1);
         need((1..=1 << 20).contains(&every), "snapshot-every: between 1 and 1,048,576");
+        let scrub_every = self.scrub_every.map_or(SCRUB_EVERY, |span| span.0);
+        need(scrub_every <= Duration::from_secs(366 * 86_400), "scrub-every: at most 366d; 0s for never");
         let limit = self.duty_limit.unwrap_or(1024);
         need((1..=1 << 20).contains(&limit), "duty-limit: between 1 and 1,048,576");
         let (spins, yields) = (self.spins.unwrap_or(8), self.yields.unwrap_or(8));
@@ -579,6 +597,9 @@ impl ServerConfig {
             ring_size: self.ring_size.map(|size| size.0),
             snapshot_every: (self.snapshots != Some(SnapshotMode::Off)).then_some(every),
             retain: self.retain.map_or(4 << 30, |retain| retain.0),
+            scrub_every: Some(scrub_every)
+                .filter(|every| *every > Duration::ZERO)
+                .map(|every| Nanos(u64::try_from(every.as_nanos()).expect("it is a year at most"))),
             lock_memory: self.lock_memory.unwrap_or(false),
             direct_io: self.direct_io.unwrap_or(true),
             stall_while: self.stall_while,
@@ -664,6 +685,10 @@ mod tests {
         assert_eq!(config.net.tcp, ["127.0.0.1:7400".parse().unwrap()]);
         assert_eq!(config.metrics, Some("127.0.0.1:7401".parse().unwrap()));
         assert_eq!(config.runner, RunnerOptions::default());
+        assert_eq!(config.scrub_every, Some(Nanos(7 * 86_400 * Nanos::SECOND)));
+        let never =
+            ServerConfig::try_parse_from(["node", "--scrub-every", "0s"]).unwrap().validate().unwrap();
+        assert_eq!(never.scrub_every, None);
         let facts = config.new_facts(ClusterId([7; 16]), Nanos(9)).unwrap();
         assert_eq!(facts, ClusterFacts::new(ClusterId([7; 16]), Nanos(9), 1));
     }
@@ -683,6 +708,7 @@ mod tests {
             snapshots = "shadow"
             snapshot-every = 3
             retain = "all"
+            scrub-every = "1d"
             lock-memory = true
             direct-io = false
             stall-while = "/run/stall"
@@ -727,6 +753,7 @@ mod tests {
         assert_eq!(config.input_delay, Nanos(50_000));
         assert_eq!(config.net.tcp, ["[::1]:9".parse().unwrap()]);
         assert_eq!((config.snapshot_every, config.retain), (Some(3), u64::MAX));
+        assert_eq!(config.scrub_every, Some(Nanos(86_400 * Nanos::SECOND)));
         assert_eq!(config.net.unix, [PathBuf::from("/run/node.sock")]);
         assert_eq!((config.net.connections_max, config.net.send_max), (10, 1 << 20));
         assert_eq!((config.metrics, config.stop_timeout), (None, Duration::from_millis(250)));

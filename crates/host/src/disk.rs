@@ -7,12 +7,13 @@
 
 use crate::doorbell::Doorbell;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{Advice, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -159,11 +160,32 @@ impl DataDir {
     /// # Panics
     /// If `capacity` is 0.
     pub fn lane(&self, name: &str, capacity: usize, bell: Arc<Doorbell>) -> std::io::Result<FileDisk> {
+        self.spawn(name, capacity, bell, false)
+    }
+
+    /// A lane that reads what the disk holds, not what the kernel remembers of it, as far as the kernel follows advice.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    ///
+    /// # Panics
+    /// If `capacity` is 0.
+    pub fn cold_lane(&self, name: &str, capacity: usize, bell: Arc<Doorbell>) -> std::io::Result<FileDisk> {
+        self.spawn(name, capacity, bell, true)
+    }
+
+    fn spawn(
+        &self,
+        name: &str,
+        capacity: usize,
+        bell: Arc<Doorbell>,
+        cold: bool,
+    ) -> std::io::Result<FileDisk> {
         assert!(capacity > 0, "a lane holds at least one operation");
         let (submit, operations) = sync_channel(capacity);
         // As many completions as operations can be under way: sending one never waits.
         let (finish, completions) = sync_channel(capacity);
-        let worker = Worker { dir: self.clone(), open: BTreeMap::new(), generation: 0 };
+        let worker = Worker { dir: self.clone(), open: BTreeMap::new(), generation: 0, cold };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || worker.run(&operations, &finish, &bell))?;
@@ -202,6 +224,7 @@ pub fn file_name(file: FileId) -> String {
         FileId::Facts => "facts".to_owned(),
         FileId::Snapshot(position) => format!("snapshot-{position:016x}"),
         FileId::SnapshotDraft => format!("{UNFINISHED}snapshot"),
+        FileId::SegmentDraft => format!("{UNFINISHED}segment"),
         FileId::Incoming(position) => format!("incoming-{position:016x}"),
         FileId::Diverged => "diverged".to_owned(),
         FileId::Succession => "succession".to_owned(),
@@ -274,6 +297,8 @@ struct Worker {
     dir: DataDir,
     open: BTreeMap<FileId, File>,
     generation: u64,
+    /// What is read comes from the disk.
+    cold: bool,
 }
 
 impl Worker {
@@ -306,7 +331,15 @@ impl Worker {
                 Ok(0)
             }
             DiskOp::Read { file, offset, buffer, .. } => {
-                self.with("read", *file, |open| read_at(open, buffer, *offset))
+                let cold = self.cold;
+                self.with("read", *file, |open| {
+                    if cold {
+                        // Advice: where it is not followed, less is found.
+                        let len = NonZeroU64::new(buffer.len() as u64);
+                        let _ = rustix::fs::fadvise(open, *offset, len, Advice::DontNeed);
+                    }
+                    read_at(open, buffer, *offset)
+                })
             }
             DiskOp::Create { file, size, .. } => self.create(*file, *size).map(|()| 0),
             DiskOp::Remove { file, .. } => self.remove(*file).map(|()| 0),

@@ -33,8 +33,8 @@ pub struct Subjects {
     pub registry: Registry,
     /// The agents' threads.
     pub pulse: Pulse,
-    /// Whether clients are served; if not, why.
-    pub ready: Box<dyn Fn() -> Result<(), &'static str> + Send + Sync>,
+    /// Whether clients are served, in words; if not, why.
+    pub ready: Box<dyn Fn() -> Result<String, &'static str> + Send + Sync>,
 }
 
 /// The server; ends when dropped.
@@ -177,7 +177,7 @@ fn respond(request: &[u8], subjects: &Subjects) -> (&'static str, String) {
             _ => (OK, "alive\n".to_owned()),
         },
         b"/readyz" => match (subjects.ready)() {
-            Ok(()) => (OK, "serving\n".to_owned()),
+            Ok(text) => (OK, text),
             Err(why) => (UNAVAILABLE, format!("{why}\n")),
         },
         _ => ("404 Not Found", "known are /metrics, /healthz and /readyz\n".to_owned()),

@@ -131,6 +131,7 @@ where
         gateway,
         snapshots: config.snapshot_every.map(|every| Snapshots { every }),
         retain: config.retain,
+        scrub_every: config.scrub_every,
         facts: facts.clone(),
     };
     // Before the threads run, nobody but this one waits for it.
@@ -143,7 +144,7 @@ where
             prepare: Box::new(host.lane("journal", "prepare", 1)?),
         },
         replay: Box::new(host.lane("apply", "replay", 2)?),
-        guard: Box::new(host.lane(GUARD, "guard", 2)?),
+        guard: Box::new(host.cold_lane(GUARD, "guard", 2)?),
         shadow: match config.snapshot_every {
             Some(_) => Some(ShadowLanes {
                 log: Box::new(host.lane(SHADOW, "shadow-log", 2)?),

@@ -14,6 +14,7 @@ use crate::memory;
 use crate::net::{EpollNet, ListenError, NetOptions};
 use crate::ops::{OpsServer, Subjects};
 use crate::runner::{Failure, Plan, Running, START};
+use ordain_agent::damage::Plight;
 use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::{Cursors, Shared};
@@ -224,6 +225,17 @@ impl Ports {
     /// If the node has no such agent.
     pub fn lane(&self, agent: &str, name: &str, capacity: usize) -> Result<FileDisk, Fatal> {
         self.dir.lane(name, capacity, self.bell(agent).clone()).map_err(no_thread)
+    }
+
+    /// As [`Ports::lane`], for one that reads what the disk holds and not what the kernel remembers of it.
+    ///
+    /// # Errors
+    /// If its thread cannot be started.
+    ///
+    /// # Panics
+    /// If the node has no such agent.
+    pub fn cold_lane(&self, agent: &str, name: &str, capacity: usize) -> Result<FileDisk, Fatal> {
+        self.dir.cold_lane(name, capacity, self.bell(agent).clone()).map_err(no_thread)
     }
 
     /// The lane for the log itself, which wakes `agent`'s thread: without a thread of its own if `direct` is
@@ -502,15 +514,26 @@ fn ring_size(config: &Validated, facts: &ClusterFacts) -> Result<u64, ConfigErro
     Ok(size)
 }
 
-fn readiness(cursors: Shared) -> Box<dyn Fn() -> Result<(), &'static str> + Send + Sync> {
+fn readiness(cursors: Shared) -> Box<dyn Fn() -> Result<String, &'static str> + Send + Sync> {
     Box::new(move || match () {
         () if cursors.is_stopping() => Err("stopping"),
         () if cursors.leader.load() == 0 => Err("no leader is known"),
         () if cursors.leads() && cursors.applied.load() < cursors.stint_first.load() => {
             Err("the journal is being replayed")
         }
-        () => Ok(()),
+        () => Ok(serving(&cursors)),
     })
+}
+
+/// That clients are served, and what is wrong nevertheless.
+fn serving(cursors: &Cursors) -> String {
+    let damaged = cursors.damage.all();
+    let mut text = "serving\n".to_owned();
+    if !damaged.is_empty() {
+        let lost = damaged.iter().filter(|(_, plight)| *plight == Plight::Lost).count();
+        text += &format!("damaged segments: {}, of which {lost} cannot be mended for now\n", damaged.len());
+    }
+    text
 }
 
 fn draw_cluster() -> std::io::Result<ClusterId> {

@@ -48,6 +48,8 @@ impl<D: Disk> Segments<D> {
     /// An archive over the segments that recovery found, of which `first` is the first.
     pub fn new(segment_size: u64, first: u64, segments: &[LogEnd], shared: Shared, disk: D) -> Self {
         let reader = LogReader::segments_only(segment_size, Position(0), BatchIndex(1), shared.clone(), disk);
+        // Of a damaged segment a peer is sent nothing before it is whole.
+        let reader = reader.patient();
         let starts = segments.iter().map(|end| end.index).collect();
         Self {
             reader,
@@ -188,6 +190,12 @@ impl<D: Disk> Archive for Segments<D> {
                     self.serving = None;
                     return Ok(Old::NotYet);
                 }
+                // What belongs there may lie in a snapshot.
+                Err(ReadError::Lost { .. }) if self.range.is_none() => {
+                    self.serving = None;
+                    return Ok(Old::Gone);
+                }
+                Err(ReadError::Lost { .. }) => break,
                 Err(error) => {
                     return Err(Fatal::new(
                         format!("a peer cannot be served from the journal: {error}"),

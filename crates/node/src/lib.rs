@@ -6,10 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod early;
+mod mending;
 mod source;
 
 use archive::Segments;
 use core::task::Poll;
+use early::Early;
+use mending::Mending;
 use ordain_agent::disk::Disk;
 use ordain_agent::metrics::Registry;
 use ordain_agent::net::Net;
@@ -24,7 +28,7 @@ use ordain_apply::{Apply, Parts, Progress, Restore, Restored, Shadow, ShadowPart
 use ordain_consensus::{Config as ConsensusConfig, Core, LogEnd as ConsensusEnd, TermSpan, Terms, VoteState};
 use ordain_gateway::{Gateway, GatewayConfig, GatewayParts};
 use ordain_guard::{Guard, GuardParts, Watch, WatchParts};
-use ordain_journal::{Journal, Lanes, LogReader, OsBoot, Peek, Recovered, Recovery};
+use ordain_journal::{Journal, Lanes, LogReader, OsBoot, Peek, Recovered, Recovery, RecoveryError};
 use ordain_ring::{log::LogRing, spsc};
 use ordain_sequence::{Log, LogConfig, Writer};
 use ordain_transfer::{Exchange, ExchangeParts, Succeed};
@@ -92,6 +96,8 @@ pub struct NodeConfig {
     pub snapshots: Option<Snapshots>,
     /// Bytes of log kept though snapshots would let them go.
     pub retain: u64,
+    /// All sealed segments are read and checked once in this time; `None`: they are not.
+    pub scrub_every: Option<Nanos>,
     /// The consensus mistake to make.
     #[cfg(feature = "planted")]
     pub mutation: ordain_consensus::Mutation,
@@ -169,13 +175,15 @@ pub struct Boot<N, D, P, F: AppFactory, Q, E> {
     app: App<F, Q, E>,
     restored: Option<Restored<F::App, Q, E>>,
     succeeded: Option<Position>,
+    /// The segment that was mended last.
+    mended: Option<u64>,
     state: State<N, D, P, F, Q, E>,
 }
 
 /// What is needed once the log is recovered.
 struct Rest<N, D, P> {
     net: N,
-    peers: P,
+    peers: Early<P>,
     journal: Lanes<D>,
     replay: D,
     guard: D,
@@ -188,6 +196,7 @@ enum State<N, D, P, F: AppFactory, Q, E> {
     Succeed(Box<Succeed>, D, Rest<N, D, P>),
     Restore(Box<Restore<F::App, Q, E>>, D, Rest<N, D, P>),
     Recover(Box<Recovery<D>>, Rest<N, D, P>),
+    Mend(Box<Mending<D>>, Rest<N, D, P>),
     Refill(Box<Refill<D>>, Rest<N, D, P>),
     Done,
 }
@@ -230,10 +239,11 @@ where
         );
         assert!(config.snapshots.is_some() == ports.shadow.is_some(), "the shadow has lanes if it exists");
         let Ports { net, peers, recovery, journal, replay, guard, shadow, snapshots, witness } = ports;
+        let peers = Early::new(peers);
         let rest = Rest { net, peers, journal, replay, guard, shadow, snapshots, witness };
         let succeed = Succeed::new(&config.facts);
         let state = State::Succeed(Box::new(succeed), recovery, rest);
-        Self { config, registry, shared, app, restored: None, succeeded: None, state }
+        Self { config, registry, shared, app, restored: None, succeeded: None, mended: None, state }
     }
 
     /// Bytes of log checked so far, and to check.
@@ -243,7 +253,7 @@ where
             State::Succeed(..) | State::Restore(..) => (0, 0),
             State::Recover(recovery, _) => recovery.progress(),
             State::Refill(refill, _) => (refill.reader.position().0, refill.recovered.end.position.0),
-            State::Done => (0, 0),
+            State::Mend(..) | State::Done => (0, 0),
         }
     }
 
@@ -270,23 +280,8 @@ where
             },
             State::Restore(mut restore, mut disk, rest) => match restore.step(&self.app.factory, &mut disk) {
                 Ok(Progress::Done(restored)) => {
-                    let witness = rest.witness.as_ref();
-                    // A life without a witness leaves word that is out of date: the next one must not take it for
-                    // true.
-                    let is_watched = witness.is_some() || self.config.facts.voters == 1;
-                    let os_boot = if is_watched { self.config.os_boot } else { OsBoot::default() };
-                    let recovery = Recovery::new(&self.config.facts, os_boot, disk)
-                        .with_witnessed(witness.and_then(|witness| witness.recall()));
-                    let recovery = match self.is_alone() {
-                        true => recovery,
-                        false => recovery.among_others(self.config.seed),
-                    };
-                    let recovery = match &restored {
-                        Some(restored) => recovery.behind(restored.anchor.clone()),
-                        None => recovery,
-                    };
                     self.restored = restored;
-                    self.state = State::Recover(Box::new(recovery), rest);
+                    self.recover(disk, rest);
                 }
                 Ok(_) => self.state = State::Restore(restore, disk, rest),
                 Err(fatal) => return Poll::Ready(Err(fatal)),
@@ -298,12 +293,29 @@ where
                     let refill = self.begin_refill(recovered, recovery.into_disk());
                     self.state = State::Refill(Box::new(refill), rest);
                 }
+                // What comes back though it was mended is not mended again.
+                Poll::Ready(Err(RecoveryError::Corrupt(damage)))
+                    if rest.snapshots.is_some() && self.mended != Some(damage.segment) =>
+                {
+                    let (disk, stale, watermark) = recovery.abandon();
+                    let facts = &self.config.facts;
+                    let mending = Mending::new(facts, (disk, stale), damage, watermark, &rest.peers);
+                    self.state = State::Mend(Box::new(mending), rest);
+                }
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Err(Fatal::new(
                         "the node cannot start from its journal",
                         error.to_string(),
                     )));
                 }
+            },
+            State::Mend(mut mending, mut rest) => match mending.step(now, &mut rest.peers) {
+                Ok(false) => self.state = State::Mend(mending, rest),
+                Ok(true) => {
+                    self.mended = Some(mending.segment());
+                    self.recover(mending.into_disk(), rest);
+                }
+                Err(fatal) => return Poll::Ready(Err(fatal)),
             },
             State::Refill(mut refill, rest) => match refill.step() {
                 Ok(false) => self.state = State::Refill(refill, rest),
@@ -319,6 +331,25 @@ where
     fn is_alone(&self) -> bool {
         let configuration = &self.config.configuration;
         configuration.votes(self.config.id) && configuration.voter_count() == 1
+    }
+
+    /// Begins to look for the log's end, behind the snapshot if there is one.
+    fn recover(&mut self, disk: D, rest: Rest<N, D, P>) {
+        let witness = rest.witness.as_ref();
+        // A life without a witness leaves word that is out of date: the next one must not take it for true.
+        let is_watched = witness.is_some() || self.config.facts.voters == 1;
+        let os_boot = if is_watched { self.config.os_boot } else { OsBoot::default() };
+        let recovery = Recovery::new(&self.config.facts, os_boot, disk)
+            .with_witnessed(witness.and_then(|witness| witness.recall()));
+        let recovery = match self.is_alone() {
+            true => recovery,
+            false => recovery.among_others(self.config.seed),
+        };
+        let recovery = match &self.restored {
+            Some(restored) => recovery.behind(restored.anchor.clone()),
+            None => recovery,
+        };
+        self.state = State::Recover(Box::new(recovery), rest);
     }
 
     /// Whether the application can live with the facts.
@@ -384,6 +415,8 @@ where
         let (stored_sender, stored) = spsc::channel(STORED_RING);
         let mut sides: Vec<Box<dyn Side>> = Vec::new();
         let (guard_sender, guard_receiver) = spsc::channel(ordain_guard::RING);
+        let (errand_sender, errand_receiver) = spsc::channel(ordain_guard::RING);
+        let has_watch = rest.snapshots.is_some();
         if others.is_empty() {
             // Nobody else can need what this node does not.
             shared.trim_floor.store(u64::MAX);
@@ -406,6 +439,7 @@ where
                 shared: shared.clone(),
                 states,
                 guard: guard_sender,
+                errands: errand_receiver,
                 registry: &self.registry,
             })));
         }
@@ -421,7 +455,8 @@ where
                     BatchIndex(1),
                     shared.clone(),
                     lanes.log,
-                ),
+                )
+                .patient(),
                 disk: lanes.snapshots,
                 shared: shared.clone(),
                 every: snapshots.every,
@@ -434,14 +469,17 @@ where
             factory: self.app.factory.clone(),
             decoder: self.app.decoder.clone(),
             encoder: self.app.encoder.clone(),
-            source: Source::new(LogReader::new(
-                facts.segment_size,
-                begin.position,
-                begin.index.next(),
-                ring.clone(),
-                shared.clone(),
-                rest.replay,
-            )),
+            source: Source::new(
+                LogReader::new(
+                    facts.segment_size,
+                    begin.position,
+                    begin.index.next(),
+                    ring.clone(),
+                    shared.clone(),
+                    rest.replay,
+                )
+                .patient(),
+            ),
             restored: self.restored.take(),
             shared: shared.clone(),
             questions: question_receiver,
@@ -509,7 +547,15 @@ where
             },
             &self.registry,
         );
-        let guard = Guard::new(GuardParts { disk: rest.guard, watch: guard_receiver });
+        let guard = Guard::new(GuardParts {
+            facts,
+            disk: rest.guard,
+            watch: guard_receiver,
+            errands: has_watch.then_some(errand_sender),
+            scrub_every: config.scrub_every,
+            shared: shared.clone(),
+            registry: &self.registry,
+        });
         let mut agents: Vec<Box<dyn Agent>> =
             vec![Box::new(gateway), Box::new(log), Box::new(journal), Box::new(apply), Box::new(guard)];
         if let Some(shadow) = shadow {

@@ -187,6 +187,8 @@ pub struct Store {
     pub failed: bool,
     /// Operations finished since somebody last looked: a reason to run the node's stages.
     pub woke: bool,
+    /// Segments whose mended copy got their name since somebody last looked.
+    pub mended: Vec<u64>,
     /// What the operating system, not the device, remembers of how far the journal is written.
     noted: Option<BatchIndex>,
 }
@@ -223,6 +225,7 @@ impl StoreHandle {
             late: None,
             failed: false,
             woke: false,
+            mended: Vec::new(),
             noted: None,
         })))
     }
@@ -249,6 +252,7 @@ fn file_number(file: FileId) -> u64 {
         FileId::SnapshotDraft => u64::MAX - 2,
         FileId::Succession => u64::MAX - 3,
         FileId::Diverged => u64::MAX - 4,
+        FileId::SegmentDraft => u64::MAX - 5,
         FileId::Snapshot(position) => position | 1 << 63,
         FileId::Incoming(position) => position | 1 << 62,
     }
@@ -289,7 +293,9 @@ impl Store {
         };
         let result = self.effect(&mut op);
         match &op {
-            DiskOp::Rename { .. } if result.is_ok() => self.trace.mark("snapshot stored"),
+            DiskOp::Rename { to: FileId::Snapshot(_), .. } if result.is_ok() => {
+                self.trace.mark("snapshot stored")
+            }
             DiskOp::Remove { file: FileId::Segment(_), .. } => self.trace.mark("segment removed"),
             _ => {}
         }
@@ -361,6 +367,9 @@ impl Store {
                     self.trace.fail("what gets its name is synced", format!("node {}, {from:?}", self.node));
                 }
                 self.files.insert(*to, file);
+                if let FileId::Segment(segment) = to {
+                    self.mended.push(*segment);
+                }
                 Ok(0)
             }
             DiskOp::List { files, .. } => {
@@ -491,6 +500,14 @@ impl Store {
         {
             *byte ^= bits;
             file.durable[at as usize] ^= bits;
+        }
+    }
+
+    /// Puts these bytes into a file, as an operator does.
+    pub fn restore(&mut self, file: FileId, bytes: &[u8]) {
+        if let Some(file) = self.files.get_mut(&file) {
+            file.write(0, bytes);
+            file.sync();
         }
     }
 

@@ -92,6 +92,7 @@ impl Life {
             gateway: plan.gateway(site.node),
             snapshots: plan.snapshots,
             retain: plan.retain,
+            scrub_every: plan.scrub_every,
             #[cfg(feature = "planted")]
             mutation: plan.mutation,
         };

@@ -6,6 +6,7 @@ use crate::trace::Trace;
 use ordain_agent::peer::{PeerEvent, Peers};
 use ordain_agent::side::is_side;
 use ordain_types::NodeId;
+use ordain_types::batch::{BatchError, BatchView};
 use ordain_types::members::Member;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -381,6 +382,12 @@ impl Peers for SimPeers {
             return false;
         }
         let roads = network.roads;
+        if !is_side(head)
+            && let Err(what) = whole(body)
+        {
+            let what = format!("node {node} sends node {to} a batch: {what}");
+            network.trace.fail("what is served is sound", what);
+        }
         let length = head.len() + body.len();
         if network.flow(node, to).bytes + length > roads.buffer {
             network.trace.mark("peer buffer full");
@@ -411,6 +418,14 @@ impl Peers for SimPeers {
         // A connection that broke without this node having noticed takes frames and loses them.
         true
     }
+}
+
+/// Whether these bytes are whole batches and nothing else.
+fn whole(mut bytes: &[u8]) -> Result<(), BatchError> {
+    while !bytes.is_empty() {
+        bytes = &bytes[BatchView::parse(bytes)?.bytes().len()..];
+    }
+    Ok(())
 }
 
 #[cfg(test)]

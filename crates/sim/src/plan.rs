@@ -99,6 +99,8 @@ pub struct Odds {
     pub damage: u64,
     /// A follower computes something else, as with a bad memory.
     pub bend: u64,
+    /// A sealed segment goes bad.
+    pub rot: u64,
 }
 
 /// What an operator asks for. The numbers are odds against each other.
@@ -196,6 +198,8 @@ pub struct Plan {
     pub corrupt_snapshots: bool,
     /// Bytes of log kept behind snapshots.
     pub retain: u64,
+    /// Time in which sealed segments are read once, if they are.
+    pub scrub_every: Option<Nanos>,
     /// What the disks do wrong without saying so; never drawn.
     pub lie: Option<Lie>,
     /// The mistake that consensus makes.
@@ -246,6 +250,8 @@ impl Plan {
             scheme: odd(4) * three,
             damage: odd(2) * three,
             bend: odd(2) * three,
+            // Told by what was drawn before.
+            rot: u64::from(cluster[2] % 4) * three,
         };
         let slow = rng.one_in(4);
         let disks = (0..nodes)
@@ -281,6 +287,9 @@ impl Plan {
             snapshots,
             corrupt_snapshots: damages && snapshots.is_some(),
             retain: rng.pick(&[0, 0, 3]) * facts.segment_size,
+            // Told by what was drawn before.
+            scrub_every: (cluster[1] % 8 > 0)
+                .then_some(Nanos(u64::from(cluster[1] % 4 + 1) * Nanos::SECOND / 2)),
             ring: 2 * facts.segment_size as usize,
             clients: rng.range(2, 6) as usize,
             rogues: rng.below(2) as usize,

@@ -77,6 +77,10 @@ const FLOOR: &str = "a promise floor covers what was acknowledged";
 const HOLDERS: &str = "two nodes hold what is trimmed";
 const LACKS: &str = "who drops its floor lacks nothing";
 
+const MENDED: &str = "a mended segment is what it was";
+const SERVED: &str = "what is served is sound";
+const EQUAL: &str = "equal segments";
+
 const DIVERGED: &str = "a node that diverged stops";
 const EVIDENCE: &str = "evidence of a divergence is kept";
 
@@ -135,6 +139,34 @@ fn laggards(plan: &mut Plan) {
     plan.snapshots = Some(Snapshots { every: 1 });
     plan.retain = 0;
     plan.think.1 = 20 * Nanos::MICRO;
+}
+
+/// Disks that forget, in logs of many segments, and nodes that need what stands there.
+fn rot(plan: &mut Plan) {
+    short(plan);
+    plan.operations = 1_500;
+    plan.faults = 30;
+    plan.odds = Odds { rot: 6, kill: 2, partition: 1, ..Odds::default() };
+    plan.calm.1 = 30 * Nanos::MILLI;
+    plan.trouble = (20 * Nanos::MILLI, 200 * Nanos::MILLI);
+    plan.facts.segment_size = 16 * 1024;
+    plan.ring = 32 * 1024;
+    plan.snapshots = None;
+    plan.scrub_every = Some(Nanos(200 * Nanos::MILLI));
+    plan.think.1 = 20 * Nanos::MICRO;
+}
+
+/// The same, where what nodes send each other to mend it arrives altered now and then.
+fn rot_altered(plan: &mut Plan) {
+    rot(plan);
+    plan.roads.alters = 2;
+}
+
+/// The same where the scrubber comes late, so that others read first.
+fn rot_read(plan: &mut Plan) {
+    rot(plan);
+    plan.scrub_every = Some(Nanos(4 * Nanos::SECOND));
+    plan.odds = Odds { rot: 6, kill: 2, partition: 6, ..Odds::default() };
 }
 
 /// The same, where much of what they are sent arrives altered.
@@ -312,7 +344,7 @@ const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Plan
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 57] = [
+pub const ALL: [Planted; 61] = [
     Planted {
         checkers: &[RULE, COMMITTED, COPIES, COMPLETE, PREFIX, CUT, LOST],
         ..consensus(Mutation::ChangeWithoutRaise, memberships, 50)
@@ -390,6 +422,10 @@ pub const ALL: [Planted; 57] = [
     stage(Mistake::EvidenceNotKept, 3, bends, 50, &[EVIDENCE]),
     stage(Mistake::TrimAlone, 3, laggards, 20, &[HOLDERS]),
     stage(Mistake::PartNotVerified, 3, altered, 50, &[STOPS, PANICS]),
+    stage(Mistake::MendUnchecked, 3, rot_altered, 50, &[MENDED]),
+    stage(Mistake::MendNotSynced, 3, rot, 50, &[NAMED]),
+    stage(Mistake::ScrubBlind, 3, rot, 50, &[PROGRESS, EQUAL]),
+    stage(Mistake::ReaderTrusts, 3, rot_read, 100, &[SERVED, PANICS, LIVE, STOPS]),
     stage(Mistake::SuccessionForgetsFloor, 3, laggards, 100, &[FLOOR, PREFIX, CUT, LOST]),
 ];
 

@@ -594,6 +594,11 @@ impl Logs {
         self.trace.fail("copies exist when a reply leaves", what);
     }
 
+    /// Bytes of the committed log.
+    pub fn bytes(&self, position: u64, len: u64) -> Option<&[u8]> {
+        self.bytes.get(position as usize..(position + len) as usize)
+    }
+
     /// The committed batches, in order, with their bytes.
     pub fn committed(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
         let mut at = 0;

@@ -5,6 +5,7 @@ mod diverge;
 mod healing;
 mod members;
 mod peace;
+mod rot;
 mod story;
 mod trouble;
 mod watch;
@@ -109,6 +110,8 @@ struct Node {
     owed_floor: Floor,
     /// A bit that was flipped and is to be flipped back if the node notices.
     damage: Option<(FileId, u64, u8)>,
+    /// A segment that is not what was written.
+    rotten: Option<u64>,
     /// The next reply that it computes as a follower is bent.
     bends: bool,
     /// Its life has computed something else.
@@ -209,6 +212,7 @@ impl<W: Workload> World<W> {
                 oldest: 0,
                 owed_floor: Floor::default(),
                 damage: None,
+                rotten: None,
                 bends: false,
                 bent: None,
                 evidence: false,
@@ -261,6 +265,8 @@ impl<W: Workload> World<W> {
         self.nodes.iter_mut().for_each(|node| node.bends = false);
         // A node that was found to have diverged waits for the operator first, and another rule.
         if self.plan.declares && self.trace.failure().is_none() && !self.awaits_operator() {
+            // Whoever decides on logs looks at what is whole.
+            (0..self.nodes.len()).for_each(|node| self.restore(node));
             self.declare_loss();
         }
         if self.plan.core && self.trace.failure().is_none() && !self.is_stuck() && !self.awaits_operator() {
@@ -351,6 +357,7 @@ impl<W: Workload> World<W> {
         if self.steps.is_multiple_of(256) {
             self.note_stuck();
             self.judge_healing();
+            self.note_rot();
         }
         match self.choose() {
             Some(Actor::Stage(node, stage)) => self.step_stage(node, stage),

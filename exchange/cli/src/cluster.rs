@@ -200,11 +200,21 @@ fn describe(metrics: &Metrics) -> String {
         _ => format!("asks for an election, term {term}"),
     };
     let (last, committed) = (number("ordain_last_batch"), number("ordain_committed_batch"));
+    let (damaged, lost) = (number("ordain_segments_damaged"), number("ordain_segments_lost"));
     let mut text = format!(
         "this node  {role}\nlog        last batch {last}, committed {committed}\nelections  {} asked for, {} won\n",
         number("ordain_elections_total"),
         number("ordain_elections_won_total"),
     );
+    writeln!(
+        text,
+        "segments   {damaged} damaged, {lost} of them cannot be mended for now; {} mended, checked {} times, now up to \
+         position {}",
+        number("ordain_segments_mended_total"),
+        number("ordain_scrub_passes_total"),
+        number("ordain_scrub_position"),
+    )
+    .expect("writing to a string cannot fail");
     for (peer, up) in metrics.labelled("ordain_peer_up", "peer") {
         let of = |name| {
             metrics.labelled(name, "peer").find(|(other, _)| *other == peer).map_or(0, |(_, at)| at as u64)

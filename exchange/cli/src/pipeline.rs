@@ -288,6 +288,7 @@ fn boot(data: &Path, connections: usize, key: &KeyPair, wires: Arc<Mutex<Wires>>
         gateway: GatewayConfig::new(KeyPair::from_seed(&[2; 32]), [3; 32]),
         snapshots: None,
         retain: 0,
+        scrub_every: None,
         facts,
     };
     let app = App {

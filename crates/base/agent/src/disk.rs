@@ -17,6 +17,8 @@ pub enum FileId {
     Snapshot(u64),
     /// The snapshot under construction. Writes behind its end make it longer.
     SnapshotDraft,
+    /// The mended copy of a segment, under construction.
+    SegmentDraft,
     /// A snapshot of this log position that another node sends, as far as it has come. Writes behind its end make it
     /// longer.
     Incoming(u64),

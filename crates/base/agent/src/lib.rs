@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod damage;
 pub mod digests;
 pub mod disk;
 pub mod metrics;

@@ -78,6 +78,14 @@ pub enum Mistake {
     PartNotVerified,
     /// What one node alone has a snapshot of is trimmed.
     TrimAlone,
+    /// Mending: what another node sends is put into the segment unchecked.
+    MendUnchecked,
+    /// Mending: the copy of a segment gets its name before it is synced.
+    MendNotSynced,
+    /// Scrubber: what it reads is not checked.
+    ScrubBlind,
+    /// Reading back: bytes from segments are handed on without a look at their checksums.
+    ReaderTrusts,
 }
 
 #[cfg(feature = "planted")]

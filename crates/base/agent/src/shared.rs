@@ -2,6 +2,7 @@
 //! that need an answer. Stages know this and the rings, never each other.
 
 use crate::board::Board;
+use crate::damage::Damage;
 use crate::digests::Digests;
 use ordain_types::{BatchIndex, Position, Stint};
 use std::sync::Arc;
@@ -107,6 +108,11 @@ pub struct Cursors {
     pub room: Cursor,
     /// Journal: 1 while the disk is too full for another segment.
     pub disk_full: Cursor,
+    /// Journal: log [`Position`] of the start of a segment in front of which all segments are full and synced; and the
+    /// last batch in front of it, or a later one. See [`Cursors::sealed`].
+    pub sealed: [Cursor; 2],
+    /// Damaged segments.
+    pub damage: Damage,
     /// Log: committed under the ack policy. Never goes back.
     pub committed: Cursor,
     /// Apply: applied. Goes back only through a cut.
@@ -173,6 +179,16 @@ pub struct Cursors {
 pub type Shared = Arc<Cursors>;
 
 impl Cursors {
+    /// Log position in front of which segments are full, synced and committed: nothing in them ever changes again.
+    #[must_use]
+    pub fn sealed(&self) -> Position {
+        let [position, index] = self.sealed.each_ref();
+        let before = position.load();
+        // The index is stored first where both grow, and last where a cut takes them back.
+        let is_committed = index.load() <= self.committed.load();
+        Position(if is_committed && position.load() == before { before } else { 0 })
+    }
+
     /// The present stint.
     #[must_use]
     pub fn stint(&self) -> Stint {

@@ -13,8 +13,6 @@ pub const CONTROL_HEADER: usize = 8;
 pub enum ControlKind {
     /// A [`Configuration`](crate::configuration::Configuration), whole.
     Configuration = 1,
-    /// A snapshot is wanted here.
-    SnapshotMark = 2,
     /// The log goes on though batches were lost (rule R7).
     LineageBreak = 3,
 }
@@ -25,7 +23,6 @@ impl ControlKind {
     pub const fn from_wire(wire: u8) -> Option<Self> {
         Some(match wire {
             1 => Self::Configuration,
-            2 => Self::SnapshotMark,
             3 => Self::LineageBreak,
             _ => return None,
         })

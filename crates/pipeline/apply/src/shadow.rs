@@ -13,7 +13,7 @@ use ordain_agent::shared::Shared;
 use ordain_agent::wire::Stored;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, RequestDecoder, ResponseEncoder, Step};
-use ordain_journal::{LogReader, Peek, TermStart};
+use ordain_journal::{LogReader, Peek, ReadError, TermStart};
 use ordain_ring::spsc;
 use ordain_types::batch::BatchHeader;
 use ordain_types::{BatchIndex, BatchKind, ClusterFacts, Nanos, Now, Position, Stint};
@@ -231,13 +231,17 @@ where
         let limit = limit.min(SLICE);
         let mut steps = 0;
         while steps < limit {
-            let peek = self.log.peek(last).map_err(|error| {
-                Fatal::new(
-                    format!("the shadow cannot read the log any further: {error}"),
-                    "Verify the journal with `ordain journal verify`",
-                )
-            })?;
-            let Peek::Batch(batch) = peek else { break };
+            let batch = match self.log.peek(last) {
+                Ok(Peek::Batch(batch)) => batch,
+                // Whoever mends segments goes on trying, and the node needs no snapshot to serve.
+                Ok(_) | Err(ReadError::Lost { .. }) => break,
+                Err(error) => {
+                    return Err(Fatal::new(
+                        format!("the shadow cannot read the log any further: {error}"),
+                        "Verify the journal with `ordain journal verify`",
+                    ));
+                }
+            };
             steps += 1;
             if !self.replica.in_batch() {
                 if is_due(batch.header, self.facts.segment_size * self.every, self.begun) {

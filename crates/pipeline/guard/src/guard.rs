@@ -1,29 +1,50 @@
-//! The agent in the background. It keeps the evidence of a node that was found to be the odd one, and stops it.
+//! The agent in the background. It keeps segments whole, and where this node was found to be the odd one, it keeps the
+//! evidence and stops it.
 
-use crate::{EVIDENCE, Note};
+use crate::keeper::{Errand, Keeper, Owner};
+use crate::pull::Range;
+use crate::watch::put;
+use crate::{ASKED, EVIDENCE, GIVE, Note, PULL, PULLED};
 use ordain_agent::disk::{Disk, DiskDone, DiskOp, FileId, IoBytes};
+use ordain_agent::metrics::Registry;
 use ordain_agent::planted::{self, Mistake};
+use ordain_agent::shared::Shared;
 use ordain_agent::{Agent, Fatal};
 use ordain_ring::spsc;
-use ordain_types::{Nanos, Now};
-use zerocopy::FromBytes;
+use ordain_types::{ClusterFacts, Nanos, NodeId, Now, Position};
+use std::collections::VecDeque;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// How often it looks for messages: nobody wakes it.
 const LOOK: u64 = 50 * Nanos::MILLI;
 
 /// What a [`Guard`] is made of.
-pub struct GuardParts<K> {
+pub struct GuardParts<'a, K> {
+    /// The cluster's facts.
+    pub facts: &'a ClusterFacts,
     /// A lane of its own. Depth 2.
     pub disk: K,
     /// From the watch.
     pub watch: spsc::Receiver,
+    /// To the watch, if there is one: then there are other nodes. [`RING`](crate::RING) bytes.
+    pub errands: Option<spsc::Sender>,
+    /// All sealed segments are read once in this time; `None`: they are not.
+    pub scrub_every: Option<Nanos>,
+    /// The node's cursors.
+    pub shared: Shared,
+    /// Where it registers its metrics.
+    pub registry: &'a Registry,
 }
 
 /// See the module.
 pub struct Guard<K> {
     disk: K,
     watch: spsc::Receiver,
+    errands: Option<spsc::Sender>,
     evidence: Option<Evidence>,
+    keeper: Keeper,
+    /// The keeper's operations in flight, in order.
+    owners: VecDeque<Owner>,
     looked_at: Nanos,
 }
 
@@ -45,17 +66,28 @@ enum Step {
 impl<K: Disk> Guard<K> {
     /// A guard with nothing to do.
     #[must_use]
-    pub fn new(parts: GuardParts<K>) -> Self {
-        Self { disk: parts.disk, watch: parts.watch, evidence: None, looked_at: Nanos::ZERO }
+    pub fn new(parts: GuardParts<'_, K>) -> Self {
+        let GuardParts { facts, disk, watch, errands, scrub_every, shared, registry } = parts;
+        let keeper = Keeper::new(facts, shared, errands.is_some(), scrub_every, registry);
+        Self { disk, watch, errands, evidence: None, keeper, owners: VecDeque::new(), looked_at: Nanos::ZERO }
     }
 
-    fn hear(&mut self) -> usize {
+    fn hear(&mut self, now: Now) -> usize {
         let mut heard = 0;
         while let Some(message) = self.watch.peek() {
             let (head, body) = Note::ref_from_prefix(message).expect("the watch writes notes");
-            if head.kind.get() == EVIDENCE {
-                let text = String::from_utf8_lossy(body).into_owned();
-                self.evidence.get_or_insert(Evidence { text, in_flight: 0, step: Step::Create });
+            match head.kind.get() {
+                EVIDENCE => {
+                    let text = String::from_utf8_lossy(body).into_owned();
+                    self.evidence.get_or_insert(Evidence { text, in_flight: 0, step: Step::Create });
+                }
+                ASKED => {
+                    if let Some(range) = Range::decode(body) {
+                        self.keeper.ask(NodeId(head.node.get() as u32), range, now);
+                    }
+                }
+                PULLED => self.keeper.pulled(Position(head.place.get()), body, now),
+                other => unreachable!("the watch writes no note {other}"),
             }
             self.watch.release();
             heard += 1;
@@ -63,10 +95,58 @@ impl<K: Disk> Guard<K> {
         heard
     }
 
-    /// Goes on with keeping the evidence.
-    fn keep(&mut self) -> Result<usize, Fatal> {
-        let Some(evidence) = &mut self.evidence else { return Ok(0) };
+    /// Goes on with what keeps segments whole.
+    fn look_after(&mut self, now: Now) -> usize {
+        let mut work = self.settle(now) + self.keeper.work(now);
+        while self.disk.free() > 0
+            && let Some((owner, op)) = self.keeper.op(now)
+        {
+            self.disk.submit(op);
+            self.owners.push_back(owner);
+            work += 1;
+        }
+        while let Some(errand) = self.keeper.errand() {
+            let Some(ring) = &mut self.errands else { break };
+            let note = |kind: u64, node: u64, place: Position| Note {
+                kind: kind.into(),
+                node: node.into(),
+                place: place.0.into(),
+            };
+            let taken = match &errand {
+                Errand::Pull(range) => put(ring, note(PULL, 0, range.position()), range.as_bytes()),
+                Errand::Give(node, position, bytes) => {
+                    put(ring, note(GIVE, u64::from(node.0), *position), bytes)
+                }
+            };
+            if !taken {
+                self.keeper.undone(errand);
+                break;
+            }
+            work += 1;
+        }
+        work
+    }
+
+    /// Takes what is done of the keeper's operations.
+    fn settle(&mut self, now: Now) -> usize {
         let mut work = 0;
+        while !self.owners.is_empty()
+            && let Some(done) = self.disk.poll()
+        {
+            let owner = self.owners.pop_front().expect("one is in flight");
+            self.keeper.done(owner, done, now);
+            work += 1;
+        }
+        work
+    }
+
+    /// Goes on with keeping the evidence.
+    fn keep(&mut self, now: Now) -> Result<usize, Fatal> {
+        let mut work = self.settle(now);
+        if !self.owners.is_empty() {
+            return Ok(work);
+        }
+        let Some(evidence) = &mut self.evidence else { return Ok(work) };
         while let Some(DiskDone { op, result }) = self.disk.poll() {
             evidence.in_flight -= 1;
             work += 1;
@@ -119,11 +199,14 @@ impl<K: Disk> Agent for Guard<K> {
 
     fn do_work(&mut self, now: Now, _limit: usize) -> Result<usize, Fatal> {
         self.looked_at = now.mono;
-        Ok(self.hear() + self.keep()?)
+        let heard = self.hear(now);
+        // A node that computed something else looks after nothing any more.
+        let work = if self.evidence.is_some() { self.keep(now)? } else { self.look_after(now) };
+        Ok(heard + work)
     }
 
     fn next_deadline(&self) -> Option<Nanos> {
-        Some(self.looked_at.plus(LOOK))
+        Some(self.keeper.next_deadline(self.looked_at, LOOK))
     }
 }
 
@@ -171,10 +254,18 @@ mod tests {
         let disk = Notes { fails, ..Notes::default() };
         let asked = disk.asked.clone();
         let (mut watch, receiver) = spsc::channel(crate::RING);
-        let mut guard = Guard::new(GuardParts { disk, watch: receiver });
+        let mut guard = Guard::new(GuardParts {
+            facts: &ClusterFacts::new(ordain_types::ClusterId([1; 16]), Nanos(1), 3),
+            disk,
+            watch: receiver,
+            errands: None,
+            scrub_every: None,
+            shared: Shared::default(),
+            registry: &Registry::default(),
+        });
         assert_eq!(guard.do_work(Now::default(), 1), Ok(0));
         for text in evidence {
-            assert!(put(&mut watch, Note { kind: EVIDENCE.into(), node: 0.into() }, text.as_bytes()));
+            assert!(put(&mut watch, Note::of(EVIDENCE), text.as_bytes()));
         }
         let fatal = (0..10).find_map(|_| guard.do_work(Now::default(), 1).err());
         let asked = asked.lock().unwrap().clone();

@@ -1,7 +1,8 @@
 //! The part of the guard that lives in the log stage: tells other nodes what this one computed, and hears them.
 
 use crate::agree::{Agree, Own, Verdict};
-use crate::{EVIDENCE, Note};
+use crate::pull::{Give, Pull, Pulled, Range, kind as pull_kind};
+use crate::{ASKED, EVIDENCE, GIVE, Note, PULL, PULLED};
 use core::ops::RangeInclusive;
 use ordain_agent::Fatal;
 use ordain_agent::metrics::{Gauge, Registry};
@@ -9,8 +10,8 @@ use ordain_agent::shared::Shared;
 use ordain_agent::side::{Outbox, SIDE_HEAD, Side};
 use ordain_agent::states::States;
 use ordain_ring::spsc;
-use ordain_types::{BatchIndex, Nanos, NodeId, Now};
-use zerocopy::IntoBytes;
+use ordain_types::{BatchIndex, Nanos, NodeId, Now, Position};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Kinds of frames.
 pub mod kind {
@@ -22,6 +23,10 @@ pub mod kind {
 
 /// Frames to one node in a turn.
 const FRAMES: usize = 4;
+/// While the guard reads something for another node, its answer is looked for this often: it wakes nobody.
+const LOOK: u64 = 5 * Nanos::MILLI;
+/// It is not waited for longer than this.
+const LOOK_MAX: u64 = Nanos::SECOND;
 
 /// What a [`Watch`] is made of.
 pub struct WatchParts<'a> {
@@ -35,6 +40,8 @@ pub struct WatchParts<'a> {
     pub states: States,
     /// To the guard. [`RING`](crate::RING) bytes.
     pub guard: spsc::Sender,
+    /// From the guard. [`RING`](crate::RING) bytes.
+    pub errands: spsc::Receiver,
     /// Where it registers its metrics.
     pub registry: &'a Registry,
 }
@@ -45,6 +52,14 @@ pub struct Watch {
     shared: Shared,
     states: States,
     guard: spsc::Sender,
+    errands: spsc::Receiver,
+    pull: Pull,
+    give: Give,
+    /// What came of a pull and finds no room in the ring to the guard.
+    pulled: Option<(Position, Vec<u8>)>,
+    pulls: Position,
+    /// The guard has something to read for another node: when that is looked for next, and no more.
+    look_at: Option<(Nanos, Nanos)>,
     agree: Agree,
     body: Vec<u8>,
     /// Why this node stops, until the guard was told.
@@ -59,12 +74,18 @@ impl Watch {
     /// A watch that has heard nothing.
     #[must_use]
     pub fn new(parts: WatchParts<'_>) -> Self {
-        let WatchParts { id, voters, shared, states, guard, registry } = parts;
+        let WatchParts { id, voters, shared, states, guard, errands, registry } = parts;
         Self {
             voters,
             shared,
             states,
             guard,
+            errands,
+            pull: Pull::default(),
+            give: Give::default(),
+            pulled: None,
+            pulls: Position::ZERO,
+            look_at: None,
             agree: Agree::new(id),
             body: Vec::new(),
             evidence: None,
@@ -124,11 +145,57 @@ impl Watch {
         self.differing.set(self.agree.differing() as u64);
     }
 
+    /// Ranges of the log, from others and to others.
+    fn exchange(&mut self, now: Now, out: &mut dyn Outbox) -> usize {
+        let mut work = 0;
+        while let Some(message) = self.errands.peek() {
+            let (head, body) = Note::ref_from_prefix(message).expect("the guard writes notes");
+            match head.kind.get() {
+                PULL => {
+                    self.pulls = Position(head.place.get());
+                    self.pull.want(Range::decode(body).expect("the guard asks for ranges"));
+                }
+                GIVE => {
+                    let to = NodeId(head.node.get() as u32);
+                    self.give.put(to, Position(head.place.get()), body.to_vec());
+                    self.look_at = None;
+                }
+                other => unreachable!("the guard writes no note {other}"),
+            }
+            self.errands.release();
+            work += 1;
+        }
+        if let Some(pulled) = self.pull.work(now, out) {
+            self.take(pulled);
+        }
+        if let Some((position, bytes)) = self.pulled.take() {
+            let head = Note { place: position.0.into(), ..Note::of(PULLED) };
+            if put(&mut self.guard, head, &bytes) {
+                work += 1;
+            } else {
+                self.pulled = Some((position, bytes));
+            }
+        }
+        if let Some((at, until)) = self.look_at
+            && now.mono >= at
+        {
+            self.look_at = (now.mono < until).then(|| (now.mono.plus(LOOK), until));
+        }
+        work + self.give.work(out)
+    }
+
+    fn take(&mut self, pulled: Pulled) {
+        let bytes = match pulled {
+            Pulled::Bytes(_, bytes) => bytes,
+            Pulled::Nobody(_) => Vec::new(),
+        };
+        self.pulled = Some((self.pulls, bytes));
+    }
+
     /// Hands the evidence to the guard, who keeps it and stops the node.
     fn hand_over(&mut self) {
         let Some(evidence) = &self.evidence else { return };
-        let head = Note { kind: EVIDENCE.into(), node: 0.into() };
-        if put(&mut self.guard, head, evidence.as_bytes()) {
+        if put(&mut self.guard, Note::of(EVIDENCE), evidence.as_bytes()) {
             self.evidence = None;
         }
     }
@@ -159,15 +226,33 @@ impl Side for Watch {
 
     fn up(&mut self, peer: NodeId, _now: Now) {
         self.agree.up(peer);
+        self.pull.up(peer);
     }
 
     fn down(&mut self, peer: NodeId, _now: Now) {
         self.agree.down(peer);
+        self.pull.down(peer);
+        self.give.drop_for(peer);
     }
 
-    fn hear(&mut self, from: NodeId, kind: u8, body: &[u8], _now: Now) {
-        if kind == kind::DIGESTS && self.agree.hear(from, body).is_err() {
-            tracing::debug!(peer = from.0, "digests that are none were ignored");
+    fn hear(&mut self, from: NodeId, kind: u8, body: &[u8], now: Now) {
+        match kind {
+            kind::DIGESTS if self.agree.hear(from, body).is_err() => {
+                tracing::debug!(peer = from.0, "digests that are none were ignored");
+            }
+            pull_kind::ASK if Range::decode(body).is_some() => {
+                let head = Note { node: u64::from(from.0).into(), ..Note::of(ASKED) };
+                // Without room in the ring it asks another node.
+                if put(&mut self.guard, head, body) {
+                    self.look_at = Some((now.mono.plus(LOOK), now.mono.plus(LOOK_MAX)));
+                }
+            }
+            pull_kind::PART => {
+                if let Some(pulled) = self.pull.hear(from, body, now) {
+                    self.take(pulled);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -176,8 +261,9 @@ impl Side for Watch {
             self.hand_over();
             return Ok(0);
         }
+        let work = self.exchange(now, out);
         if !self.agree.is_due(now.mono) {
-            return Ok(0);
+            return Ok(work);
         }
         let restarts = self.shared.restarts.load();
         if core::mem::replace(&mut self.restarts, restarts) != restarts {
@@ -185,7 +271,7 @@ impl Side for Watch {
         }
         let sent = self.tell(out);
         self.judge(now);
-        Ok(sent)
+        Ok(work + sent)
     }
 
     fn next_deadline(&self) -> Option<Nanos> {
@@ -195,7 +281,9 @@ impl Side for Watch {
         if self.shared.has_diverged() {
             return None;
         }
-        self.agree.next_deadline(own(&self.shared, &self.voters).limit)
+        let own = self.agree.next_deadline(own(&self.shared, &self.voters).limit);
+        let look = self.look_at.map(|(at, _)| at);
+        own.into_iter().chain(self.pull.next_deadline()).chain(look).min()
     }
 }
 
@@ -203,7 +291,6 @@ impl Side for Watch {
 mod tests {
     use super::*;
     use ordain_agent::digests::Digest;
-    use zerocopy::FromBytes;
 
     /// Takes everything.
     #[derive(Default)]
@@ -231,12 +318,14 @@ mod tests {
         shared.committed.store(last);
         shared.leader.store(1);
         let (guard, notes) = spsc::channel(crate::RING);
+        let (_, errands) = spsc::channel(crate::RING);
         let mut watch = Watch::new(WatchParts {
             id: NodeId(id),
             voters: (0..3).map(NodeId).collect(),
             shared: shared.clone(),
             states: States::default(),
             guard,
+            errands,
             registry: &Registry::default(),
         });
         (0..3).filter(|other| *other != id).for_each(|other| watch.up(NodeId(other), Now::default()));
@@ -270,6 +359,18 @@ mod tests {
             text.starts_with("node 2: the output hash at batch 3 is") && text.contains("records 3 to 3"),
             "{text}"
         );
+    }
+
+    /// As much as another node may send fits into the ring to the guard, and back.
+    #[test]
+    fn the_longest_range_goes_through() {
+        let (mut sender, mut receiver) = spsc::channel(crate::RING);
+        for kind in [GIVE, PULLED] {
+            let longest = vec![7; ordain_journal::PULL_MAX as usize];
+            assert!(put(&mut sender, Note::of(kind), &longest));
+            assert_eq!(receiver.peek().map(<[u8]>::len), Some(size_of::<Note>() + longest.len()));
+            receiver.release();
+        }
     }
 
     #[test]

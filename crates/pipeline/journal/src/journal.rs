@@ -181,6 +181,12 @@ impl<D: Disk> Journal<D> {
         cursors.room.store(recovered.room.0);
         let oldest = Position(recovered.oldest * facts.segment_size);
         cursors.oldest.store(oldest.0);
+        let sealed = match recovered.segments.last() {
+            _ if end.position.0.is_multiple_of(facts.segment_size) => end,
+            Some(start) => Mark { index: start.index, position: start.position },
+            None => Mark::default(),
+        };
+        seal(&cursors, sealed);
         metrics.oldest.set(oldest.0);
         metrics.watermark.set(end.index.0);
         Self {
@@ -285,7 +291,7 @@ impl<D: Disk> Journal<D> {
         work += self.take_votes();
         work += usize::from(self.store_state(now));
         work += usize::from(self.prepare(now));
-        work += usize::from(self.trim());
+        work += usize::from(self.swap()) + usize::from(self.trim());
         if self.cut.is_none() {
             let synced = if planted::is(Mistake::DurableWhenWritten) { self.written } else { self.synced };
             let durable = min(synced.index.0, self.stored.index.0.saturating_add(self.window()));
@@ -383,6 +389,10 @@ impl<D: Disk> Journal<D> {
                     self.metrics.syncs.add(1);
                     self.syncs -= 1;
                     self.synced = end;
+                    // A write that fills a segment is synced by itself.
+                    if end.position.0.is_multiple_of(self.segment_size) {
+                        seal(&self.cursors, end);
+                    }
                     self.quiet_at = now.mono.plus(QUIET);
                 }
                 (LogOp::Zero, DiskOp::Write { bytes: IoBytes::Owned(zeros), .. }) => self.zeros = zeros,
@@ -514,6 +524,11 @@ impl<D: Disk> Journal<D> {
         self.preparing = false;
         match result {
             Ok(_) if matches!(op, DiskOp::Remove { .. }) => {}
+            Ok(_) if matches!(op, DiskOp::Rename { .. }) => self.cursors.damage.swap.answer(true),
+            Err(error) if matches!(op, DiskOp::Rename { .. }) => {
+                tracing::error!(%error, "a mended segment did not get its name; it is mended anew later");
+                self.cursors.damage.swap.answer(false);
+            }
             Err(error) if matches!(op, DiskOp::Remove { .. }) => {
                 self.keeps_all = true;
                 tracing::warn!(%error, "an old segment cannot be removed: none is tried again before the next start");
@@ -541,6 +556,22 @@ impl<D: Disk> Journal<D> {
             Err(error) => return Err(failed(&op, &error)),
         }
         Ok(1)
+    }
+
+    /// Gives a mended segment its name, unless nobody needs it any more.
+    fn swap(&mut self) -> bool {
+        let Some(segment) = self.cursors.damage.swap.asked() else { return false };
+        if self.preparing || self.lanes.prepare.free() == 0 {
+            return false;
+        }
+        if segment * self.segment_size < self.oldest.0 || self.closing {
+            self.cursors.damage.swap.answer(false);
+            return true;
+        }
+        let (from, to) = (FileId::SegmentDraft, FileId::Segment(segment));
+        self.lanes.prepare.submit(DiskOp::Rename { tag: 0, from, to });
+        self.preparing = true;
+        true
     }
 
     /// Removes the oldest segment if nobody needs it: one at a time, so that segments stay a contiguous range.
@@ -590,6 +621,7 @@ impl<D: Disk> Journal<D> {
                 self.written = min(self.written, keep);
                 self.covered = min(self.covered, keep);
                 self.synced = min(self.synced, keep);
+                self.unseal(keep);
                 // While the state still says that nothing behind the cut counts.
                 self.testify(self.written)?;
                 self.state.cut = None;
@@ -616,6 +648,16 @@ impl<D: Disk> Journal<D> {
         };
         self.cut = Some(next);
         Ok(1)
+    }
+
+    /// What is sealed goes back with a cut: the place first, so that nobody takes what is cut for sealed.
+    fn unseal(&self, keep: Mark) {
+        let [position, index] = &self.cursors.sealed;
+        let start = keep.position.0 - keep.position.0 % self.segment_size;
+        if position.load() > start {
+            position.store(start);
+            index.store(keep.index.0);
+        }
     }
 
     /// Zeroes a piece from `at` on.
@@ -669,6 +711,13 @@ fn walk(bytes: &[u8], from: Mark) -> Mark {
         "the ring holds batches in place"
     );
     at
+}
+
+/// Everything up to `end`, where a segment ends, is full and synced.
+fn seal(cursors: &Shared, end: Mark) {
+    let [position, index] = &cursors.sealed;
+    index.store(end.index.0);
+    position.store(end.position.0);
 }
 
 fn submit_sync<D: Disk>(lane: &mut D, in_flight: &mut VecDeque<LogOp>, segment_size: u64, end: Mark) {

@@ -469,6 +469,12 @@ impl<D: Disk> Recovery<D> {
         (self.verifier.end().position.0, self.total().0)
     }
 
+    /// Gives the disk of a recovery that failed back, with how many operations are still in flight there, and where the
+    /// stored watermark lies.
+    pub fn abandon(self) -> (D, usize, Position) {
+        (self.disk, self.in_flight - self.waiting.len(), self.state.watermark.position)
+    }
+
     /// Gives the disk back.
     pub fn into_disk(self) -> D {
         self.disk
@@ -629,6 +635,7 @@ impl<D: Disk> Recovery<D> {
                 FileId::Facts
                 | FileId::Snapshot(_)
                 | FileId::SnapshotDraft
+                | FileId::SegmentDraft
                 | FileId::Incoming(_)
                 | FileId::Succession => {}
                 FileId::Diverged => diverged = Some(*size),
@@ -1058,6 +1065,7 @@ pub(crate) fn name(file: FileId) -> String {
         FileId::Facts => "the facts file".to_owned(),
         FileId::Snapshot(position) => format!("the snapshot at position {position}"),
         FileId::SnapshotDraft => "the snapshot under construction".to_owned(),
+        FileId::SegmentDraft => "the mended copy of a segment".to_owned(),
         FileId::Incoming(position) => format!("the incoming snapshot at position {position}"),
         FileId::Succession => "the succession file".to_owned(),
         FileId::Diverged => "the evidence of a divergence".to_owned(),

@@ -10,9 +10,9 @@ use ordain_types::lineage::{LineageBreak, UNBOUNDED};
 use ordain_types::{BatchIndex, BatchKind, BatchView, Lineage, Nanos, NodeId, Term};
 use std::task::Poll;
 
-/// A control entry of another kind.
+/// Another control entry.
 fn mark() -> Vec<u8> {
-    [vec![2, 1, 0, 0, 0, 0, 0, 0], vec![1; 32]].concat()
+    [vec![3, 1, 0, 0, 0, 0, 0, 0], vec![1; 32]].concat()
 }
 
 fn declaration() -> Declaration {

@@ -55,7 +55,7 @@ impl<W: Workload> World<W> {
     }
 
     pub(super) fn is_at_rest(&self) -> bool {
-        self.clients.iter().all(|client| client.is_done()) && self.undetected().is_none() && {
+        self.clients.iter().all(|client| client.is_done()) && self.undetected().is_none() && !self.is_rotten() && {
             let members = self.members();
             let ends = members.iter().map(|node| {
                 let node = &self.nodes[*node];

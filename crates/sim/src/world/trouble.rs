@@ -192,6 +192,7 @@ impl<W: Workload> World<W> {
             (odds.scheme, Fault::Scheme),
             (odds.damage, Fault::Damage),
             (odds.bend, Fault::Bend),
+            (odds.rot, Fault::Rot),
         ];
         let mut at = self.rng.below(table.iter().map(|(odds, _)| odds).sum());
         let fault = table
@@ -254,6 +255,7 @@ impl<W: Workload> World<W> {
                 }
             }
             Fault::Bend => self.bend(node),
+            Fault::Rot => self.rot(node),
             Fault::Reset => self.net.lock().reset_one(),
             Fault::Partition => {
                 let partition = Partition::draw(&mut self.rng, node, self.nodes.len());
@@ -393,6 +395,7 @@ pub(super) enum Fault {
     Scheme,
     Damage,
     Bend,
+    Rot,
 }
 
 impl Fault {
@@ -414,6 +417,7 @@ impl Fault {
             Self::Scheme => "fault: scheme",
             Self::Damage => "fault: frame damaged",
             Self::Bend => "fault: bent reply",
+            Self::Rot => "fault: rot",
         }
     }
 }

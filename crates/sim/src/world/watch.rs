@@ -114,6 +114,7 @@ impl<W: Workload> World<W> {
             self.hear_commit(node, (before, seen.1));
         }
         self.note_rebuilt(node);
+        self.check_mended(node);
         self.hear_sent();
         self.check_trimmed(node);
         self.hear_promises();
@@ -261,6 +262,7 @@ impl<W: Workload> World<W> {
         if fatal.is_final && fatal.cause.contains("was removed from the cluster") {
             return self.removed(node, &fatal.cause);
         }
+        self.check_mended(node);
         let state = &mut self.nodes[node];
         let excused = state.store.lock().failed;
         if let Some((file, at, bit)) = state.damage.take() {
@@ -273,6 +275,9 @@ impl<W: Workload> World<W> {
             self.trace.mark("older build stopped");
             state.build = u16::MAX;
             return self.bring_down(node, Crash::Kill);
+        }
+        if !excused && self.nodes[node].rotten.is_some() && fatal.to_string().contains("damaged") {
+            return self.stopped_for_rot(node, stage, &fatal.to_string());
         }
         if !excused && fatal.to_string().contains("has diverged") {
             return self.diverged(node, stage, &fatal.to_string());

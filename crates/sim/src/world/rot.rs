@@ -1,0 +1,121 @@
+//! Disks that forget: what stands in a sealed segment is no longer what was written. One segment at a time, of which
+//! another node has everything, so that each datum is somewhere.
+
+use super::World;
+use crate::disk::Crash;
+use crate::workload::Workload;
+use ordain_agent::disk::FileId;
+
+/// Bytes that a disk loses together.
+const SECTOR: u64 = 512;
+
+impl<W: Workload> World<W> {
+    fn segment_of_log(&self, segment: u64) -> Option<&[u8]> {
+        let size = self.plan.facts.segment_size;
+        self.logs.bytes(segment * size, size)
+    }
+
+    /// Whether a node's disk holds a segment as it should be.
+    fn is_whole(&self, node: usize, segment: u64) -> bool {
+        let store = self.nodes[node].store.lock();
+        let file = store.durable(FileId::Segment(segment));
+        file.is_some() && file == self.segment_of_log(segment)
+    }
+
+    /// Lets a sealed segment of a node go bad, if another node has all of it, and no segment anywhere is bad.
+    pub(super) fn rot(&mut self, node: usize) {
+        if self.plan.scrub_every.is_none() || self.nodes.iter().any(|node| node.rotten.is_some()) {
+            return;
+        }
+        let size = self.plan.facts.segment_size;
+        let Some(life) = self.nodes[node].life.as_ref().filter(|life| life.is_running()) else { return };
+        let (oldest, sealed) = (life.shared.oldest.load() / size, life.shared.sealed().0 / size);
+        if oldest >= sealed {
+            return;
+        }
+        // Laggards read the newest ones.
+        let newest = self.rng.one_in(2);
+        let segment = if newest { sealed - 1 } else { oldest + self.rng.below(sealed - oldest) };
+        let others = (0..self.nodes.len()).filter(|other| *other != node);
+        let keeps = others.filter(|other| self.is_whole(*other, segment)).count();
+        if keeps == 0 || !self.is_whole(node, segment) {
+            return;
+        }
+        let at = self.rng.below(size);
+        let (from, to) = match self.rng.below(4) {
+            0 | 1 => (at, at + 1),
+            2 => (at - at % SECTOR, at - at % SECTOR + SECTOR),
+            _ => (at - at % SECTOR, size),
+        };
+        let bits = 1 << self.rng.below(8);
+        let mut store = self.nodes[node].store.lock();
+        for at in from..to {
+            // Of more than a byte nothing is left.
+            let byte = store.written(FileId::Segment(segment), at as usize, 1).map_or(0, |byte| byte[0]);
+            store.flip(FileId::Segment(segment), at, if to - from == 1 { bits } else { byte ^ 0xA5 });
+        }
+        drop(store);
+        if self.is_whole(node, segment) {
+            return;
+        }
+        self.nodes[node].rotten = Some(segment);
+        self.trace.event("rot", &[node as u64, segment, from, to]);
+        self.trace.mark("segment rotten");
+    }
+
+    /// Looks at segments that got their name anew.
+    pub(super) fn check_mended(&mut self, node: usize) {
+        let named = core::mem::take(&mut self.nodes[node].store.lock().mended);
+        for segment in named {
+            if !self.is_whole(node, segment) {
+                let what = format!("node {node}, segment {segment}");
+                return self.trace.fail("a mended segment is what it was", what);
+            }
+            self.trace.mark("segment mended");
+            if self.nodes[node].rotten == Some(segment) {
+                self.nodes[node].rotten = None;
+            }
+        }
+    }
+
+    /// What is bad and was removed is bad no more, and where nobody has what was there any more, an operator restores it.
+    pub(super) fn note_rot(&mut self) {
+        for node in 0..self.nodes.len() {
+            let Some(segment) = self.nodes[node].rotten else { continue };
+            if self.nodes[node].store.lock().durable(FileId::Segment(segment)).is_none() {
+                self.trace.mark("rotten segment removed");
+                self.nodes[node].rotten = None;
+                continue;
+            }
+            let mut others = (0..self.nodes.len()).filter(|other| *other != node);
+            if !others.any(|other| self.is_whole(other, segment)) {
+                self.trace.mark("rot beyond help");
+                self.restore(node);
+            }
+        }
+    }
+
+    /// An operator puts a segment back.
+    pub(super) fn restore(&mut self, node: usize) {
+        let Some(segment) = self.nodes[node].rotten.take() else { return };
+        let bytes = self.segment_of_log(segment).expect("it is sealed").to_vec();
+        self.nodes[node].store.lock().restore(FileId::Segment(segment), &bytes);
+    }
+
+    /// A node with a bad segment stops. It may do so only at a start at which the others could not help.
+    pub(super) fn stopped_for_rot(&mut self, node: usize, stage: &str, fatal: &str) {
+        if stage != "start" || !fatal.contains("could not be mended") {
+            return self
+                .trace
+                .fail("no node stops without a cause", format!("node {node}, {stage}: {fatal}"));
+        }
+        self.trace.mark("rot reported");
+        self.restore(node);
+        self.bring_down(node, Crash::Kill);
+    }
+
+    /// Whether a disk holds something that is not what was written.
+    pub(super) fn is_rotten(&self) -> bool {
+        self.nodes.iter().any(|node| node.rotten.is_some())
+    }
+}
