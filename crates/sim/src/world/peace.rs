@@ -55,21 +55,26 @@ impl<W: Workload> World<W> {
     }
 
     pub(super) fn is_at_rest(&self) -> bool {
-        self.clients.iter().all(|client| client.is_done()) && self.undetected().is_none() && !self.is_rotten() && {
-            let members = self.members();
-            let ends = members.iter().map(|node| {
-                let node = &self.nodes[*node];
-                let life =
-                    node.life.as_ref().filter(|life| life.is_running() && node.stopping_until.is_none())?;
-                let c = &life.shared;
-                let [written, durable, committed, applied] =
-                    [&c.written, &c.durable, &c.committed, &c.applied].map(|cursor| cursor.load());
-                (written == durable && written == committed && written == applied && written > 0)
-                    .then_some(written)
-            });
-            let ends: Option<Vec<u64>> = ends.collect();
-            self.is_seated() && ends.is_some_and(|ends| ends.iter().all(|end| *end == ends[0]))
-        }
+        self.clients.iter().all(|client| client.is_done())
+            && self.undetected().is_none()
+            && !self.is_rotten()
+            && {
+                let members = self.members();
+                let ends = members.iter().map(|node| {
+                    let node = &self.nodes[*node];
+                    let life = node
+                        .life
+                        .as_ref()
+                        .filter(|life| life.is_running() && node.stopping_until.is_none())?;
+                    let c = &life.shared;
+                    let [written, durable, committed, applied] =
+                        [&c.written, &c.durable, &c.committed, &c.applied].map(|cursor| cursor.load());
+                    (written == durable && written == committed && written == applied && written > 0)
+                        .then_some(written)
+                });
+                let ends: Option<Vec<u64>> = ends.collect();
+                self.is_seated() && ends.is_some_and(|ends| ends.iter().all(|end| *end == ends[0]))
+            }
     }
 
     /// The final checks; of nodes that could not come to rest, only what they committed and answered.

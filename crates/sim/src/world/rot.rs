@@ -114,8 +114,8 @@ impl<W: Workload> World<W> {
         self.bring_down(node, Crash::Kill);
     }
 
-    /// Whether a disk holds something that is not what was written.
+    /// Whether the disk of a member holds something that is not what was written.
     pub(super) fn is_rotten(&self) -> bool {
-        self.nodes.iter().any(|node| node.rotten.is_some())
+        self.members().into_iter().any(|node| self.nodes[node].rotten.is_some())
     }
 }
