@@ -294,7 +294,7 @@ fn an_operator_learns_of_the_cluster_and_changes_it() {
     assert_eq!(client.made().unwrap(), members[1..], "as this node pretends");
     let (facts, operator) = client.facts().unwrap();
     assert_eq!((facts, operator.0), (ClusterFacts::new(CLUSTER, Nanos(1), 3), [7; 32]));
-    assert_eq!(client.steer(&Steer::Snapshot), Ok(BatchIndex(77)));
+    assert_eq!(client.steer(&Steer::Level(1)), Ok(BatchIndex(77)));
     let refused = ClientError::Refused(Code::NotYet, "because".to_owned());
     assert_eq!(client.steer(&Steer::Promote(NodeId(1))), Err(refused));
 }
@@ -304,8 +304,8 @@ fn a_change_whose_answer_is_lost_is_not_repeated() {
     // Sign-in, SessionOpen, and 20 bytes of the change.
     let (_, member) = tcp(vec![216 + 40 + 20]);
     let mut client = Client::connect(&config(vec![member])).unwrap();
-    assert!(matches!(client.steer(&Steer::Snapshot), Err(ClientError::Unanswered(_))));
-    assert_eq!(client.steer(&Steer::Snapshot), Ok(BatchIndex(77)));
+    assert!(matches!(client.steer(&Steer::Level(1)), Err(ClientError::Unanswered(_))));
+    assert_eq!(client.steer(&Steer::Level(1)), Ok(BatchIndex(77)));
 }
 
 #[test]

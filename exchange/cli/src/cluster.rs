@@ -50,8 +50,6 @@ pub enum ClusterCommand {
     AckPolicy(steer::AckPolicy),
     /// Choose W: how many batches a node may hold un-synced and still count as received
     UnsyncedMax(steer::UnsyncedMax),
-    /// Have every node store a snapshot at the same place
-    Snapshot(steer::Whole),
     /// Let a level of the application's behaviour begin, when all nodes run a build that has it
     Level(steer::Level),
 }
@@ -114,7 +112,6 @@ pub fn run(command: &ClusterCommand) -> Result<ExitCode> {
         ClusterCommand::AckPolicy(policy) => return steer::ack_policy(policy),
         ClusterCommand::UnsyncedMax(of) => return steer::unsynced_max(of),
         ClusterCommand::Level(of) => return steer::level(of),
-        ClusterCommand::Snapshot(whole) => return steer::snapshot(whole),
         ClusterCommand::Status(status) => {
             let node = status.node.unwrap_or(OPS);
             let next = "Give the operations address of a running node: the line `ops` of the file `address` in its \

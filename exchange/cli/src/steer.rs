@@ -1,4 +1,4 @@
-//! `ordain cluster add|promote|remove|transfer|ack-policy|unsynced-max|snapshot|status`: a running cluster, asked and
+//! `ordain cluster add|promote|remove|transfer|ack-policy|unsynced-max|level|status`: a running cluster, asked and
 //! changed by an operator through any node.
 
 use crate::child;
@@ -96,12 +96,6 @@ pub struct UnsyncedMax {
 pub struct Level {
     /// The level, above the one in force
     level: u16,
-    #[command(flatten)]
-    operator: Operator,
-}
-
-#[derive(Debug, Args)]
-pub struct Whole {
     #[command(flatten)]
     operator: Operator,
 }
@@ -486,18 +480,6 @@ pub fn unsynced_max(of: &UnsyncedMax) -> Result<ExitCode> {
 pub fn level(of: &Level) -> Result<ExitCode> {
     let is_done = |view: &View| is_settled(view) && view.0.level.get() >= of.level;
     run(&of.operator, &Steer::Level(of.level), is_done, "")
-}
-
-pub fn snapshot(whole: &Whole) -> Result<ExitCode> {
-    let mut session = Session::open(&whole.operator)?;
-    let Some(index) = session.try_steer(&Steer::Snapshot)? else {
-        return Err(CliError::new(
-            "the connection ended before the answer",
-            "Run the command again: one snapshot more does no harm.",
-        ));
-    };
-    let said = format!("every node stores a snapshot at batch {index}\n");
-    print(&whole.operator, &cluster(Some(index.0), &session.view()?), &said)
 }
 
 fn run(operator: &Operator, steer: &Steer, is_done: impl Fn(&View) -> bool, said: &str) -> Result<ExitCode> {

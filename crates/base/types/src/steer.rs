@@ -29,8 +29,6 @@ pub enum Steer {
     UnsyncedMax(u64),
     /// Another voter leads; with `None`, the one that has the most of the log.
     Transfer(Option<NodeId>),
-    /// Every node stores a snapshot at the same place.
-    Snapshot,
     /// The application's behaviour changes, for all nodes at the same record.
     Level(u16),
 }
@@ -63,7 +61,6 @@ mod kind {
     pub const ACK_POLICY: u8 = 4;
     pub const UNSYNCED_MAX: u8 = 5;
     pub const TRANSFER: u8 = 6;
-    pub const SNAPSHOT: u8 = 7;
     pub const LEVEL: u8 = 8;
 }
 
@@ -85,7 +82,6 @@ impl Steer {
             }
             Self::UnsyncedMax(batches) => (kind::UNSYNCED_MAX, (*batches).into()),
             Self::Transfer(to) => (kind::TRANSFER, to.map_or(0, |id| u64::from(id.0) + 1).into()),
-            Self::Snapshot => (kind::SNAPSHOT, 0.into()),
             Self::Level(level) => (kind::LEVEL, u64::from(*level).into()),
         };
         out.extend_from_slice(head.as_bytes());
@@ -122,7 +118,6 @@ impl Steer {
                 0 => None,
                 to => Some(NodeId(u32::try_from(to - 1).ok()?)),
             }),
-            kind::SNAPSHOT if head.value.get() == 0 => Self::Snapshot,
             kind::LEVEL => Self::Level(u16::try_from(head.value.get()).ok()?),
             _ => return None,
         };
@@ -162,7 +157,6 @@ mod tests {
             Steer::UnsyncedMax(1 << 40),
             Steer::Transfer(None),
             Steer::Transfer(Some(NodeId(0))),
-            Steer::Snapshot,
             Steer::Level(2),
         ]
     }

@@ -325,7 +325,7 @@ impl Node {
             }
             // Of what is asked here, snapshots are had and all else is refused.
             ClientFrame::Steer => match Steer::decode(payload).unwrap() {
-                Steer::Snapshot => self.answer(ServerFrame::Steered, Code::Executed, 0, number, 77, &[]),
+                Steer::Level(1) => self.answer(ServerFrame::Steered, Code::Executed, 0, number, 77, &[]),
                 _ => self.answer(ServerFrame::Steered, Code::NotYet, 0, number, 0, b"because"),
             },
             ClientFrame::Receipt => {

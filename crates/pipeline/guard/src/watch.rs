@@ -32,7 +32,7 @@ const LOOK_MAX: u64 = Nanos::SECOND;
 pub struct WatchParts<'a> {
     /// This node.
     pub id: NodeId,
-    /// Those who vote.
+    /// Those who vote, until the log stage posts a later configuration.
     pub voters: Vec<NodeId>,
     /// The node's cursors.
     pub shared: Shared,
@@ -49,6 +49,8 @@ pub struct WatchParts<'a> {
 /// See the module.
 pub struct Watch {
     voters: Vec<NodeId>,
+    /// See [`Board::news`](ordain_agent::board::Board::news).
+    board_seen: u64,
     shared: Shared,
     states: States,
     guard: spsc::Sender,
@@ -77,6 +79,7 @@ impl Watch {
         let WatchParts { id, voters, shared, states, guard, errands, registry } = parts;
         Self {
             voters,
+            board_seen: 0,
             shared,
             states,
             guard,
@@ -269,6 +272,9 @@ impl Side for Watch {
         if core::mem::replace(&mut self.restarts, restarts) != restarts {
             self.agree.rebuilt();
         }
+        if let Some(configuration) = self.shared.board.news(&mut self.board_seen) {
+            self.voters = configuration.voters().collect();
+        }
         let sent = self.tell(out);
         self.judge(now);
         Ok(work + sent)
@@ -291,6 +297,8 @@ impl Side for Watch {
 mod tests {
     use super::*;
     use ordain_agent::digests::Digest;
+    use ordain_types::members::Member;
+    use ordain_types::{ClusterFacts, ClusterId, Configuration};
 
     /// Takes everything.
     #[derive(Default)]
@@ -330,6 +338,17 @@ mod tests {
         });
         (0..3).filter(|other| *other != id).for_each(|other| watch.up(NodeId(other), Now::default()));
         (watch, shared, notes)
+    }
+
+    #[test]
+    fn a_majority_is_one_of_those_who_vote_now() {
+        let (mut watch, shared, _notes) = node(0, 5, 0);
+        let facts = ClusterFacts::new(ClusterId([1; 16]), Nanos(1), 3);
+        let member =
+            |id| Member { id: NodeId(id), peer: String::new(), client: String::new(), key: [id as u8; 32] };
+        shared.board.post(Configuration::initial(&facts, &[0, 2, 7].map(member)));
+        watch.work(Now::default(), &mut Wire::default()).unwrap();
+        assert_eq!(watch.voters, [0, 2, 7].map(NodeId));
     }
 
     #[test]

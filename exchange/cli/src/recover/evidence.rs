@@ -310,7 +310,7 @@ fn read_log(
     }
     let torn = report.stop.is_some_and(|stop| stop.fault != Fault::Bytes(BatchError::Empty));
     let has_tail = torn || has_bytes_behind(files, facts, end.position.0)?;
-    let witnessed = facts.policy.counts_memory().then(|| witness::recall(dir)).flatten();
+    let witnessed = witness::recall(dir);
     let judged = judge(facts, state, &end, has_tail, (OsBoot(clock::os_boot()), witnessed));
     (evidence.clean, evidence.floor) = (judged.was_clean, judged.floor.map(place_of));
     Ok(())

@@ -77,9 +77,6 @@ impl<P: Peers> Log<P> {
                 self.core.transfer(*to).map_err(refused)?;
                 return Ok(self.writer.tail().index);
             }
-            Steer::Snapshot => {
-                return Err((Code::Unsupported, format!("this node cannot do that yet: {steer:?}")));
-            }
         };
         let proposed = self.core.propose(&change).map_err(refused)?;
         let fits = self.core.due().is_some_and(|due| {
