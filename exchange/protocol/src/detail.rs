@@ -2,7 +2,7 @@
 
 use crate::{
     Flag, I64, MarketState, OrderRef, OrderState, OrderType, PostOnly, Schema, SelfTrade, Sides, TimeInForce,
-    U16, U32, U64, Zero, request::order_ref_fields,
+    U16, U32, U64, Zero,
 };
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -153,7 +153,7 @@ impl OrderDetailQuery {
     /// The message.
     #[must_use]
     pub fn new(account: u32, order: OrderRef) -> Self {
-        let (order_id, client_order_id) = order_ref_fields(order);
+        let (order_id, client_order_id) = order.fields();
         Self {
             tag: Self::TAG,
             schema: Schema::V1,
@@ -167,10 +167,7 @@ impl OrderDetailQuery {
     /// Which order; the order id where both are given.
     #[must_use]
     pub fn order(&self) -> OrderRef {
-        match self.order_id.get() {
-            0 => OrderRef::Client(self.client_order_id.get()),
-            id => OrderRef::Id(id),
-        }
+        OrderRef::from_fields(self.order_id, self.client_order_id)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     Flag, I64, MESSAGE_MAX, Malformed, OrderDetailAnswer, OrderDetailQuery, OrderRef, OwnerAnswer,
     OwnerQuery, Reject, Schema, Side, Sides, TradingAnswer, TradingQuery, U16, U32, U64, Zero, block,
     permission,
-    request::{Definition, order_ref, order_ref_fields},
+    request::{Definition, order_ref},
     tag,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
@@ -197,7 +197,7 @@ impl OrderQuery {
     /// The message.
     #[must_use]
     pub fn new(account: u32, order: OrderRef) -> Self {
-        let (order_id, client_order_id) = order_ref_fields(order);
+        let (order_id, client_order_id) = order.fields();
         Self {
             tag: Self::TAG,
             schema: Schema::V1,
@@ -211,10 +211,7 @@ impl OrderQuery {
     /// Which order; the order id where both are given.
     #[must_use]
     pub fn order(&self) -> OrderRef {
-        match self.order_id.get() {
-            0 => OrderRef::Client(self.client_order_id.get()),
-            id => OrderRef::Id(id),
-        }
+        OrderRef::from_fields(self.order_id, self.client_order_id)
     }
 }
 

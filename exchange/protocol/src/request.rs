@@ -214,14 +214,14 @@ pub enum OrderRef {
 }
 
 impl OrderRef {
-    fn from_fields(order_id: U64, client_order_id: U64) -> Self {
+    pub(crate) fn from_fields(order_id: U64, client_order_id: U64) -> Self {
         match order_id.get() {
             0 => Self::Client(client_order_id.get()),
             id => Self::Id(id),
         }
     }
 
-    fn fields(self) -> (U64, U64) {
+    pub(crate) fn fields(self) -> (U64, U64) {
         match self {
             Self::Id(id) => (id.into(), U64::ZERO),
             Self::Client(id) => (U64::ZERO, id.into()),
@@ -824,10 +824,6 @@ impl<'a> Request<'a> {
 
 pub(crate) fn order_ref(order_id: U64, client_order_id: U64) -> Option<OrderRef> {
     names_one(order_id, client_order_id).then(|| OrderRef::from_fields(order_id, client_order_id))
-}
-
-pub(crate) fn order_ref_fields(order: OrderRef) -> (U64, U64) {
-    order.fields()
 }
 
 const _: () = assert!(size_of::<Definition>() == 104);

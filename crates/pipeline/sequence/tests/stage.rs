@@ -198,7 +198,7 @@ fn a_level_begins_where_the_build_has_it() {
         (steered.code.get() as u8, steered.index.get())
     };
     rig.shared.level.store(2);
-    assert_eq!(steer(&mut rig, 3), (Code::NotYet as u8, 0));
+    assert_eq!(steer(&mut rig, 3), (Code::Impossible as u8, 0));
     let before = rig.published.last().unwrap().0.0;
     let (code, index) = steer(&mut rig, 2);
     assert_eq!((code, index), (Code::Executed as u8, before + 1));

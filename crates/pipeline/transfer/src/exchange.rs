@@ -432,6 +432,27 @@ mod tests {
     }
 
     #[test]
+    fn the_lowest_level_counts_of_those_who_are_connected() {
+        let mut bench = Bench::new(&[1, 2]);
+        let lowest = |bench: &Bench| bench.shared.level_of_others.load();
+        let hear = |bench: &mut Bench, from, level| {
+            let announce = Announce { level, ..Announce::default() };
+            bench.exchange.hear(NodeId(from), kind::ANNOUNCE, &announce.encode(), at(bench.now));
+        };
+        bench.exchange.up(NodeId(1), at(1));
+        hear(&mut bench, 1, 3);
+        assert_eq!(lowest(&bench), 3);
+        bench.exchange.up(NodeId(2), at(1));
+        assert_eq!(lowest(&bench), 0, "nothing is known of who has said nothing");
+        hear(&mut bench, 2, 2);
+        assert_eq!(lowest(&bench), 2);
+        bench.exchange.down(NodeId(2), at(1));
+        assert_eq!(lowest(&bench), 3);
+        bench.exchange.up(NodeId(2), at(1));
+        assert_eq!(lowest(&bench), 0, "it may have come back with another build");
+    }
+
+    #[test]
     fn news_are_told_at_once_and_the_rest_every_second() {
         let mut bench = Bench::new(&[1, 2]);
         assert_eq!(bench.work(1), []);

@@ -8,7 +8,7 @@ use ordain_types::codes::Code;
 use ordain_types::configuration::{Change, ChangeError};
 use ordain_types::record::RECORD_HEADER;
 use ordain_types::steer::{REASON_MAX, Steer};
-use ordain_types::{BatchIndex, RecordHeader};
+use ordain_types::{BatchIndex, NodeId, RecordHeader};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Why a change is refused: for programs, and for people.
@@ -99,26 +99,11 @@ impl<P: Peers> Log<P> {
 
     /// Whether all members run a build that has the level: one that does not would stop where it begins.
     fn may_begin(&self, level: u16) -> Result<(), Refused> {
-        let wanted = u64::from(level);
-        let refuse = |why: String| Err((Code::NotYet, why));
-        if self.shared.level.load() < wanted {
-            return refuse(format!("this build has level {} at most", self.shared.level.load()));
-        }
         let members = &self.core.configuration().members;
-        let away = |id| self.others.iter().any(|other| other.id == id && !other.is_up);
-        if let Some(seat) = members.iter().find(|seat| away(seat.member.id)) {
-            return refuse(format!(
-                "node {} is not connected: which levels its build has is not known",
-                seat.member.id
-            ));
-        }
-        let has = self.shared.level_of_others.load();
-        if members.len() > 1 && has < wanted {
-            return refuse(format!(
-                "a node runs a build that has level {has} at most: see ordain_peer_level"
-            ));
-        }
-        Ok(())
+        let is_away = |id| self.others.iter().any(|other| other.id == id && !other.is_up);
+        let away = members.iter().map(|seat| seat.member.id).find(|id| is_away(*id));
+        let others = (members.len() > 1).then(|| self.shared.level_of_others.load());
+        lacks(level, self.shared.level.load(), away, others).map_or(Ok(()), Err)
     }
 
     /// Takes submissions while this node does not lead. Outputs can be read here as well, since they are of
@@ -146,6 +131,22 @@ impl<P: Peers> Log<P> {
     }
 }
 
+/// What stands against a level: of this node's build, of a member that is away, of the lowest that the others have.
+fn lacks(level: u16, own: u64, away: Option<NodeId>, others: Option<u64>) -> Option<Refused> {
+    let has_not = |has: &u64| *has < level.into();
+    if has_not(&own) {
+        let why = format!("this build has level {own} at most: install a newer one on all nodes");
+        return Some((Code::Impossible, why));
+    }
+    if let Some(id) = away {
+        let why = format!("node {id} is not connected: which levels its build has is not known");
+        return Some((Code::NotYet, why));
+    }
+    let has = others.filter(has_not)?;
+    let why = format!("a node runs a build that has level {has} at most: see ordain_peer_level");
+    Some((Code::NotYet, why))
+}
+
 /// The code of a refusal, and its sentence.
 fn refused(why: consensus::Refused) -> Refused {
     use consensus::Refused as Why;
@@ -169,6 +170,15 @@ const _: () = assert!(RECORD_HEADER == size_of::<RecordHeader>());
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_waits_for_every_member() {
+        let why = |own, away, others| lacks(3, own, away, others).unwrap().1;
+        assert_eq!(lacks(3, 3, None, Some(3)).or(lacks(3, 4, None, None)), None);
+        assert!(why(2, None, Some(3)).starts_with("this build has level 2"));
+        assert!(why(3, Some(NodeId(4)), Some(3)).starts_with("node 4 is not connected"));
+        assert!(why(3, None, Some(2)).starts_with("a node runs a build that has level 2"));
+    }
 
     #[test]
     fn long_reasons_are_cut_between_characters() {
