@@ -1,0 +1,49 @@
+//! What kind of stream.
+
+use ordain_exchange_engine::Limits;
+
+/// What the streams may use beyond the first form, page by page of `docs/exchange/`.
+#[derive(Clone, Copy)]
+pub struct Features {
+    /// The second layouts, market-to-limit, repricing, cash.
+    pub orders: bool,
+    pub self_trade: bool,
+    pub stops: bool,
+    pub icebergs: bool,
+    pub expiry: bool,
+}
+
+impl Features {
+    pub const NONE: Self =
+        Self { orders: false, self_trade: false, stops: false, icebergs: false, expiry: false };
+    pub const ALL: Self = Self { orders: true, self_trade: true, stops: true, icebergs: true, expiry: true };
+}
+
+/// What kind of stream.
+#[derive(Clone, Copy)]
+pub struct Profile {
+    pub limits: Limits,
+    pub features: Features,
+    /// How often, of 100, an order that may rest waits for a trigger, if streams have stops.
+    pub stops: u64,
+    /// How often, of 1,000: instruments and accounts are created.
+    pub creations: u64,
+    /// How often, of 1,000: mass cancels.
+    pub mass_cancels: u64,
+    /// How often, of 1,000: cancels.
+    pub cancels: u64,
+    /// How often, of 1,000: money moves for its own sake.
+    pub transfers: u64,
+    /// How rich the accounts are.
+    pub wealth: u64,
+    /// How often, of 100, a stretch of time is one in which books grow.
+    pub building: u64,
+    /// How often, of 100, an order takes in all there is when books do not grow.
+    pub sweeps: u64,
+    /// Highest quantities.
+    pub lots: [u64; 3],
+    /// Prices that orders are entered at, from 1.
+    pub prices: i64,
+    /// Instruments with values of which only 64 bits are the bound.
+    pub huge: bool,
+}
