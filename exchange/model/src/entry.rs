@@ -153,6 +153,7 @@ impl Model {
         self.may_trade(&command.context, account)?;
         let instrument = self.instruments.get(&id).ok_or(Reject::UnknownInstrument)?.clone();
         Self::check_shape(request)?;
+        self.state_admits(request)?;
         // 5.
         let quantity = if cash == 0 { request.quantity.get().into() } else { instrument.max_quantity };
         if cash == 0 {
@@ -301,6 +302,7 @@ impl Model {
         ensure(display == 0 || old.display != 0, Reject::DisplayConflict)?;
         let priceless = old.waits() && !old.order_type.has_price();
         ensure(!priceless || request.price.get() == 0, Reject::MarketPriceSet)?;
+        self.state_admits_amend(&old, request)?;
         // 4.
         instrument.check_quantity(quantity)?;
         check_display(&instrument, display, quantity)?;
@@ -319,6 +321,7 @@ impl Model {
                 self.check_trigger(old.instrument, old.direction(), trigger, Some(old.id))?;
             }
         } else {
+            self.state_admits_price(&old, price)?;
             self.check_crossing(old.instrument, old.side, old.post_only, price)?;
             let stays = price == old.price;
             let fits = stays || self.has_room(old.instrument, old.side, price, old.id);

@@ -14,6 +14,7 @@ mod message;
 mod order;
 mod query;
 mod report;
+mod state;
 mod trade;
 
 pub use instrument::Instrument;
@@ -23,8 +24,8 @@ use command::Command;
 use instrument::AMOUNT_MAX;
 use message::Message;
 use ordain_exchange_protocol::{
-    Amend2, Audience, Definition, Grant, GrantAction, NewOrder2, OrderRef, Reject, Request, SelfTrade, Side,
-    Transfer, permission,
+    Amend2, Audience, Definition, Grant, GrantAction, MarketState, NewOrder2, OrderRef, Reject, Request,
+    SelfTrade, Side, Transfer, permission,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -92,6 +93,8 @@ pub struct Model {
     groups: BTreeMap<u32, u32>,
     /// By instrument: what happens where orders of one owner meet, if that was ever set.
     modes: BTreeMap<u32, SelfTrade>,
+    /// By instrument: what may be done, if that was ever set.
+    states: BTreeMap<u32, MarketState>,
     /// By instrument: the price of the last trade.
     last: BTreeMap<u32, i128>,
     /// Live orders in the order in which they were entered.
@@ -127,6 +130,7 @@ impl Model {
             owned: BTreeMap::new(),
             groups: BTreeMap::new(),
             modes: BTreeMap::new(),
+            states: BTreeMap::new(),
             last: BTreeMap::new(),
             orders: Vec::new(),
             generations: Vec::new(),
@@ -149,6 +153,11 @@ impl Model {
     #[must_use]
     pub fn instrument(&self, id: u32) -> Option<&Instrument> {
         self.instruments.get(&id)
+    }
+
+    /// The ids of the instruments that there are.
+    pub fn instruments(&self) -> impl Iterator<Item = u32> {
+        self.instruments.keys().copied()
     }
 
     /// The keys granted an account, if there is such an account.
@@ -335,9 +344,8 @@ impl Model {
                     .put(24, 8, context.time)
                     .bytes()
             }
-            // Not yet in the model.
             Request::SetState(request) => {
-                admin_reply(context, request.instrument.get(), &Err(Reject::NotSupported))
+                admin_reply(context, request.instrument.get(), &self.set_state(&mut command, request))
             }
         };
         self.assert_sound();

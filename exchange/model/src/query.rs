@@ -136,8 +136,7 @@ impl Model {
                         .put(16, 4, self.waiting(id).count() as u64)
                         .put(20, 1, self.mode(id) as u8)
                         .put(21, 1, 1)
-                        // States are not yet in the model: continuous.
-                        .put(22, 1, 1)
+                        .put(22, 1, self.state(id) as u8)
                         .bytes(),
                     Err(_) => answer.bytes(),
                 }

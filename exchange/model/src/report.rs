@@ -3,7 +3,7 @@
 use crate::command::{Command, Outcome};
 use crate::message::Message;
 use crate::{Context, Order, code};
-use ordain_exchange_protocol::{Audience, OrderState, Reason, Reject, SelfTrade};
+use ordain_exchange_protocol::{Audience, MarketState, OrderState, Reason, Reject, SelfTrade};
 
 /// Which layout a reply has: that of its command.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,17 @@ impl Command {
             .put(80, 8, self.context.time)
             .put(88, 4, self.meetings);
         self.tell(order.account, report);
+    }
+
+    pub fn report_state(&mut self, instrument: u32, state: MarketState, before: MarketState) {
+        let report = Message::new(0xC6, 24)
+            .put(2, 1, state as u8)
+            .put(3, 1, before as u8)
+            .put(4, 4, instrument)
+            .put(8, 8, self.context.seq)
+            .put(16, 8, self.context.time)
+            .bytes();
+        self.outputs.push((Audience::Instrument(instrument), report));
     }
 
     /// `order` as it waited.

@@ -140,6 +140,7 @@ const TINY: Profile = Profile {
         transfers: 5,
     },
     features: IN_ENGINE,
+    opened: 2,
     stops: 30,
     creations: 10,
     mass_cancels: 8,
@@ -166,6 +167,7 @@ const DEEP: Profile = Profile {
     },
     // What cancels itself or ends keeps books shallow.
     features: Features::NONE,
+    opened: 2,
     stops: 30,
     creations: 4,
     mass_cancels: 2,
@@ -191,6 +193,7 @@ const HUGE: Profile = Profile {
         transfers: 8,
     },
     features: IN_ENGINE,
+    opened: 2,
     stops: 30,
     creations: 120,
     mass_cancels: 10,
@@ -204,14 +207,29 @@ const HUGE: Profile = Profile {
     huge: true,
 };
 
+/// So many instruments that a change of all takes several steps.
+const WIDE: Profile = Profile {
+    limits: Limits { instruments: 130, ..TINY.limits },
+    opened: 130,
+    features: Features { states: true, ..Features::NONE },
+    ..TINY
+};
+
 #[test]
 fn with_little_of_everything() {
-    check("tiny", TINY, 300, 700).assert_complete(coverage::TINY);
+    let reached = check("tiny", TINY, 300, 700);
+    reached.assert_complete(coverage::TINY);
+    reached.assert_complete(coverage::STATES);
 }
 
 #[test]
 fn with_deep_books() {
     check("deep", DEEP, 4, 4_000).assert_complete(coverage::DEEP);
+}
+
+#[test]
+fn with_many_instruments() {
+    check("wide", WIDE, 6, 1_500).assert_complete(coverage::WIDE);
 }
 
 #[test]
@@ -234,4 +252,5 @@ fn what_the_pages_say() {
         }
     }
     coverage.assert_complete(coverage::PAGES);
+    coverage.assert_complete(coverage::STATES);
 }

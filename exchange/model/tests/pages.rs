@@ -7,7 +7,7 @@ mod desk;
 
 use desk::{Desk, amend, limit, market, order};
 use ordain_exchange_protocol::{
-    NewOrder2, OrderState, OrderType, PostOnly, Reason, Reject, SelfTrade, Side, TimeInForce,
+    MarketState, NewOrder2, OrderState, OrderType, PostOnly, Reason, Reject, SelfTrade, Side, TimeInForce,
 };
 
 const A: u32 = 1;
@@ -399,4 +399,72 @@ fn triggers_are_as_many_as_levels() {
     change = amend(A, ids[0], 50, 1);
     change.trigger = 115.into();
     assert_eq!(desk.refused_amend(change), Reject::TriggersFull);
+}
+
+#[test]
+fn states_the_example() {
+    let mut desk = Desk::new();
+    let ask = desk.enters(limit(B, Side::Sell, 100, 4)).order_id.get();
+    desk.sets_state(MarketState::Halted);
+    assert_eq!(desk.told(), ["state Halted"]);
+    let taking = lasting(limit(A, Side::Buy, 100, 1), TimeInForce::Ioc);
+    assert_eq!(desk.refused(taking), Reject::MarketHalted);
+    assert_eq!(desk.cancels(B, ask).reason, Reason::Cancelled);
+    desk.sets_state(MarketState::Continuous);
+    assert_eq!(desk.levels(), (vec![], vec![]));
+    // To set what it is says nothing.
+    desk.sets_state(MarketState::Continuous);
+    assert!(desk.told().is_empty());
+}
+
+#[test]
+fn states_and_amends() {
+    let mut desk = Desk::new();
+    let bid = desk.enters(limit(A, Side::Buy, 99, 5)).order_id.get();
+    let ask = desk.enters(limit(B, Side::Sell, 101, 5)).order_id.get();
+    let stop =
+        desk.enters(waiting(OrderType::Stop, order(A, OrderType::Stop, Side::Buy, 5), 110)).order_id.get();
+    // What the shape of an amend forbids goes before the state, what the quantity forbids behind it.
+    desk.sets_state(MarketState::Halted);
+    assert_eq!(desk.refused_amend(amend(A, stop, 1, 5)), Reject::MarketPriceSet);
+    assert_eq!(desk.refused_amend(amend(A, bid, 99, 2_000)), Reject::MarketHalted);
+    desk.sets_state(MarketState::CancelOnly);
+    assert_eq!(desk.refused_amend(amend(A, bid, 98, 5)), Reject::MarketCancelOnly);
+    assert_eq!(desk.refused_amend(amend(A, bid, 99, 6)), Reject::MarketCancelOnly);
+    assert_eq!(desk.amends(amend(A, bid, 99, 4)).remaining.get(), 4);
+    assert_eq!(desk.amends(amend(A, stop, 0, 4)).remaining.get(), 4);
+    let mut change = amend(A, stop, 0, 4);
+    // The trigger that it has is not left, but given.
+    change.trigger = 110.into();
+    assert_eq!(desk.refused_amend(change), Reject::MarketCancelOnly);
+    desk.sets_state(MarketState::PostOnly);
+    assert_eq!(desk.refused_amend(amend(A, bid, 101, 4)), Reject::MarketPostOnly);
+    assert_eq!(desk.amends(amend(A, bid, 100, 9)).state, OrderState::Live);
+    assert_eq!(desk.amends(change).state, OrderState::Waiting);
+    assert_eq!(desk.amends(amend(B, ask, 101, 0)).reason, Reason::AmendedBelowFilled);
+}
+
+#[test]
+fn states_and_new_orders() {
+    let mut desk = Desk::new();
+    desk.enters(limit(B, Side::Sell, 100, 4));
+    let plain = limit(A, Side::Buy, 90, 1);
+    let stop = waiting(OrderType::Stop, order(A, OrderType::Stop, Side::Buy, 1), 110);
+    let quiet = NewOrder2 { post_only: PostOnly::Reject, ..plain };
+    for (state, reject) in
+        [(MarketState::Halted, Reject::MarketHalted), (MarketState::CancelOnly, Reject::MarketCancelOnly)]
+    {
+        desk.sets_state(state);
+        for order in [plain, stop, quiet] {
+            assert_eq!(desk.refused(order), reject);
+        }
+        assert_eq!(desk.refused(lasting(plain, TimeInForce::Day)), Reject::NotSupported);
+        assert_eq!(desk.refused(NewOrder2 { quantity: 0.into(), ..plain }), reject);
+    }
+    desk.sets_state(MarketState::PostOnly);
+    assert_eq!(desk.refused(plain), Reject::MarketPostOnly);
+    assert_eq!(desk.enters(stop).state, OrderState::Waiting);
+    assert_eq!(desk.enters(quiet).state, OrderState::Live);
+    let repriced = NewOrder2 { post_only: PostOnly::Reprice, ..limit(A, Side::Buy, 105, 1) };
+    assert_eq!(desk.enters(repriced).price.get(), 99);
 }

@@ -134,6 +134,9 @@ pub const DEEP: Required = &[
     ("restore", &["done"]),
 ];
 
+/// What needs many instruments.
+pub const WIDE: Required = &[("SetState", &["in several steps"]), ("restore", &["done"])];
+
 /// What needs instruments at the edges.
 pub const HUGE: Required = &[
     (
@@ -154,7 +157,7 @@ pub const HUGE: Required = &[
         ],
     ),
     ("Deposit", &["SupplyExceeded"]),
-    ("NewOrder", &["beyond 2^60"]),
+    ("NewOrder2", &["beyond 2^60"]),
     ("restore", &["done"]),
 ];
 
@@ -283,6 +286,50 @@ pub const PAGES: Required = &[
     ),
 ];
 
+/// What `states.md` adds.
+pub const STATES: Required = &[
+    ("SetState", &["accepted", "NotPermitted", "UnknownInstrument"]),
+    ("NewOrder", &["MarketHalted", "MarketCancelOnly", "MarketPostOnly"]),
+    ("NewOrder2", &["MarketHalted", "MarketCancelOnly", "MarketPostOnly"]),
+    ("Amend", &["MarketHalted", "MarketCancelOnly", "MarketPostOnly"]),
+    ("Amend2", &["MarketHalted", "MarketCancelOnly", "MarketPostOnly"]),
+    (
+        "mark",
+        &[
+            "state: continuous again",
+            "state: halted",
+            "state: cancel-only",
+            "state: post-only",
+            "state: of several at once",
+            "state: of all, which changes one",
+            "state: as it was",
+            "halt: orders wait",
+            "halt: orders rest",
+            "halted: cancel",
+            "halted: mass cancel",
+            "halted: an order expires",
+            "halted: amend to what was filled",
+            "cancel-only: cancel",
+            "cancel-only: mass cancel",
+            "cancel-only: an order expires",
+            "cancel-only: amend to what was filled",
+            "cancel-only: made smaller",
+            "cancel-only: an amend to what it is",
+            "cancel-only: an amend of one that waits",
+            "post-only: cancel",
+            "post-only: mass cancel",
+            "post-only: an order expires",
+            "post-only: amend to what was filled",
+            "post-only: an order waits",
+            "post-only: an order may be repriced",
+            "post-only: an order rests",
+            "post-only: an amend rests anew",
+            "post-only: an amend of one that waits",
+            "triggered: waited through a halt",
+        ],
+    ),
+];
+
 fn kind(request: &Request<'_>) -> &'static str {
     match request {
         Request::CreateInstrument(_) => "CreateInstrument",
@@ -362,11 +409,6 @@ impl Coverage {
         if let Some(reject) = Reject::from_wire(reply.code()) {
             return self.count(kind, reject.name());
         }
-        if let Reply::Order(reply) = reply
-            && reply.notional.get() > 1 << 60
-        {
-            self.count(kind, "beyond 2^60");
-        }
         let second;
         let reply = match reply {
             Reply::Order2(reply) => {
@@ -375,6 +417,11 @@ impl Coverage {
             }
             other => other,
         };
+        if let Reply::Order(reply) = reply
+            && reply.notional.get() > 1 << 60
+        {
+            self.count(kind, "beyond 2^60");
+        }
         let outcome = match reply {
             Reply::Admin(_) => "accepted",
             Reply::Transfer(reply) if reply.seq.get() != seq => "repeated",

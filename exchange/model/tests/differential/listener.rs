@@ -4,8 +4,9 @@
 use ordain_exchange_engine::Context;
 use ordain_exchange_protocol::{
     Amend2, Answer, Audience, BalancesQuery, BookLevelsQuery, CancelReport, Definition, FillReport, Flag,
-    IntoBytes, NewOrder2, OrderRef, OrderReply, OrderState, OrderType, Output, PostOnly, PreventReport,
-    Reason, Reply, Request, SelfTrade, Side, TimeInForce, TradeReport, Transfer, TriggerReport,
+    IntoBytes, MarketState, NewOrder2, OrderRef, OrderReply, OrderState, OrderType, Output, PostOnly,
+    PreventReport, Reason, Reply, Request, SelfTrade, SetState, Side, TimeInForce, TradeReport, Transfer,
+    TriggerReport,
 };
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ struct Live {
     place: u64,
     /// Whether it is in the book or waits, rather than trading now.
     rests: bool,
+    /// Whether its instrument was halted since it was entered.
+    halted: bool,
 }
 
 impl Live {
@@ -51,6 +54,8 @@ impl Live {
 pub struct Listener {
     definitions: BTreeMap<u32, Definition>,
     modes: BTreeMap<u32, SelfTrade>,
+    /// States other than continuous.
+    states: BTreeMap<u32, MarketState>,
     groups: BTreeMap<u32, u32>,
     owned: BTreeMap<(u32, u32), i128>,
     orders: BTreeMap<u64, Live>,
@@ -109,7 +114,12 @@ impl Listener {
         if reply.code() == 0 {
             self.begin(context, request, &reply)?;
         }
-        self.outputs(context, &outputs[expired..])?;
+        match request {
+            Request::SetState(it) if reply.code() == 0 => {
+                return self.set_state(context, it, &outputs[expired..]);
+            }
+            _ => self.outputs(context, &outputs[expired..])?,
+        }
         self.rest();
         if let (0, Some(reply)) = (reply.code(), order_reply(&reply)) {
             self.conclude(request, &reply)?;
@@ -165,9 +175,62 @@ impl Listener {
         Ok(())
     }
 
+    fn state(&self, instrument: u32) -> MarketState {
+        self.states.get(&instrument).copied().unwrap_or(MarketState::Continuous)
+    }
+
+    /// Each instrument that changes says so, in the order of their ids, and nothing else happens.
+    fn set_state(&mut self, context: &Context, it: &SetState, outputs: &[Output<'_>]) -> Checked {
+        let named = it.instrument.get();
+        let covered = self.definitions.keys().filter(|id| named == 0 || **id == named);
+        let changed: Vec<u32> = covered.copied().filter(|id| self.state(*id) != it.state).collect();
+        check!(outputs.len() == changed.len(), "{} states change, {} told", changed.len(), outputs.len());
+        for (&id, output) in changed.iter().zip(outputs) {
+            let Output::State(told) = output else { return Err(format!("a state makes {output:?}")) };
+            check!(told.instrument == id && told.state == it.state, "another state is told: {told:?}");
+            check!(told.previous == self.state(id), "the state of {id} was another before: {told:?}");
+            check!(told.seq == context.seq && told.time == context.time, "a state of another moment");
+            self.states.insert(id, it.state);
+            let halted = it.state == MarketState::Halted;
+            for live in self.orders.values_mut().filter(|live| live.request.instrument == id) {
+                live.halted |= halted;
+                if halted {
+                    self.marks.push(if live.waits() { "halt: orders wait" } else { "halt: orders rest" });
+                }
+            }
+            self.marks.push(match it.state {
+                MarketState::Continuous => "state: continuous again",
+                MarketState::Halted => "state: halted",
+                MarketState::CancelOnly => "state: cancel-only",
+                _ => "state: post-only",
+            });
+        }
+        match (named, changed.len()) {
+            (0, 2..) => self.marks.push("state: of several at once"),
+            (0, 1) => self.marks.push("state: of all, which changes one"),
+            (_, 0) => self.marks.push("state: as it was"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Marks what was done to an order where nothing trades.
+    fn mark_state(&mut self, live: &Live, marks: [&'static str; 3]) {
+        match self.state(live.request.instrument.get()) {
+            MarketState::Halted => self.marks.push(marks[0]),
+            MarketState::CancelOnly => self.marks.push(marks[1]),
+            MarketState::PostOnly => self.marks.push(marks[2]),
+            _ => {}
+        }
+    }
+
     fn entered(&mut self, mut order: NewOrder2, reply: &Reply<'_>) -> Checked {
         let id = order_reply(reply).expect("a reply to an order").order_id.get();
         check!(!self.orders.contains_key(&id), "order {id:#x} is live already");
+        let state = self.state(order.instrument.get());
+        let passive = order.post_only != PostOnly::No || order.order_type.waits();
+        let admits = state == MarketState::Continuous || (state == MarketState::PostOnly && passive);
+        check!(admits, "an order is accepted in state {state:?}");
         let definition = &self.definitions[&order.instrument.get()];
         let price = match (reply, order.order_type, order.side) {
             (Reply::Order2(reply), ..) => reply.price.get(),
@@ -184,8 +247,23 @@ impl Listener {
         let left = order.quantity.get();
         self.places += 1;
         let waits = order.order_type.waits();
-        let live =
-            Live { request: order, price, cumulative: 0, left, shown: 0, place: self.places, rests: waits };
+        if state == MarketState::PostOnly {
+            self.marks.push(match (waits, order.post_only) {
+                (true, _) => "post-only: an order waits",
+                (_, PostOnly::Reprice) => "post-only: an order may be repriced",
+                _ => "post-only: an order rests",
+            });
+        }
+        let live = Live {
+            request: order,
+            price,
+            cumulative: 0,
+            left,
+            shown: 0,
+            place: self.places,
+            rests: waits,
+            halted: false,
+        };
         self.orders.insert(id, live);
         self.taker = (!waits).then_some(id);
         Ok(())
@@ -196,6 +274,7 @@ impl Listener {
         let said = order_reply(reply).expect("a reply to an order");
         check!(said.order_id.get() == id, "the reply to an amend is of another order");
         let settled = self.settled(id, amend.price.get());
+        let state = self.state(self.orders[&id].request.instrument.get());
         let live = self.orders.get_mut(&id).expect("it was found");
         if said.reason == Reason::AmendedBelowFilled {
             check!(amend.quantity.get() <= live.cumulative, "an amend above what was filled cancels");
@@ -214,6 +293,24 @@ impl Listener {
             keeps &= trigger == live.request.trigger;
         } else {
             keeps &= price == live.price && display == live.request.display;
+        }
+        let only_smaller =
+            keeps && price == live.price && amend.trigger.get() == 0 && amend.display.get() == 0;
+        match state {
+            MarketState::Halted => return Err("an order is amended in a halt".into()),
+            MarketState::CancelOnly => {
+                check!(only_smaller, "cancel-only: an amend does more than to make smaller")
+            }
+            _ => {}
+        }
+        let waits = live.waits();
+        match (state, waits, amend.quantity.get() < total) {
+            (MarketState::CancelOnly, false, true) => self.marks.push("cancel-only: made smaller"),
+            (MarketState::CancelOnly, false, false) => self.marks.push("cancel-only: an amend to what it is"),
+            (MarketState::CancelOnly, true, _) => self.marks.push("cancel-only: an amend of one that waits"),
+            (MarketState::PostOnly, false, _) if !keeps => self.marks.push("post-only: an amend rests anew"),
+            (MarketState::PostOnly, true, _) => self.marks.push("post-only: an amend of one that waits"),
+            _ => {}
         }
         live.price = price;
         live.left = amend.quantity.get() - live.cumulative;
@@ -332,6 +429,8 @@ impl Listener {
     fn check_pair(&self, maker: u64, taker: u64, price: i64) -> Checked {
         check!(self.taker == Some(taker), "an order trades that is not the taker");
         let taker = &self.orders[&taker];
+        let state = self.state(taker.request.instrument.get());
+        check!(state == MarketState::Continuous, "orders meet in state {state:?}");
         let side = taker.request.side;
         let queue = self.queue(taker.request.instrument.get(), side.opposite());
         check!(queue.first() == Some(&maker), "order {maker:#x} was met out of turn: {queue:x?}");
@@ -508,6 +607,9 @@ impl Listener {
         if self.triggered > 1 {
             self.marks.push("cascade: several");
         }
+        if was.halted {
+            self.marks.push("triggered: waited through a halt");
+        }
         Ok(())
     }
 
@@ -531,11 +633,23 @@ impl Listener {
                     (false, 0) => "expiry: in the book",
                     (false, _) => "expiry: iceberg",
                 });
+                self.mark_state(
+                    &was,
+                    [
+                        "halted: an order expires",
+                        "cancel-only: an order expires",
+                        "post-only: an order expires",
+                    ],
+                );
                 if expiry == context.time {
                     self.marks.push("expiry: exactly now");
                 }
             }
             Reason::MassCancelled => {
+                self.mark_state(
+                    &was,
+                    ["halted: mass cancel", "cancel-only: mass cancel", "post-only: mass cancel"],
+                );
                 self.marks.push(if was.waits() {
                     "mass cancel: waiting"
                 } else {
@@ -578,6 +692,15 @@ impl Listener {
             if was.waits() {
                 self.marks.push("cancel: waiting");
             }
+            let marks = match reply.reason {
+                Reason::Cancelled => ["halted: cancel", "cancel-only: cancel", "post-only: cancel"],
+                _ => [
+                    "halted: amend to what was filled",
+                    "cancel-only: amend to what was filled",
+                    "post-only: amend to what was filled",
+                ],
+            };
+            self.mark_state(&was, marks);
             return Ok(());
         }
         let total = reply.cumulative.get() + reply.remaining.get() + reply.cancelled.get();

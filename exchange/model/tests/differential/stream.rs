@@ -111,7 +111,7 @@ impl Stream {
                 events.push(self.request(1, permission::CUSTODY, deposit.as_bytes()));
             }
         }
-        for instrument in 1..=limits.instruments.min(2) {
+        for instrument in 1..=self.profile.opened {
             let definition = self.definition(instrument);
             events.push(self.request(1, permission::ADMIN, CreateInstrument::new(definition).as_bytes()));
         }
@@ -157,6 +157,8 @@ impl Stream {
             vec![self.query(model)]
         } else if self.profile.features.self_trade && falls(30) {
             vec![self.ownership(model)]
+        } else if self.profile.features.states && falls(self.state_changes(model)) {
+            vec![self.set_state(model)]
         } else if falls(cancels) {
             vec![self.cancel(model)]
         } else if falls(220) {

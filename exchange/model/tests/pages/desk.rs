@@ -2,9 +2,10 @@
 
 use ordain_exchange_model::{Context, Limits, Model};
 use ordain_exchange_protocol::{
-    Amend2, Answer, CreateAccount, CreateInstrument, Definition, Flag, FromZeros, IntoBytes, NewOrder2,
-    OrderDetailAnswer, OrderDetailQuery, OrderRef, OrderReply2, OrderType, Output, Query, Reject, Reply,
-    Request, SelfTrade, SetGroup, SetSelfTrade, Side, TimeInForce, Transfer, note, permission,
+    Amend2, Answer, Cancel, CreateAccount, CreateInstrument, Definition, Flag, FromZeros, IntoBytes,
+    MarketState, NewOrder2, OrderDetailAnswer, OrderDetailQuery, OrderRef, OrderReply, OrderReply2,
+    OrderType, Output, Query, Reject, Reply, Request, SelfTrade, SetGroup, SetSelfTrade, SetState, Side,
+    TimeInForce, Transfer, note, permission,
 };
 
 /// The currencies of the instrument.
@@ -129,6 +130,19 @@ impl Desk {
 
     pub fn sets_mode(&mut self, mode: SelfTrade) {
         self.does(SetSelfTrade::new(1, mode, note("a test")).as_bytes());
+    }
+
+    /// Sets the state of the instrument.
+    pub fn sets_state(&mut self, state: MarketState) {
+        self.does(SetState::new(1, state, note("")).as_bytes());
+    }
+
+    pub fn cancels(&mut self, account: u32, order: u64) -> OrderReply {
+        let reply = self.does(Cancel::new(account, OrderRef::Id(order)).as_bytes());
+        let Ok(Reply::Order(reply)) = Reply::decode(&reply) else {
+            panic!("no reply to a cancel: {reply:?}")
+        };
+        *reply
     }
 
     pub fn sets_group(&mut self, account: u32, group: u32) {

@@ -4,8 +4,8 @@ use super::{KEYS, Stream, any_mode};
 use crate::event::Event;
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
-    CreateAccount, CreateInstrument, Definition, FromZeros, Grant, GrantAction, IntoBytes, SetGroup,
-    SetSelfTrade, Transfer, note, permission,
+    CreateAccount, CreateInstrument, Definition, FromZeros, Grant, GrantAction, IntoBytes, MarketState,
+    SetGroup, SetSelfTrade, SetState, Transfer, note, permission,
 };
 
 const AMOUNT_MAX: i128 = i64::MAX as i128;
@@ -223,6 +223,28 @@ impl Stream {
             _ => Transfer::withdraw(account, currency, transaction, amount),
         };
         Some(self.request(1, permission::CUSTODY, transfer.as_bytes()))
+    }
+
+    /// How often, of 1,000, the state of an instrument is set: more often where trading has stopped, for that is what
+    /// streams are for.
+    pub(super) fn state_changes(&self, model: &Model) -> u64 {
+        if model.instruments().all(|id| model.state(id) == MarketState::Continuous) { 8 } else { 80 }
+    }
+
+    pub(super) fn set_state(&mut self, model: &Model) -> Event {
+        use MarketState::{CancelOnly, Continuous, Halted, PostOnly};
+        let stopped: Vec<u32> = model.instruments().filter(|id| model.state(*id) != Continuous).collect();
+        let usual = self.instrument_id(model);
+        let r = &mut self.random;
+        let (mut instrument, state) = if stopped.is_empty() || r.percent(40) {
+            (usual, r.pick(&[Continuous, Halted, CancelOnly, CancelOnly, PostOnly, PostOnly]))
+        } else {
+            (r.pick(&stopped), Continuous)
+        };
+        if r.percent(15) {
+            instrument = 0;
+        }
+        self.by_office(permission::ADMIN, SetState::new(instrument, state, note("a test")).as_bytes())
     }
 
     /// Instruments' modes and accounts' groups.

@@ -11,18 +11,28 @@ pub struct Features {
     pub stops: bool,
     pub icebergs: bool,
     pub expiry: bool,
+    pub states: bool,
 }
 
 impl Features {
-    pub const NONE: Self =
-        Self { orders: false, self_trade: false, stops: false, icebergs: false, expiry: false };
-    pub const ALL: Self = Self { orders: true, self_trade: true, stops: true, icebergs: true, expiry: true };
+    pub const NONE: Self = Self {
+        orders: false,
+        self_trade: false,
+        stops: false,
+        icebergs: false,
+        expiry: false,
+        states: false,
+    };
+    pub const ALL: Self =
+        Self { orders: true, self_trade: true, stops: true, icebergs: true, expiry: true, states: true };
 }
 
 /// What kind of stream.
 #[derive(Clone, Copy)]
 pub struct Profile {
     pub limits: Limits,
+    /// Instruments that a stream begins with.
+    pub opened: u32,
     pub features: Features,
     /// How often, of 100, an order that may rest waits for a trigger, if streams have stops.
     pub stops: u64,

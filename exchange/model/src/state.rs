@@ -1,0 +1,64 @@
+//! States of instruments, and what may be done in them.
+
+use crate::command::Command;
+use crate::instrument::at_or_better;
+use crate::{Model, Order, ensure};
+use ordain_exchange_protocol::{Amend2, MarketState, NewOrder2, PostOnly, Reject, SetState, permission};
+
+impl Model {
+    /// What may be done in an instrument.
+    #[must_use]
+    pub fn state(&self, instrument: u32) -> MarketState {
+        self.states.get(&instrument).copied().unwrap_or(MarketState::Continuous)
+    }
+
+    pub(crate) fn set_state(&mut self, command: &mut Command, request: &SetState) -> Result<(), Reject> {
+        let named = request.instrument.get();
+        command.context.may(permission::ADMIN)?;
+        ensure(named == 0 || self.instruments.contains_key(&named), Reject::UnknownInstrument)?;
+        for id in self.instruments.keys().copied().filter(|id| named == 0 || *id == named) {
+            let before = self.state(id);
+            if before != request.state {
+                self.states.insert(id, request.state);
+                command.report_state(id, request.state, before);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn state_admits(&self, request: &NewOrder2) -> Result<(), Reject> {
+        match self.state(request.instrument.get()) {
+            MarketState::Halted => Err(Reject::MarketHalted),
+            MarketState::CancelOnly => Err(Reject::MarketCancelOnly),
+            MarketState::PostOnly => ensure(
+                request.post_only != PostOnly::No || request.order_type.waits(),
+                Reject::MarketPostOnly,
+            ),
+            MarketState::Continuous => Ok(()),
+            MarketState::None => unreachable!("no instrument has it"),
+        }
+    }
+
+    /// Whether the state lets an order be amended as it is asked, before anything else of that is looked at.
+    pub(crate) fn state_admits_amend(&self, order: &Order, request: &Amend2) -> Result<(), Reject> {
+        match self.state(order.instrument) {
+            MarketState::Halted => Err(Reject::MarketHalted),
+            MarketState::CancelOnly => {
+                let price = if order.waits() && !order.order_type.has_price() { 0 } else { order.price };
+                let left = i128::from(request.price.get()) == price
+                    && request.trigger.get() == 0
+                    && request.display.get() == 0;
+                let total = order.cumulative + order.remaining;
+                ensure(left && i128::from(request.quantity.get()) <= total, Reject::MarketCancelOnly)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the state lets an order of the book move to a price.
+    pub(crate) fn state_admits_price(&self, order: &Order, price: i128) -> Result<(), Reject> {
+        let best = self.best_price(order.instrument, order.side.opposite());
+        let crosses = best.is_some_and(|best| at_or_better(order.side, price, best));
+        ensure(!(self.state(order.instrument) == MarketState::PostOnly && crosses), Reject::MarketPostOnly)
+    }
+}
