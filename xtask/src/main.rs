@@ -21,7 +21,7 @@ cargo xtask COMMAND
   model small|large|huge|mistakes|not-covered [WORD]...
           visit every state of the model of the rule of relaxed acknowledgements,
           within bounds; `mistakes` shows how each mistake breaks it
-  mutants [COUNT [SKIP]]
+  mutants [COUNT [SKIP [FILE...]]]
           change one operator of the exchange's engine at a time, in a copy, and
           say which changes the comparison with the model does not notice
   help    this text
