@@ -54,7 +54,7 @@ fn without_copies_nothing_is_taken_and_nothing_is_lost() {
         let said = cluster.operated(leader, &["status"]);
         (said["no_copies"] == true && said["leader"].is_null()).then_some(())
     });
-    let said = cluster.operate(leader, &["snapshot", "--patience", "1"]);
+    let said = cluster.operate(leader, &["ack-policy", "two-disks", "--patience", "1"]);
     assert_eq!(said.code, 1);
     others.into_iter().for_each(|node| cluster.restart(node));
     cluster.leader();
@@ -62,6 +62,7 @@ fn without_copies_nothing_is_taken_and_nothing_is_lost() {
     load.finish();
     let said = cluster.operated(leader, &["status"]);
     assert_eq!(said["no_copies"], false);
+    assert_eq!((&said["wanted_received"], &said["wanted_durable"]), (&2.into(), &1.into()), "what was refused");
     cluster.settle();
     cluster.stop();
     cluster.audit();
