@@ -185,6 +185,8 @@ pub struct Store {
     late: Option<DiskOp>,
     /// An operation that stops a node has failed in this life of the process.
     pub failed: bool,
+    /// A file could not be created for lack of space in this life of the process.
+    pub refused: bool,
     /// Operations finished since somebody last looked: a reason to run the node's stages.
     pub woke: bool,
     /// Segments whose mended copy got their name since somebody last looked.
@@ -224,6 +226,7 @@ impl StoreHandle {
             lie: None,
             late: None,
             failed: false,
+            refused: false,
             woke: false,
             mended: Vec::new(),
             noted: None,
@@ -346,6 +349,7 @@ impl Store {
             }
             DiskOp::Create { file, size, .. } => {
                 if self.faults.full {
+                    self.refused = true;
                     self.trace.mark("fault: no space");
                     return Err(DiskError::NoSpace);
                 }
@@ -415,7 +419,7 @@ impl Store {
         }
         let Faults { full, stalled_until, .. } = self.faults;
         self.faults = Faults { full, stalled_until, ..Faults::default() };
-        self.failed = false;
+        (self.failed, self.refused) = (false, false);
     }
 
     /// The log is moved out of the node's way, and its state stays without it.

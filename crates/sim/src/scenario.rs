@@ -49,6 +49,8 @@ pub enum Step {
     HandsOver(Name),
     /// `D joins`: a new node, as a learner.
     Joins(Name),
+    /// `the disk of D is full for 50 ms when it joins`: it has no place for its first file.
+    JoinsWithoutRoom(Name, u64),
     /// `D is promoted`.
     Promoted(Name),
     /// `A is removed`.
@@ -107,6 +109,9 @@ fn step(words: &[&str]) -> Result<Step, String> {
         ["the", "policy", "becomes", name] => Step::Policy(policy(name)?),
         ["W", "becomes", batches] => Step::Window(number(batches)?),
         [who, "is", "to", "lead"] => Step::HandsOver(name(who)),
+        ["the", "disk", "of", who, "is", "full", "for", time, "ms", "when", "it", "joins"] => {
+            Step::JoinsWithoutRoom(name(who), millis(time)?)
+        }
         [who, "joins"] => Step::Joins(name(who)),
         [who, "is", "promoted"] => Step::Promoted(name(who)),
         [who, "is", "removed"] => Step::Removed(name(who)),
@@ -161,7 +166,11 @@ impl Scenario {
         plan.corrupt_snapshots = false;
         plan.rogues = 0;
         plan.silence = 0;
-        let joins = self.steps.iter().filter(|(_, step)| matches!(step, Step::Joins(_))).count();
+        let joins = self
+            .steps
+            .iter()
+            .filter(|(_, step)| matches!(step, Step::Joins(_) | Step::JoinsWithoutRoom(..)))
+            .count();
         let speed = plan.disks[0];
         plan.disks.resize(plan.nodes + joins, speed);
         plan.spares = joins;

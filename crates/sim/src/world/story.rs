@@ -77,9 +77,15 @@ impl<W: Workload> World<W> {
                 }
             }
             Step::Joins(name) => {
-                let known = self.logs.settled().last().1.next_id;
-                self.order(&Steer::AddLearner(member(known.0)))?;
-                names.insert(name.clone(), known.0 as usize);
+                let node = self.join()?;
+                names.insert(name.clone(), node);
+            }
+            Step::JoinsWithoutRoom(name, time) => {
+                let next = &mut self.nodes[self.logs.settled().last().1.next_id.0 as usize];
+                next.store.lock().faults.full = true;
+                next.full_until = Some(self.now + time);
+                let node = self.join()?;
+                names.insert(name.clone(), node);
             }
             Step::Promoted(who) => self.order(&Steer::Promote(NodeId(find(who)? as u32)))?,
             Step::Removed(who) => self.order(&Steer::Remove(NodeId(find(who)? as u32)))?,
@@ -110,6 +116,13 @@ impl<W: Workload> World<W> {
             }
         }
         Ok(())
+    }
+
+    /// The next spare node becomes a learner.
+    fn join(&mut self) -> Result<usize, String> {
+        let next = self.logs.settled().last().1.next_id;
+        self.order(&Steer::AddLearner(member(next.0)))?;
+        Ok(next.0 as usize)
     }
 
     /// The operator asks for this until it is done.

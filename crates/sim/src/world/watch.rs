@@ -276,6 +276,10 @@ impl<W: Workload> World<W> {
             state.build = u16::MAX;
             return self.bring_down(node, Crash::Kill);
         }
+        if !excused && stage == "start" && self.nodes[node].lacks_room() {
+            self.trace.mark("first start on a full disk");
+            return self.bring_down(node, Crash::Kill);
+        }
         if !excused && self.nodes[node].rotten.is_some() && fatal.to_string().contains("damaged") {
             return self.stopped_for_rot(node, stage, &fatal.to_string());
         }
