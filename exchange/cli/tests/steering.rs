@@ -62,7 +62,11 @@ fn without_copies_nothing_is_taken_and_nothing_is_lost() {
     load.finish();
     let said = cluster.operated(leader, &["status"]);
     assert_eq!(said["no_copies"], false);
-    assert_eq!((&said["wanted_received"], &said["wanted_durable"]), (&2.into(), &1.into()), "what was refused");
+    assert_eq!(
+        (&said["wanted_received"], &said["wanted_durable"]),
+        (&2.into(), &1.into()),
+        "what was refused"
+    );
     cluster.settle();
     cluster.stop();
     cluster.audit();
