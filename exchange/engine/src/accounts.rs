@@ -2,7 +2,7 @@
 
 use crate::orders::NONE;
 use crate::{Context, Engine, KEYS_PER_ACCOUNT};
-use ordain_exchange_protocol::{OrderRef, Reject, permission};
+use ordain_exchange_protocol::{Access, OrderRef, Reject, permission};
 
 /// An account: its keys and its live orders in order of entry.
 #[derive(Clone, Copy)]
@@ -10,11 +10,15 @@ use ordain_exchange_protocol::{OrderRef, Reject, permission};
 pub(crate) struct Account {
     pub exists: bool,
     pub key_count: u8,
+    /// What it may do, were it not for its firm and all.
+    pub access: Access,
     pub orders: u32,
     pub head: u32,
     pub tail: u32,
     /// Accounts with the same group are one owner; 0 for none.
     pub group: u32,
+    /// Its firm's id; 0 for none.
+    pub firm: u32,
     /// Ascending.
     pub keys: [u32; KEYS_PER_ACCOUNT],
 }
@@ -25,10 +29,12 @@ impl Account {
     pub const ABSENT: Self = Self {
         exists: false,
         key_count: 0,
+        access: Access::Active,
         orders: 0,
         head: NONE,
         tail: NONE,
         group: 0,
+        firm: 0,
         keys: [0; KEYS_PER_ACCOUNT],
     };
 

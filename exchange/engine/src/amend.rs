@@ -192,6 +192,10 @@ impl Engine {
             self.check_change_extra(slot, change)?;
         }
         let waits = order.traits.waits();
+        if self.accesses.any() {
+            let lessens = self.lessens(slot, change);
+            self.check_access(&self.accounts[order.account as usize], lessens)?;
+        }
         if instrument.state != MarketState::Continuous {
             self.may_change(slot, change)?;
         }
@@ -247,16 +251,20 @@ impl Engine {
         let order = self.orders.get(slot);
         match self.live_instrument(order.instrument).state {
             MarketState::Halted | MarketState::None => Err(Reject::MarketHalted),
-            MarketState::CancelOnly => {
-                let names_a_price =
-                    self.orders.extra(slot).is_none_or(|extra| extra.order_type().has_price());
-                let price = if names_a_price { order.price } else { 0 };
-                let shrinks = change.quantity - order.cumulative <= self.orders.left(slot)
-                    && (change.price, change.trigger, change.display) == (price, 0, 0);
-                if shrinks { Ok(()) } else { Err(Reject::MarketCancelOnly) }
-            }
+            MarketState::CancelOnly if !self.lessens(slot, change) => Err(Reject::MarketCancelOnly),
+            MarketState::CancelOnly => Ok(()),
             MarketState::PostOnly | MarketState::Continuous => Ok(()),
         }
+    }
+
+    /// Whether it leaves the order as it is but for a total that is not above the old one.
+    #[cold]
+    fn lessens(&self, slot: u32, change: &Change) -> bool {
+        let order = self.orders.get(slot);
+        let names_a_price = self.orders.extra(slot).is_none_or(|extra| extra.order_type().has_price());
+        let price = if names_a_price { order.price } else { 0 };
+        change.quantity - order.cumulative <= self.orders.left(slot)
+            && (change.price, change.trigger, change.display) == (price, 0, 0)
     }
 
     /// Whether what is to change is there.

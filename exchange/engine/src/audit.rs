@@ -22,6 +22,7 @@ impl Engine {
         let ensure = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
         ensure(self.ledger.is_conserved(), "balances do not add up to the supply")?;
 
+        ensure(self.accesses.adds_up(&self.accounts), "a count of who is restricted is wrong")?;
         let (mut in_books, mut waiting) = (0, 0);
         for (at, instrument) in self.instruments.iter().enumerate() {
             let Some(instrument) = instrument else { continue };

@@ -180,7 +180,13 @@ pub(crate) fn report_closed<S: Sink>(
     sink.output(Audience::Account(order.account), report.as_bytes());
 }
 
-fn reply_swept<S: Sink>(context: &Context, account: u32, code: Option<Reject>, cancelled: u64, sink: &mut S) {
+pub(crate) fn reply_swept<S: Sink>(
+    context: &Context,
+    account: u32,
+    code: Option<Reject>,
+    cancelled: u64,
+    sink: &mut S,
+) {
     let reply = MassCancelReply {
         tag: MassCancelReply::TAG,
         schema: Schema::V1,

@@ -51,6 +51,9 @@ impl Engine {
         }
         let at = self.ledger.at(transfer.account, transfer.currency);
         if transfer.withdrawal {
+            if self.accesses.any() && transfer.account != 0 {
+                self.check_access(&self.accounts[transfer.account as usize], true)?;
+            }
             if transfer.amount > self.ledger.free(at) {
                 return Err(Reject::InsufficientFunds);
             }

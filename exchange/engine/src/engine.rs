@@ -1,10 +1,12 @@
 //! The state, and what takes a request to the command that executes it.
 
+use crate::access::Accesses;
 use crate::accounts::Account;
 use crate::cancel::Sweep;
 use crate::expiry::{Ending, Expiries};
 use crate::index::Index;
 use crate::instrument::{Instrument, live};
+use crate::kill::Clearing;
 use crate::ledger::Ledger;
 use crate::levels::{Ladder, Levels, key};
 use crate::matching::Taker;
@@ -25,6 +27,7 @@ pub(crate) enum Work {
     Sweep(Sweep),
     End(Ending),
     States(Change),
+    Clear(Clearing),
 }
 
 /// The exchange.
@@ -34,6 +37,7 @@ pub struct Engine {
     /// Their terms as they were defined, for questions.
     pub(crate) definitions: Vec<Definition>,
     pub(crate) accounts: Vec<Account>,
+    pub(crate) accesses: Accesses,
     pub(crate) orders: Orders,
     pub(crate) levels: Levels,
     /// Triggers that orders wait for, as levels are prices.
@@ -85,6 +89,7 @@ impl Engine {
             instruments: std::iter::repeat_with(|| None).take(limits.instruments as usize).collect(),
             definitions: vec![Definition::new_zeroed(); limits.instruments as usize],
             accounts,
+            accesses: Accesses::new(),
             orders: Orders::new(limits.orders),
             levels: Levels::new(limits.instruments, limits.levels_per_side, limits.orders),
             queues: (1..=limits.instruments).map(|id| triggers.ladders(id)).collect(),
@@ -135,6 +140,7 @@ impl Engine {
             Request::SetSelfTrade(message) => self.set_self_trade(context, message, sink),
             Request::SetGroup(message) => self.set_group(context, message, sink),
             Request::SetState(message) => self.set_state(context, message, sink),
+            Request::Control(control) => self.control(context, control, sink),
         };
         self.ledger.assert_balanced();
         step
@@ -151,6 +157,7 @@ impl Engine {
             Work::Sweep(sweep) => self.sweep(sweep, sink),
             Work::End(ending) => self.end_orders(ending, sink),
             Work::States(change) => self.change_states(change, sink),
+            Work::Clear(clearing) => self.clear(clearing, sink),
         };
         self.ledger.assert_balanced();
         step

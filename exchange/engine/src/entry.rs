@@ -183,6 +183,9 @@ impl Engine {
     fn check_new(&self, context: &Context, wanted: &Wanted) -> Result<Taker, Reject> {
         permitted(context, permission::TRADE)?;
         let account = self.granted(context, wanted.account)?;
+        if self.accesses.any() {
+            self.check_access(account, false)?;
+        }
         let instrument = self.instrument(wanted.instrument)?;
         wanted.check_shape()?;
         if instrument.state != MarketState::Continuous {

@@ -12,10 +12,12 @@
 //! * `instrument`, `accounts`: terms of trading; who may act for whom, and whose orders are live.
 //! * `engine`: the state, and the way from a request to its command. `entry`: new orders and their risk checks.
 //!   `matching`: trades. `owners`: orders of one owner that meet. `waiting`: orders that wait for a trade, and what a trade
-//!   sets off. `expiry`: orders that end at a time. `states`: what may be done in instruments. `amend`, `cancel`, `custody`, `admin`: the other commands.
+//!   sets off. `expiry`: orders that end at a time. `states`: what may be done in instruments. `access`, `kill`: who may do what, and
+//!   operators who end it. `amend`, `cancel`, `custody`, `admin`: the other commands.
 //! * `query`: the questions. `snapshot`: the state as bytes and back. `audit`: a recount of everything kept twice.
 #![forbid(unsafe_code)]
 
+mod access;
 mod accounts;
 mod admin;
 mod amend;
@@ -27,6 +29,7 @@ mod entry;
 mod expiry;
 mod index;
 mod instrument;
+mod kill;
 mod ledger;
 mod levels;
 mod limits;
@@ -41,6 +44,7 @@ mod transfers;
 mod waiting;
 mod warm;
 
+pub use access::FIRMS;
 pub use engine::Engine;
 pub use limits::{KEYS_PER_ACCOUNT, Limits};
 pub use ordain_exchange_protocol::Audience;

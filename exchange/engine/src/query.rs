@@ -5,11 +5,12 @@ use crate::levels::{Ladder, key};
 use crate::orders::{Extra, NONE};
 use crate::{Context, Engine};
 use ordain_exchange_protocol::{
-    BALANCES_MAX, BalanceEntry, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyAnswer,
-    CurrencyQuery, Definition, Flag, FromZeros, InstrumentAnswer, InstrumentQuery, IntoBytes, LevelEntry,
-    ListHead, MESSAGE_MAX, MarketState, ORDERS_MAX, OrderAnswer, OrderDetailAnswer, OrderDetailQuery,
-    OrderEntry, OrderQuery, OrderState, OrderType, OwnerAnswer, OwnerQuery, PostOnly, Query, Reject, Schema,
-    SelfTrade, Side, Sides, StatisticsAnswer, TimeInForce, TradingAnswer, TradingQuery, Zero, permission,
+    BALANCES_MAX, BalanceEntry, BalancesQuery, BookLevelsQuery, BookOrdersQuery, ControlQuery,
+    CurrencyAnswer, CurrencyQuery, Definition, Flag, FromZeros, InstrumentAnswer, InstrumentQuery, IntoBytes,
+    LevelEntry, ListHead, MESSAGE_MAX, MarketState, ORDERS_MAX, OrderAnswer, OrderDetailAnswer,
+    OrderDetailQuery, OrderEntry, OrderQuery, OrderState, OrderType, OwnerAnswer, OwnerQuery, PostOnly,
+    Query, Reject, Schema, SelfTrade, Side, Sides, StatisticsAnswer, TimeInForce, TradingAnswer,
+    TradingQuery, Zero, permission,
 };
 use zerocopy::Immutable;
 
@@ -49,6 +50,9 @@ impl Engine {
             Query::OrderDetail(query) => self.order_detail(context, checked, query, &mut answer),
             Query::Trading(query) => self.trading(checked, query, &mut answer),
             Query::Owner(query) => self.owner(context, checked, query, &mut answer),
+            Query::Control(ControlQuery::Access(query)) => {
+                answer.put(&self.access_answer(context, checked, query));
+            }
         }
         answer.len
     }

@@ -4,6 +4,7 @@
 //! Sections come in the order of [`Section`]. Only what is state is in it: levels, indexes and totals are
 //! built anew. Slots, free ones included, and transfers keep their order, so equal states give equal bytes.
 
+use crate::access::AccessItem;
 use crate::accounts::Account;
 use crate::ledger::Balance;
 use crate::levels::key;
@@ -34,10 +35,11 @@ enum Section {
     Trading = 7,
     Extras = 8,
     Groups = 9,
+    Accesses = 10,
 }
 
 impl Section {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Summary,
         Self::Supplies,
         Self::Instruments,
@@ -48,7 +50,10 @@ impl Section {
         Self::Trading,
         Self::Extras,
         Self::Groups,
+        Self::Accesses,
     ];
+    /// Those from here on are left out from the first behind which all are empty.
+    const OPTIONAL: u32 = Self::Accesses as u32;
     /// The last one of the first form, whose summary says nothing of sections.
     const LAST_OF_FIRST: u32 = Self::Transfers as u32;
 }
@@ -184,6 +189,7 @@ const _: () = assert!(size_of::<TransferItem>() == 56);
 const _: () = assert!(size_of::<TradingItem>() == 16);
 const _: () = assert!(size_of::<ExtraItem>() == 48);
 const _: () = assert!(size_of::<GroupItem>() == 8);
+const _: () = assert!(size_of::<AccessItem>() == 12);
 
 /// What is known of a snapshot while its chunks come in.
 #[derive(Clone, Copy)]
@@ -240,8 +246,13 @@ impl Engine {
             Step::More
         } else {
             *cursor = (section as u64 + 1) << 32;
-            if section == Section::Groups { Step::Done } else { Step::More }
+            if section as u32 + 1 == self.sections() { Step::Done } else { Step::More }
         }
+    }
+
+    /// How many sections a snapshot of this state has.
+    fn sections(&self) -> u32 {
+        if self.accesses.is_unchanged() { Section::OPTIONAL } else { Section::Accesses as u32 + 1 }
     }
 
     /// Places of a section, of which some may have no item.
@@ -257,6 +268,7 @@ impl Engine {
             Section::Trading => self.instruments.len(),
             Section::Extras => self.orders.slots.len(),
             Section::Groups => self.accounts.len(),
+            Section::Accesses => self.access_places(),
         }
     }
 
@@ -340,6 +352,11 @@ impl Engine {
                     chunk.put(&GroupItem { account: (at as u32).into(), group: group.into() });
                 }
             }
+            Section::Accesses => {
+                if let Some(item) = self.access_item(at) {
+                    chunk.put(&item);
+                }
+            }
         }
     }
 
@@ -362,7 +379,7 @@ impl Engine {
             live: self.orders.live.into(),
             free: self.orders.free.into(),
             transfers: (self.transfers.len() as u32).into(),
-            sections: (Section::ALL.len() as u32).into(),
+            sections: self.sections().into(),
             accepted: self.accepted.into(),
             trades: self.trades.into(),
         }
@@ -406,6 +423,9 @@ impl Engine {
             Some(Section::Trading) => self.load_items(head, rest, Self::load_trading)?,
             Some(Section::Extras) => self.load_items(head, rest, Self::load_extra)?,
             Some(Section::Groups) => self.load_items(head, rest, Self::load_group)?,
+            Some(Section::Accesses) => {
+                self.load_items(head, rest, |engine, item| engine.load_access(item).map_err(LoadError))?
+            }
             None => return Err(LoadError("a chunk is of no known kind")),
         };
         ensure(items == head.items.get() as usize, "a chunk is cut short")?;
@@ -439,8 +459,9 @@ impl Engine {
         ensure(self.loading.is_none() && self.is_untouched(), "the engine is not empty")?;
         ensure(item.limits == self.summary().limits, "it was made with other limits")?;
         ensure(item.slots.get() <= self.limits.orders, "it has more orders than the limit")?;
-        let sections = [0, Section::ALL.len() as u32];
-        ensure(sections.contains(&item.sections.get()), "it has other sections than this build knows")?;
+        let sections = item.sections.get();
+        let known = sections == 0 || (Section::OPTIONAL..=Section::ALL.len() as u32).contains(&sections);
+        ensure(known, "it has other sections than this build knows")?;
         self.accepted = item.accepted.get();
         self.trades = item.trades.get();
         self.loading = Some(Loading { section: 0, summary: *item });
@@ -627,6 +648,7 @@ impl Engine {
         let Loading { section, summary } = self.loading.take().ok_or(LoadError("it has no summary"))?;
         let last = summary.sections.get().checked_sub(1).unwrap_or(Section::LAST_OF_FIRST);
         let complete = section == last
+            && (summary.sections == U32::ZERO || summary.sections.get() == self.sections())
             && self.instrument_count == summary.instruments.get()
             && self.account_count == summary.accounts.get()
             && self.orders.slots.len() == summary.slots.get() as usize

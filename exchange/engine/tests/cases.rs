@@ -1,6 +1,8 @@
 //! Acceptance cases in plain text: `tests/cases/*.case`, described in `tests/cases/README.md`.
 
 mod common;
+#[path = "common/controls.rs"]
+mod controls;
 
 use common::*;
 use ordain_exchange_engine::{Context, Limits, Step};
@@ -59,6 +61,9 @@ impl Case {
     /// Executes a line.
     fn command(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
+        if let Some(bytes) = controls::command(&words) {
+            return self.send(&bytes);
+        }
         match words[..] {
             ["at", time] => {
                 self.time = number(time);
@@ -75,6 +80,11 @@ impl Case {
             [account, "cancel", name] => {
                 let id = self.id(name);
                 self.send(Cancel::new(number(account), OrderRef::Client(id)).as_bytes());
+            }
+            ["withdraw", account, transaction, amount] => {
+                let transfer =
+                    Transfer::withdraw(number(account), QUOTE, number(transaction), number(amount));
+                self.send(transfer.as_bytes());
             }
             [account, "cancel-all"] => {
                 self.send(MassCancel::new(number(account), 0, Sides::Any).as_bytes());
@@ -273,7 +283,7 @@ impl Case {
     }
 }
 
-fn number<T: std::str::FromStr>(text: &str) -> T {
+pub fn number<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| panic!("not a number: {text}"))
 }
 

@@ -237,6 +237,7 @@ fn every_refusal_has_its_code_and_changes_nothing() {
     rows.row(ask, &Transfer::withdraw(2, BASE, 50, 999_951), InsufficientFunds);
 
     second_layouts(&mut rows);
+    access(&mut rows);
 
     for code in Reject::ALL {
         assert!(rows.seen.contains(code), "no row brings about {code:?}");
@@ -404,4 +405,49 @@ fn second_layouts(rows: &mut Rows) {
     rows.row(nothing, &NewOrder2 { instrument: 3.into(), ..good }, UnknownInstrument);
     rows.row(nothing, &Amend2::new(1, OrderRef::Client(9), 90, 10), UnknownOrder);
     rows.row_as(nothing, KEY, 0, &Amend2::new(1, OrderRef::Client(9), 90, 10), NotPermitted);
+}
+
+fn set(exchange: &mut Exchange, scope: Scope, id: u32, access: Access) {
+    exchange.must(&SetFirm::new(1, 5, note("")));
+    exchange.must(&SetAccess::new(scope, id, access, note("")));
+}
+
+fn access(rows: &mut Rows) {
+    use Reject::*;
+    let why = note("");
+    let blocked: [(Setup, Reject, Setup, Reject); 3] = [
+        (
+            |exchange| set(exchange, Scope::All, 0, Access::Blocked),
+            ExchangeBlocked,
+            |exchange| set(exchange, Scope::All, 0, Access::Suspended),
+            ExchangeSuspended,
+        ),
+        (
+            |exchange| set(exchange, Scope::Firm, 5, Access::Blocked),
+            FirmBlocked,
+            |exchange| set(exchange, Scope::Firm, 5, Access::Suspended),
+            FirmSuspended,
+        ),
+        (
+            |exchange| set(exchange, Scope::Account, 1, Access::Blocked),
+            AccountBlocked,
+            |exchange| set(exchange, Scope::Account, 1, Access::Suspended),
+            AccountSuspended,
+        ),
+    ];
+    for (blocks, by_block, suspends, by_suspension) in blocked {
+        rows.row(blocks, &buy(100, 10), by_block);
+        rows.row(suspends, &buy(100, 10), by_suspension);
+        // Before the instrument is looked at.
+        rows.row(blocks, &NewOrder::limit(1, 9, 9, Side::Buy, 100, 10), by_block);
+        rows.row(suspends, &Transfer::withdraw(1, BASE, 50, 1), by_suspension);
+    }
+    rows.row_as(nothing, KEY, TRADER, &Kill::new(Scope::Account, 1, why), NotPermitted);
+    rows.row_as(nothing, KEY, TRADER, &SetFirm::new(1, 1, why), NotPermitted);
+    rows.row_as(nothing, KEY, TRADER, &Purge::new(Scope::Account, 1, 0, Sides::Any, why), NotPermitted);
+    rows.row(nothing, &SetFirm::new(5, 1, why), UnknownAccount);
+    rows.row(nothing, &SetFirm::new(1, 4_097, why), FirmOutOfRange);
+    rows.row(nothing, &Kill::new(Scope::Firm, 0, why), FirmOutOfRange);
+    rows.row(nothing, &Kill::new(Scope::Account, 0, why), UnknownAccount);
+    rows.row(nothing, &Purge::new(Scope::All, 0, 3, Sides::Any, why), UnknownInstrument);
 }

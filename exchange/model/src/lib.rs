@@ -347,6 +347,9 @@ impl Model {
             Request::SetState(request) => {
                 admin_reply(context, request.instrument.get(), &self.set_state(&mut command, request))
             }
+            ordain_exchange_protocol::Request::Control(_) => {
+                panic!("the model does not execute controls yet")
+            }
         };
         self.assert_sound();
         (reply, command.outputs)

@@ -150,6 +150,7 @@ impl Model {
                     Err(_) => answer.bytes(),
                 }
             }
+            ordain_exchange_protocol::Query::Control(_) => panic!("the model does not execute controls yet"),
         }
     }
 

@@ -10,6 +10,7 @@
 //! request (an unknown account, too little money) is a [`Reject`], not a [`Malformed`].
 #![forbid(unsafe_code)]
 
+mod control;
 mod detail;
 mod output;
 mod query;
@@ -18,6 +19,7 @@ mod reply;
 mod request;
 mod values;
 
+pub use control::*;
 pub use detail::*;
 pub use output::*;
 pub use query::*;

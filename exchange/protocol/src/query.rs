@@ -1,9 +1,9 @@
 //! Queries: read-only questions, and their answers.
 
 use crate::{
-    Flag, I64, MESSAGE_MAX, Malformed, OrderDetailAnswer, OrderDetailQuery, OrderRef, OwnerAnswer,
-    OwnerQuery, Reject, Schema, Side, Sides, TradingAnswer, TradingQuery, U16, U32, U64, Zero, block,
-    permission,
+    ControlAnswer, ControlQuery, Flag, I64, MESSAGE_MAX, Malformed, OrderDetailAnswer, OrderDetailQuery,
+    OrderRef, OwnerAnswer, OwnerQuery, Reject, Schema, Side, Sides, TradingAnswer, TradingQuery, U16, U32,
+    U64, Zero, block, permission,
     request::{Definition, order_ref},
     tag,
 };
@@ -277,6 +277,8 @@ pub enum Query<'a> {
     Trading(&'a TradingQuery),
     /// An account's owner.
     Owner(&'a OwnerQuery),
+    /// About controls.
+    Control(ControlQuery<'a>),
 }
 
 impl<'a> Query<'a> {
@@ -314,7 +316,7 @@ impl<'a> Query<'a> {
             }
             TradingQuery::TAG => block(bytes).map(Self::Trading),
             OwnerQuery::TAG => block(bytes).map(Self::Owner),
-            _ => Err(Malformed::Tag),
+            tag => ControlQuery::decode(tag, bytes).map(Self::Control),
         }
     }
 
@@ -548,6 +550,8 @@ pub enum Answer<'a> {
     Trading(&'a TradingAnswer),
     /// An account's owner.
     Owner(&'a OwnerAnswer),
+    /// About controls.
+    Control(ControlAnswer<'a>),
 }
 
 impl<'a> Answer<'a> {
@@ -586,7 +590,7 @@ impl<'a> Answer<'a> {
             OrderDetailAnswer::TAG => block(bytes).map(Self::OrderDetail),
             TradingAnswer::TAG => block(bytes).map(Self::Trading),
             OwnerAnswer::TAG => block(bytes).map(Self::Owner),
-            _ => Err(Malformed::Tag),
+            tag => ControlAnswer::decode(tag, bytes).map(Self::Control),
         }
     }
 }

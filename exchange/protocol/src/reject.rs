@@ -96,6 +96,13 @@ reject! {
     AmountInvalid = 60, "The amount is 0 or above 2^63 - 1.";
     TransactionConflict = 61, "The transaction id was used with other contents. The first result stands.";
     SupplyExceeded = 62, "The currency's total would exceed 2^63 - 1.";
+    FirmOutOfRange = 63, "The firm id is above the exchange's bound, or 0 where a firm is meant.";
+    ExchangeBlocked = 64, "No account may enter orders or make them larger.";
+    ExchangeSuspended = 65, "No account may do anything but cancel.";
+    FirmBlocked = 66, "Accounts of this firm may not enter orders or make them larger.";
+    FirmSuspended = 67, "Accounts of this firm may do nothing but cancel.";
+    AccountBlocked = 68, "The account may not enter orders or make them larger.";
+    AccountSuspended = 69, "The account may do nothing but cancel.";
 }
 
 impl core::fmt::Display for Reject {

@@ -1,8 +1,8 @@
 //! Commands: what a client asks to have done.
 
 use crate::{
-    Flag, GrantAction, I32, I64, Malformed, MarketState, OrderType, PostOnly, Schema, Schema2, SelfTrade,
-    Side, Sides, TimeInForce, U32, U64, Zero, block, head, permission,
+    Control, Flag, GrantAction, I32, I64, Malformed, MarketState, OrderType, PostOnly, Schema, Schema2,
+    SelfTrade, Side, Sides, TimeInForce, U32, U64, Zero, block, head, permission,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -391,7 +391,7 @@ pub fn note(text: &str) -> Note {
     note
 }
 
-fn note_is_valid(note: &Note) -> bool {
+pub(crate) fn note_is_valid(note: &Note) -> bool {
     let end = note.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     note[..end].iter().all(|byte| (0x20..=0x7e).contains(byte))
 }
@@ -744,6 +744,8 @@ pub enum Request<'a> {
     SetGroup(&'a SetGroup),
     /// Sets what may be done in an instrument.
     SetState(&'a SetState),
+    /// An operator's control of who trades and how much.
+    Control(Control<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -795,6 +797,7 @@ impl<'a> Request<'a> {
                 let sets = message.state != MarketState::None;
                 valid(sets && note_is_valid(&message.note), Self::SetState(message))
             }
+            (tag, 1) if Control::TAGS.contains(&tag) => Control::decode(tag, bytes).map(Self::Control),
             (_, 1) => Err(Malformed::Tag),
             _ => Err(Malformed::Schema),
         }
@@ -811,6 +814,7 @@ impl<'a> Request<'a> {
             | Self::SetSelfTrade(_)
             | Self::SetGroup(_)
             | Self::SetState(_) => permission::ADMIN,
+            Self::Control(control) => control.required_permission(),
             Self::Deposit(_) | Self::Withdraw(_) => permission::CUSTODY,
             Self::NewOrder(_)
             | Self::Cancel(_)

@@ -154,6 +154,30 @@ value! {
     }
 }
 value! {
+    /// Whom a command of an operator is about.
+    Scope {
+        /// An account.
+        Account = 1,
+        /// All accounts of a firm.
+        Firm = 2,
+        /// All accounts.
+        All = 3,
+    }
+}
+value! {
+    /// What an account may do; the least of its own, its firm's and that of all.
+    Access {
+        /// There is no such account.
+        None = 0,
+        /// Everything.
+        Active = 1,
+        /// Orders may be made smaller and be cancelled; money may be withdrawn.
+        Blocked = 2,
+        /// Orders may be cancelled.
+        Suspended = 3,
+    }
+}
+value! {
     /// A yes or no.
     Flag {
         /// No.
@@ -209,6 +233,10 @@ value! {
         Expired = 8,
         /// It was triggered, and its side of the book had no room for its price.
         NoLevel = 9,
+        /// An operator cancelled it.
+        Purged = 16,
+        /// An operator cancelled it and lets no new ones come.
+        Killed = 17,
     }
 }
 

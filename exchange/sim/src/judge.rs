@@ -146,6 +146,8 @@ fn rejected(reject: Reject) -> &'static str {
         ($($name:ident)*) => {
             match reject {
                 $(Reject::$name => concat!("rejected: ", stringify!($name)),)*
+                // What the traders here do not bring about.
+                _ => "rejected: other",
             }
         };
     }

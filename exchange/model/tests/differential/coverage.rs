@@ -346,6 +346,7 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::SetSelfTrade(_) => "SetSelfTrade",
         Request::SetGroup(_) => "SetGroup",
         Request::SetState(_) => "SetState",
+        Request::Control(_) => "Control",
     }
 }
 
@@ -361,6 +362,7 @@ fn query_kind(query: &Query<'_>) -> &'static str {
         Query::OrderDetail(_) => "OrderDetail",
         Query::Trading(_) => "Trading",
         Query::Owner(_) => "Owner",
+        Query::Control(_) => "Control",
     }
 }
 

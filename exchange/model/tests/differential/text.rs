@@ -122,5 +122,6 @@ fn request(bytes: &[u8]) -> String {
         }
         Request::SetState(it) => format!("state {:?} in instrument {}", it.state, it.instrument),
         Request::SetGroup(it) => format!("account {} into group {}", it.account, it.group),
+        Request::Control(it) => format!("{it:?}"),
     }
 }
