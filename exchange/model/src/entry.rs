@@ -151,6 +151,7 @@ impl Model {
 
         // 1 to 4.
         self.may_trade(&command.context, account)?;
+        self.may_enter(account)?;
         let instrument = self.instruments.get(&id).ok_or(Reject::UnknownInstrument)?.clone();
         Self::check_shape(request)?;
         self.state_admits(request)?;
@@ -302,6 +303,7 @@ impl Model {
         ensure(display == 0 || old.display != 0, Reject::DisplayConflict)?;
         let priceless = old.waits() && !old.order_type.has_price();
         ensure(!priceless || request.price.get() == 0, Reject::MarketPriceSet)?;
+        self.may_amend(&old, request)?;
         self.state_admits_amend(&old, request)?;
         // 4.
         instrument.check_quantity(quantity)?;
@@ -371,12 +373,18 @@ impl Model {
                 && request.sides.covers(order.side)
         };
         let mut closed = 0;
-        while let Some(at) = self.orders.iter().position(covers) {
-            let Outcome { order, cancelled, .. } = self.close(at, Reason::MassCancelled);
-            command.report_cancel(&order, Reason::MassCancelled, cancelled);
+        while let Some(id) = self.orders.iter().find(|order| covers(order)).map(|order| order.id) {
+            self.close_and_report(command, id, Reason::MassCancelled);
             closed += 1;
         }
         Ok(closed)
+    }
+
+    /// Closes a live order for others than its owner, who is told.
+    pub(crate) fn close_and_report(&mut self, command: &mut Command, id: u64, reason: Reason) {
+        let at = self.orders.iter().position(|order| order.id == id).expect("a live order");
+        let Outcome { order, cancelled, .. } = self.close(at, reason);
+        command.report_cancel(&order, reason, cancelled);
     }
 }
 

@@ -7,6 +7,7 @@
 //! orders and from what each account owns is worked out anew each time it is asked for.
 #![forbid(unsafe_code)]
 
+mod access;
 mod command;
 mod entry;
 mod instrument;
@@ -24,8 +25,8 @@ use command::Command;
 use instrument::AMOUNT_MAX;
 use message::Message;
 use ordain_exchange_protocol::{
-    Amend2, Audience, Definition, Grant, GrantAction, MarketState, NewOrder2, OrderRef, Reject, Request,
-    SelfTrade, Side, Transfer, permission,
+    Access, Amend2, Audience, Definition, Grant, GrantAction, MarketState, NewOrder2, OrderRef, Reject,
+    Request, SelfTrade, Side, Transfer, permission,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -91,6 +92,10 @@ pub struct Model {
     owned: BTreeMap<(u32, u32), i128>,
     /// Groups of accounts that are in one.
     groups: BTreeMap<u32, u32>,
+    /// Firms of accounts that are in one.
+    firms: BTreeMap<u32, u32>,
+    /// By scope and id: what accounts may do, if that was ever set.
+    access: BTreeMap<(u8, u32), Access>,
     /// By instrument: what happens where orders of one owner meet, if that was ever set.
     modes: BTreeMap<u32, SelfTrade>,
     /// By instrument: what may be done, if that was ever set.
@@ -129,6 +134,8 @@ impl Model {
             accounts: BTreeMap::new(),
             owned: BTreeMap::new(),
             groups: BTreeMap::new(),
+            firms: BTreeMap::new(),
+            access: BTreeMap::new(),
             modes: BTreeMap::new(),
             states: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -336,20 +343,12 @@ impl Model {
             Request::Amend2(request) => self.change_order(&mut command, request, report::Layout::Second),
             Request::MassCancel(request) => {
                 let result = self.mass_cancel(&mut command, request);
-                Message::new(0x82, 32)
-                    .put(2, 2, code(&result))
-                    .put(4, 4, request.account.get())
-                    .put(8, 8, result.unwrap_or(0))
-                    .put(16, 8, context.seq)
-                    .put(24, 8, context.time)
-                    .bytes()
+                mass_cancel_reply(context, request.account.get(), &result)
             }
             Request::SetState(request) => {
                 admin_reply(context, request.instrument.get(), &self.set_state(&mut command, request))
             }
-            ordain_exchange_protocol::Request::Control(_) => {
-                panic!("the model does not execute controls yet")
-            }
+            Request::Control(control) => self.control(&mut command, control),
         };
         self.assert_sound();
         (reply, command.outputs)
@@ -479,6 +478,7 @@ impl Model {
             ensure(self.supply(currency) + amount <= AMOUNT_MAX, Reject::SupplyExceeded)?;
             amount
         } else {
+            self.may_withdraw(account)?;
             ensure(amount <= self.free(account, currency), Reject::InsufficientFunds)?;
             -amount
         };
@@ -514,5 +514,16 @@ fn admin_reply(context: &Context, subject: u32, result: &Result<(), Reject>) -> 
         .put(4, 4, subject)
         .put(8, 8, context.seq)
         .put(16, 8, context.time)
+        .bytes()
+}
+
+/// `subject`: whose orders were to be cancelled.
+fn mass_cancel_reply(context: &Context, subject: u32, result: &Result<u64, Reject>) -> Vec<u8> {
+    Message::new(0x82, 32)
+        .put(2, 2, code(result))
+        .put(4, 4, subject)
+        .put(8, 8, result.unwrap_or(0))
+        .put(16, 8, context.seq)
+        .put(24, 8, context.time)
         .bytes()
 }

@@ -1,6 +1,6 @@
 //! Live orders.
 
-use ordain_exchange_protocol::{OrderType, PostOnly, SelfTrade, Side, TimeInForce};
+use ordain_exchange_protocol::{Amend2, OrderType, PostOnly, SelfTrade, Side, TimeInForce};
 
 /// A live order.
 #[derive(Clone, Debug)]
@@ -77,6 +77,15 @@ impl Order {
     #[must_use]
     pub fn waits(&self) -> bool {
         self.order_type.waits()
+    }
+
+    /// Whether an amend leaves price, trigger and display and does not raise the total.
+    pub(crate) fn is_only_made_smaller(&self, request: &Amend2) -> bool {
+        let price = if self.waits() && !self.order_type.has_price() { 0 } else { self.price };
+        i128::from(request.price.get()) == price
+            && request.trigger.get() == 0
+            && request.display.get() == 0
+            && i128::from(request.quantity.get()) <= self.cumulative + self.remaining
     }
 
     pub(crate) fn is_in_book_of(&self, instrument: u32) -> bool {

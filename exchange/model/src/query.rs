@@ -3,8 +3,8 @@
 use crate::message::Message;
 use crate::{Context, Model, Order, code, ensure};
 use ordain_exchange_protocol::{
-    BalancesQuery, BookLevelsQuery, BookOrdersQuery, IntoBytes, OrderRef, PostOnly, Query, Reject, Side,
-    permission,
+    BalancesQuery, BookLevelsQuery, BookOrdersQuery, ControlQuery, IntoBytes, OrderRef, PostOnly, Query,
+    Reject, Side, permission,
 };
 
 const LEVEL: usize = 24;
@@ -150,7 +150,7 @@ impl Model {
                     Err(_) => answer.bytes(),
                 }
             }
-            ordain_exchange_protocol::Query::Control(_) => panic!("the model does not execute controls yet"),
+            Query::Control(ControlQuery::Access(query)) => self.access_answer(context, query),
         }
     }
 
@@ -245,7 +245,7 @@ impl Model {
     }
 
     /// As [`Model::may_see`], without the exchange's own account.
-    fn may_see_trader(&self, account: u32, context: &Context) -> Result<(), Reject> {
+    pub(crate) fn may_see_trader(&self, account: u32, context: &Context) -> Result<(), Reject> {
         context.may(permission::VIEW)?;
         ensure(self.accounts.contains_key(&account), Reject::UnknownAccount)?;
         self.is_granted(context, account)

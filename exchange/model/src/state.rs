@@ -43,14 +43,7 @@ impl Model {
     pub(crate) fn state_admits_amend(&self, order: &Order, request: &Amend2) -> Result<(), Reject> {
         match self.state(order.instrument) {
             MarketState::Halted => Err(Reject::MarketHalted),
-            MarketState::CancelOnly => {
-                let price = if order.waits() && !order.order_type.has_price() { 0 } else { order.price };
-                let left = i128::from(request.price.get()) == price
-                    && request.trigger.get() == 0
-                    && request.display.get() == 0;
-                let total = order.cumulative + order.remaining;
-                ensure(left && i128::from(request.quantity.get()) <= total, Reject::MarketCancelOnly)
-            }
+            MarketState::CancelOnly => ensure(order.is_only_made_smaller(request), Reject::MarketCancelOnly),
             _ => Ok(()),
         }
     }

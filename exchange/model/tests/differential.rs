@@ -220,6 +220,7 @@ fn with_little_of_everything() {
     let reached = check("tiny", TINY, 300, 700);
     reached.assert_complete(coverage::TINY);
     reached.assert_complete(coverage::STATES);
+    reached.assert_complete(coverage::ACCESS);
 }
 
 #[test]
@@ -253,4 +254,5 @@ fn what_the_pages_say() {
     }
     coverage.assert_complete(coverage::PAGES);
     coverage.assert_complete(coverage::STATES);
+    coverage.assert_complete(coverage::ACCESS);
 }

@@ -7,7 +7,8 @@ mod desk;
 
 use desk::{Desk, amend, limit, market, order};
 use ordain_exchange_protocol::{
-    MarketState, NewOrder2, OrderState, OrderType, PostOnly, Reason, Reject, SelfTrade, Side, TimeInForce,
+    Access, IntoBytes, Kill, MarketState, NewOrder2, OrderState, OrderType, PostOnly, Reason, Reject, Scope,
+    SelfTrade, SetAccess, SetFirm, Side, TimeInForce, note,
 };
 
 const A: u32 = 1;
@@ -467,4 +468,57 @@ fn states_and_new_orders() {
     assert_eq!(desk.enters(quiet).state, OrderState::Live);
     let repriced = NewOrder2 { post_only: PostOnly::Reprice, ..limit(A, Side::Buy, 105, 1) };
     assert_eq!(desk.enters(repriced).price.get(), 99);
+}
+
+#[test]
+fn access_the_example() {
+    let mut desk = Desk::new();
+    let why = note("a test");
+    for account in [A, C] {
+        desk.controls(SetFirm::new(account, 9, why).as_bytes());
+    }
+    // The lots say which is which: c1, a1, a2, c2.
+    for (account, lots) in [(C, 31), (A, 11), (A, 12), (C, 32)] {
+        desk.enters(limit(account, Side::Sell, 100, lots));
+    }
+    desk.enters(limit(B, Side::Sell, 100, 21));
+    assert_eq!(desk.controls(Kill::new(Scope::Firm, 9, why).as_bytes()), 4);
+    let killed = [11, 12, 31, 32].map(|lots| format!("cancelled {lots}, Killed"));
+    assert_eq!(desk.told(), killed);
+    let plain = limit(A, Side::Buy, 90, 1);
+    assert_eq!(desk.refused(plain), Reject::FirmBlocked);
+    desk.controls(SetFirm::new(A, 0, why).as_bytes());
+    desk.enters(plain);
+    assert_eq!(desk.refused(limit(C, Side::Buy, 90, 1)), Reject::FirmBlocked);
+}
+
+#[test]
+fn access_of_all_goes_first() {
+    let mut desk = Desk::new();
+    let why = note("");
+    let order = desk.enters(limit(A, Side::Buy, 90, 5)).order_id.get();
+    desk.controls(SetFirm::new(A, 1, why).as_bytes());
+    let plain = limit(A, Side::Buy, 90, 1);
+    let smaller = |lots| amend(A, order, 90, lots);
+    let set = |desk: &mut Desk, scope, id, access| {
+        desk.controls(SetAccess::new(scope, id, access, why).as_bytes());
+    };
+    set(&mut desk, Scope::Account, A, Access::Suspended);
+    assert_eq!(desk.refused(plain), Reject::AccountSuspended);
+    assert_eq!(desk.withdraws(A, 1), Some(Reject::AccountSuspended));
+    set(&mut desk, Scope::Firm, 1, Access::Blocked);
+    assert_eq!(desk.refused(plain), Reject::FirmBlocked);
+    // Blocked would allow it, suspended does not.
+    assert_eq!(desk.refused_amend(smaller(4)), Reject::AccountSuspended);
+    set(&mut desk, Scope::All, 0, Access::Blocked);
+    assert_eq!(desk.refused(plain), Reject::ExchangeBlocked);
+    set(&mut desk, Scope::Account, A, Access::Active);
+    assert_eq!(desk.withdraws(A, 1), None);
+    assert_eq!(desk.amends(smaller(4)).remaining.get(), 4);
+    assert_eq!(desk.refused_amend(smaller(5)), Reject::ExchangeBlocked);
+    // A kill of what is suspended leaves it so.
+    set(&mut desk, Scope::All, 0, Access::Suspended);
+    assert_eq!(desk.controls(Kill::new(Scope::All, 0, why).as_bytes()), 1);
+    assert_eq!(desk.withdraws(A, 1), Some(Reject::ExchangeSuspended));
+    assert_eq!(desk.withdraws(0, 1), Some(Reject::InsufficientFunds));
 }

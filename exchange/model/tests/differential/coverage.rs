@@ -1,7 +1,9 @@
 //! What the streams reached: a stream that never meets a rule proves nothing about it.
 
 use crate::event::{Event, Said};
-use ordain_exchange_protocol::{Answer, Flag, OrderState, Output, Query, Reason, Reject, Reply, Request};
+use ordain_exchange_protocol::{
+    Answer, Control, ControlQuery, Flag, OrderState, Output, Query, Reason, Reject, Reply, Request,
+};
 use std::collections::BTreeMap;
 
 /// How often each thing happened.
@@ -157,7 +159,7 @@ pub const HUGE: Required = &[
         ],
     ),
     ("Deposit", &["SupplyExceeded"]),
-    ("NewOrder2", &["beyond 2^60"]),
+    ("notional", &["beyond 2^60"]),
     ("restore", &["done"]),
 ];
 
@@ -330,6 +332,66 @@ pub const STATES: Required = &[
     ),
 ];
 
+/// What `access.md` adds.
+pub const ACCESS: Required = &[
+    ("SetFirm", &["accepted", "NotPermitted", "UnknownAccount", "FirmOutOfRange"]),
+    ("SetAccess", &["accepted", "NotPermitted", "UnknownAccount", "FirmOutOfRange"]),
+    ("Kill", &["none", "one", "several", "NotPermitted", "UnknownAccount", "FirmOutOfRange"]),
+    (
+        "Purge",
+        &["none", "one", "several", "NotPermitted", "UnknownAccount", "FirmOutOfRange", "UnknownInstrument"],
+    ),
+    ("NewOrder", REFUSED),
+    ("NewOrder2", REFUSED),
+    ("Amend2", REFUSED),
+    ("Withdraw", &["ExchangeSuspended", "FirmSuspended", "AccountSuspended"]),
+    ("Access", &["accepted", "NotPermitted", "UnknownAccount", "NotGranted"]),
+    (
+        "mark",
+        &[
+            "kill: an account",
+            "kill: a firm",
+            "kill: all",
+            "kill: suspended already",
+            "kill: blocked already",
+            "kill: of several accounts",
+            "purge: an account",
+            "purge: a firm",
+            "purge: all",
+            "purge: of several accounts",
+            "swept: waits",
+            "swept: iceberg",
+            "swept: where nothing trades",
+            "blocked: made smaller",
+            "blocked: cancel",
+            "blocked: mass cancel",
+            "blocked: amend to what was filled",
+            "blocked: withdraws",
+            "blocked: a maker trades",
+            "blocked: is triggered",
+            "blocked: an order expires",
+            "suspended: cancel",
+            "suspended: mass cancel",
+            "suspended: amend to what was filled",
+            "suspended: deposit",
+            "suspended: the exchange's own money",
+            "suspended: a maker trades",
+            "suspended: is triggered",
+            "suspended: an order expires",
+        ],
+    ),
+];
+
+/// Who is refused, and by whom.
+const REFUSED: &[&str] = &[
+    "ExchangeBlocked",
+    "ExchangeSuspended",
+    "FirmBlocked",
+    "FirmSuspended",
+    "AccountBlocked",
+    "AccountSuspended",
+];
+
 fn kind(request: &Request<'_>) -> &'static str {
     match request {
         Request::CreateInstrument(_) => "CreateInstrument",
@@ -346,7 +408,10 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::SetSelfTrade(_) => "SetSelfTrade",
         Request::SetGroup(_) => "SetGroup",
         Request::SetState(_) => "SetState",
-        Request::Control(_) => "Control",
+        Request::Control(Control::SetFirm(_)) => "SetFirm",
+        Request::Control(Control::SetAccess(_)) => "SetAccess",
+        Request::Control(Control::Kill(_)) => "Kill",
+        Request::Control(Control::Purge(_)) => "Purge",
     }
 }
 
@@ -362,7 +427,7 @@ fn query_kind(query: &Query<'_>) -> &'static str {
         Query::OrderDetail(_) => "OrderDetail",
         Query::Trading(_) => "Trading",
         Query::Owner(_) => "Owner",
-        Query::Control(_) => "Control",
+        Query::Control(ControlQuery::Access(_)) => "Access",
     }
 }
 
@@ -422,7 +487,7 @@ impl Coverage {
         if let Reply::Order(reply) = reply
             && reply.notional.get() > 1 << 60
         {
-            self.count(kind, "beyond 2^60");
+            self.count("notional", "beyond 2^60");
         }
         let outcome = match reply {
             Reply::Admin(_) => "accepted",

@@ -3,9 +3,9 @@
 
 use ordain_exchange_engine::Context;
 use ordain_exchange_protocol::{
-    Amend2, Answer, Audience, BalancesQuery, BookLevelsQuery, CancelReport, Definition, FillReport, Flag,
-    IntoBytes, MarketState, NewOrder2, OrderRef, OrderReply, OrderState, OrderType, Output, PostOnly,
-    PreventReport, Reason, Reply, Request, SelfTrade, SetState, Side, TimeInForce, TradeReport, Transfer,
+    Access, Amend2, Answer, Audience, BalancesQuery, BookLevelsQuery, CancelReport, Definition, FillReport,
+    Flag, IntoBytes, MarketState, NewOrder2, OrderRef, OrderReply, OrderState, OrderType, Output, PostOnly,
+    PreventReport, Reason, Reply, Request, Scope, SelfTrade, Side, TimeInForce, TradeReport, Transfer,
     TriggerReport,
 };
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ struct Live {
     cumulative: u64,
     left: u64,
     shown: u64,
+    /// Comes before others that were entered later.
+    entered: u64,
     /// Comes before others of its price or trigger with a higher one.
     place: u64,
     /// Whether it is in the book or waits, rather than trading now.
@@ -57,6 +59,9 @@ pub struct Listener {
     /// States other than continuous.
     states: BTreeMap<u32, MarketState>,
     groups: BTreeMap<u32, u32>,
+    firms: BTreeMap<u32, u32>,
+    /// By scope and id, other than active.
+    access: BTreeMap<(u8, u32), Access>,
     owned: BTreeMap<(u32, u32), i128>,
     orders: BTreeMap<u64, Live>,
     places: u64,
@@ -79,6 +84,9 @@ macro_rules! check {
         }
     };
 }
+
+#[path = "listener/operators.rs"]
+mod operators;
 
 type Checked = Result<(), String>;
 
@@ -118,6 +126,9 @@ impl Listener {
             Request::SetState(it) if reply.code() == 0 => {
                 return self.set_state(context, it, &outputs[expired..]);
             }
+            Request::MassCancel(_) | Request::Control(_) if reply.code() == 0 => {
+                return self.control(context, request, &reply, &outputs[expired..]);
+            }
             _ => self.outputs(context, &outputs[expired..])?,
         }
         self.rest();
@@ -125,7 +136,7 @@ impl Listener {
             self.conclude(request, &reply)?;
         } else {
             check!(
-                outputs.len() == expired || (matches!(request, Request::MassCancel(_)) && reply.code() == 0),
+                outputs.len() == expired,
                 "a command that is none on orders, or was refused, made outputs"
             );
         }
@@ -156,6 +167,17 @@ impl Listener {
                 let Reply::Transfer(reply) = reply else { return Err("a transfer has another reply".into()) };
                 if reply.seq.get() == context.seq {
                     let amount = i128::from(it.amount.get());
+                    let by = self.least_access(it.account.get());
+                    match (by, it.tag == Transfer::DEPOSIT, it.account.get()) {
+                        (_, _, 0) if self.access.contains_key(&(Scope::All as u8, 0)) => {
+                            self.marks.push("suspended: the exchange's own money");
+                        }
+                        (_, _, 0) => {}
+                        (Access::Suspended, false, _) => return Err("a suspended account withdraws".into()),
+                        (Access::Suspended, true, _) => self.marks.push("suspended: deposit"),
+                        (Access::Blocked, false, _) => self.marks.push("blocked: withdraws"),
+                        _ => {}
+                    }
                     let change = if it.tag == Transfer::DEPOSIT { amount } else { -amount };
                     *self.owned.entry((it.account.get(), it.currency.get())).or_default() += change;
                 }
@@ -175,55 +197,6 @@ impl Listener {
         Ok(())
     }
 
-    fn state(&self, instrument: u32) -> MarketState {
-        self.states.get(&instrument).copied().unwrap_or(MarketState::Continuous)
-    }
-
-    /// Each instrument that changes says so, in the order of their ids, and nothing else happens.
-    fn set_state(&mut self, context: &Context, it: &SetState, outputs: &[Output<'_>]) -> Checked {
-        let named = it.instrument.get();
-        let covered = self.definitions.keys().filter(|id| named == 0 || **id == named);
-        let changed: Vec<u32> = covered.copied().filter(|id| self.state(*id) != it.state).collect();
-        check!(outputs.len() == changed.len(), "{} states change, {} told", changed.len(), outputs.len());
-        for (&id, output) in changed.iter().zip(outputs) {
-            let Output::State(told) = output else { return Err(format!("a state makes {output:?}")) };
-            check!(told.instrument == id && told.state == it.state, "another state is told: {told:?}");
-            check!(told.previous == self.state(id), "the state of {id} was another before: {told:?}");
-            check!(told.seq == context.seq && told.time == context.time, "a state of another moment");
-            self.states.insert(id, it.state);
-            let halted = it.state == MarketState::Halted;
-            for live in self.orders.values_mut().filter(|live| live.request.instrument == id) {
-                live.halted |= halted;
-                if halted {
-                    self.marks.push(if live.waits() { "halt: orders wait" } else { "halt: orders rest" });
-                }
-            }
-            self.marks.push(match it.state {
-                MarketState::Continuous => "state: continuous again",
-                MarketState::Halted => "state: halted",
-                MarketState::CancelOnly => "state: cancel-only",
-                _ => "state: post-only",
-            });
-        }
-        match (named, changed.len()) {
-            (0, 2..) => self.marks.push("state: of several at once"),
-            (0, 1) => self.marks.push("state: of all, which changes one"),
-            (_, 0) => self.marks.push("state: as it was"),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Marks what was done to an order where nothing trades.
-    fn mark_state(&mut self, live: &Live, marks: [&'static str; 3]) {
-        match self.state(live.request.instrument.get()) {
-            MarketState::Halted => self.marks.push(marks[0]),
-            MarketState::CancelOnly => self.marks.push(marks[1]),
-            MarketState::PostOnly => self.marks.push(marks[2]),
-            _ => {}
-        }
-    }
-
     fn entered(&mut self, mut order: NewOrder2, reply: &Reply<'_>) -> Checked {
         let id = order_reply(reply).expect("a reply to an order").order_id.get();
         check!(!self.orders.contains_key(&id), "order {id:#x} is live already");
@@ -231,6 +204,8 @@ impl Listener {
         let passive = order.post_only != PostOnly::No || order.order_type.waits();
         let admits = state == MarketState::Continuous || (state == MarketState::PostOnly && passive);
         check!(admits, "an order is accepted in state {state:?}");
+        let access = self.least_access(order.account.get());
+        check!(access == Access::Active, "an order of an account is accepted that is {access:?}");
         let definition = &self.definitions[&order.instrument.get()];
         let price = match (reply, order.order_type, order.side) {
             (Reply::Order2(reply), ..) => reply.price.get(),
@@ -260,6 +235,7 @@ impl Listener {
             cumulative: 0,
             left,
             shown: 0,
+            entered: self.places,
             place: self.places,
             rests: waits,
             halted: false,
@@ -275,6 +251,7 @@ impl Listener {
         check!(said.order_id.get() == id, "the reply to an amend is of another order");
         let settled = self.settled(id, amend.price.get());
         let state = self.state(self.orders[&id].request.instrument.get());
+        let access = self.least_access(amend.account.get());
         let live = self.orders.get_mut(&id).expect("it was found");
         if said.reason == Reason::AmendedBelowFilled {
             check!(amend.quantity.get() <= live.cumulative, "an amend above what was filled cancels");
@@ -300,6 +277,14 @@ impl Listener {
             MarketState::Halted => return Err("an order is amended in a halt".into()),
             MarketState::CancelOnly => {
                 check!(only_smaller, "cancel-only: an amend does more than to make smaller")
+            }
+            _ => {}
+        }
+        match access {
+            Access::Suspended => return Err("an order of a suspended account is amended".into()),
+            Access::Blocked => {
+                check!(only_smaller, "blocked: an amend does more than to make smaller");
+                self.marks.push("blocked: made smaller");
             }
             _ => {}
         }
@@ -459,6 +444,7 @@ impl Listener {
         if self.same_owner(&maker_was, &taker_was) {
             self.marks.push("self-trade: allowed");
         }
+        self.mark_access(&maker_was, ["blocked: a maker trades", "suspended: a maker trades"]);
         for report in [maker, taker] {
             self.filled(report)?;
         }
@@ -607,6 +593,7 @@ impl Listener {
         if self.triggered > 1 {
             self.marks.push("cascade: several");
         }
+        self.mark_access(&was, ["blocked: is triggered", "suspended: is triggered"]);
         if was.halted {
             self.marks.push("triggered: waited through a halt");
         }
@@ -641,11 +628,24 @@ impl Listener {
                         "post-only: an order expires",
                     ],
                 );
+                self.mark_access(&was, ["blocked: an order expires", "suspended: an order expires"]);
                 if expiry == context.time {
                     self.marks.push("expiry: exactly now");
                 }
             }
+            Reason::Purged | Reason::Killed => {
+                if was.waits() {
+                    self.marks.push("swept: waits");
+                }
+                if was.left > was.shown && was.shown > 0 {
+                    self.marks.push("swept: iceberg");
+                }
+                if self.state(was.request.instrument.get()) != MarketState::Continuous {
+                    self.marks.push("swept: where nothing trades");
+                }
+            }
             Reason::MassCancelled => {
+                self.mark_access(&was, ["blocked: mass cancel", "suspended: mass cancel"]);
                 self.mark_state(
                     &was,
                     ["halted: mass cancel", "cancel-only: mass cancel", "post-only: mass cancel"],
@@ -692,6 +692,13 @@ impl Listener {
             if was.waits() {
                 self.marks.push("cancel: waiting");
             }
+            self.mark_access(
+                &was,
+                match reply.reason {
+                    Reason::Cancelled => ["blocked: cancel", "suspended: cancel"],
+                    _ => ["blocked: amend to what was filled", "suspended: amend to what was filled"],
+                },
+            );
             let marks = match reply.reason {
                 Reason::Cancelled => ["halted: cancel", "cancel-only: cancel", "post-only: cancel"],
                 _ => [

@@ -3,6 +3,8 @@
 //! The generator looks at the model's state to aim at the edges of the rules: the last affordable minor unit, the
 //! first unaffordable one, the last free level, the best price and the one beside it.
 
+#[path = "stream/control.rs"]
+mod control;
 #[path = "stream/office.rs"]
 mod office;
 #[path = "stream/orders.rs"]
@@ -14,7 +16,7 @@ mod queries;
 #[path = "stream/random.rs"]
 mod random;
 
-pub use profile::{Features, Profile};
+pub use profile::{Features, Profile, Theme};
 
 use crate::event::Event;
 use ordain_exchange_engine::Context;
@@ -31,6 +33,7 @@ const KEYS: u32 = 10;
 pub struct Stream {
     random: Random,
     profile: Profile,
+    theme: Theme,
     seq: u64,
     time: u64,
     /// Whether this is a time in which orders are entered that do not trade, so that books grow.
@@ -46,6 +49,7 @@ impl Stream {
         Self {
             random: Random::new(seed),
             profile,
+            theme: Theme::of(seed),
             seq: 0,
             time: 1_700_000_000_000_000_000,
             building: true,
@@ -159,6 +163,8 @@ impl Stream {
             vec![self.ownership(model)]
         } else if self.profile.features.states && falls(self.state_changes(model)) {
             vec![self.set_state(model)]
+        } else if self.profile.features.access && falls(self.controls(model)) {
+            vec![self.control(model)]
         } else if falls(cancels) {
             vec![self.cancel(model)]
         } else if falls(220) {

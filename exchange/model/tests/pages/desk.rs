@@ -137,6 +137,19 @@ impl Desk {
         self.does(SetState::new(1, state, note("")).as_bytes());
     }
 
+    /// An operator's command, which is accepted. Returns how many orders it cancelled.
+    pub fn controls(&mut self, request: &[u8]) -> u64 {
+        let reply = self.does(request);
+        let reply = Reply::decode(&reply).expect("a reply");
+        assert_eq!(reply.code(), 0);
+        if let Reply::MassCancel(reply) = reply { reply.cancelled.get() } else { 0 }
+    }
+
+    pub fn withdraws(&mut self, account: u32, amount: u64) -> Option<Reject> {
+        let reply = self.does(Transfer::withdraw(account, BASE, 1_000 + self.seq, amount).as_bytes());
+        Reject::from_wire(Reply::decode(&reply).expect("a reply").code())
+    }
+
     pub fn cancels(&mut self, account: u32, order: u64) -> OrderReply {
         let reply = self.does(Cancel::new(account, OrderRef::Id(order)).as_bytes());
         let Ok(Reply::Order(reply)) = Reply::decode(&reply) else {

@@ -1,6 +1,6 @@
 //! What the offices of the exchange send: instruments, accounts, grants, money, and what holds for whom.
 
-use super::{KEYS, Stream, any_mode};
+use super::{KEYS, Stream, Theme, any_mode};
 use crate::event::Event;
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
@@ -225,10 +225,16 @@ impl Stream {
         Some(self.request(1, permission::CUSTODY, transfer.as_bytes()))
     }
 
-    /// How often, of 1,000, the state of an instrument is set: more often where trading has stopped, for that is what
-    /// streams are for.
+    /// How often, of 1,000, the state of an instrument is set: more often where trading has stopped, since trades are
+    /// what streams are for.
     pub(super) fn state_changes(&self, model: &Model) -> u64 {
-        if model.instruments().all(|id| model.state(id) == MarketState::Continuous) { 8 } else { 80 }
+        let trading = model.instruments().all(|id| model.state(id) == MarketState::Continuous);
+        match (self.theme, trading) {
+            (Theme::States, true) => 30,
+            (Theme::States, false) => 60,
+            (_, true) => 4,
+            (_, false) => 80,
+        }
     }
 
     pub(super) fn set_state(&mut self, model: &Model) -> Event {

@@ -288,7 +288,11 @@ impl Stream {
             let mut price = if self.random.percent(40) { order.price as i64 } else { other };
             let mut quantity = quantity;
             let makers = model.side(order.instrument, order.side.opposite());
-            let sweeps = !makers.is_empty() && !self.building && self.random.percent(self.profile.sweeps);
+            // Those of its owner are met on the way.
+            let meets = self.profile.features.self_trade
+                && makers.iter().any(|maker| model.same_owner(maker.account, account));
+            let chance = if meets { 4 * self.profile.sweeps } else { self.profile.sweeps };
+            let sweeps = !makers.is_empty() && !self.building && self.random.percent(chance);
             if sweeps {
                 let all = makers.iter().map(|maker| maker.remaining).sum::<i128>() as u64;
                 price = makers.last().map_or(1, |maker| maker.price as i64);

@@ -12,6 +12,7 @@ pub struct Features {
     pub icebergs: bool,
     pub expiry: bool,
     pub states: bool,
+    pub access: bool,
 }
 
 impl Features {
@@ -22,9 +23,37 @@ impl Features {
         icebergs: false,
         expiry: false,
         states: false,
+        access: false,
     };
-    pub const ALL: Self =
-        Self { orders: true, self_trade: true, stops: true, icebergs: true, expiry: true, states: true };
+    pub const ALL: Self = Self {
+        orders: true,
+        self_trade: true,
+        stops: true,
+        icebergs: true,
+        expiry: true,
+        states: true,
+        access: true,
+    };
+}
+
+/// What a stream has more of than others, if its features have it at all: were there as much of everything in each,
+/// hardly anything would go on long enough to meet something else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Theme {
+    /// Orders alone.
+    Trading,
+    States,
+    Access,
+}
+
+impl Theme {
+    pub const fn of(seed: u64) -> Self {
+        match seed % 4 {
+            2 => Self::States,
+            3 => Self::Access,
+            _ => Self::Trading,
+        }
+    }
 }
 
 /// What kind of stream.

@@ -4,7 +4,7 @@ use super::Stream;
 use crate::event::Event;
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
-    BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery, InstrumentQuery, IntoBytes,
+    AccessQuery, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery, InstrumentQuery, IntoBytes,
     OrderDetailQuery, OrderQuery, OwnerQuery, StatisticsQuery, TradingQuery, permission,
 };
 
@@ -16,13 +16,14 @@ impl Stream {
             permissions |= permission::ADMIN;
         }
         let instrument = self.instrument_id(model);
-        let bytes = match self.random.below(if self.profile.features.orders { 11 } else { 8 }) {
+        let bytes = match self.random.below(if self.profile.features.orders { 12 } else { 8 }) {
             8 => {
                 let (account, order) = self.order(model);
                 OrderDetailQuery::new(account, order).as_bytes().to_vec()
             }
             9 => TradingQuery::new(instrument).as_bytes().to_vec(),
             10 => OwnerQuery::new(account).as_bytes().to_vec(),
+            11 => AccessQuery::new(account).as_bytes().to_vec(),
             0 => {
                 let mut query = BookLevelsQuery::new(instrument, self.random.id(1, 20) as u8);
                 query.after_bid = self.random.pick(&[0, 1, 4, 5, i64::MIN, i64::MAX]).into();
