@@ -92,8 +92,12 @@ impl Engine {
         let order = self.orders.get_mut(slot);
         order.account_previous = tail;
         order.account_next = NONE;
-        if self.orders.extra(slot).is_some_and(|extra| extra.expiry != 0) {
-            self.expiries.insert(&mut self.orders.extras, slot);
+        if let Some(extra) = self.orders.extra(slot) {
+            if extra.expiry != 0 {
+                self.expiries.insert(&mut self.orders.extras, slot);
+            } else if extra.day != 0 {
+                self.join_day(slot);
+            }
         }
     }
 
@@ -111,8 +115,12 @@ impl Engine {
             NONE => account.tail = order.account_previous,
             next => self.orders.get_mut(next).account_previous = order.account_previous,
         }
-        if self.orders.extra(slot).is_some_and(|extra| extra.expiry != 0) {
-            self.expiries.remove(&mut self.orders.extras, slot);
+        if let Some(extra) = self.orders.extra(slot) {
+            if extra.expiry != 0 {
+                self.expiries.remove(&mut self.orders.extras, slot);
+            } else if extra.day != 0 {
+                self.leave_day(slot);
+            }
         }
     }
 

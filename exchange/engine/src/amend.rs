@@ -3,7 +3,7 @@
 use crate::instrument::live;
 use crate::levels::key;
 use crate::matching::{Event, Taker};
-use crate::orders::Order;
+use crate::orders::{Extra, Order};
 use crate::reply::{Answer, refused};
 use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
@@ -93,6 +93,7 @@ impl Engine {
         self.release(slot);
         if change.price == order.price && remaining <= order.remaining {
             self.shrink(slot, remaining, 0);
+            self.tell_change(context, sink);
             self.reply_kept(context, slot, OrderState::Live, change.second, sink);
             return Step::Done;
         }
@@ -111,7 +112,7 @@ impl Engine {
             let moves = (change.trigger != 0 && change.trigger != extra.trigger) || remaining > left;
             if moves {
                 self.leave_queue(slot);
-            } else {
+            } else if !self.is_parked(slot) {
                 self.triggers.get_mut(order.level).quantity -= left - remaining;
             }
             if change.trigger != 0 {
@@ -132,6 +133,7 @@ impl Engine {
         if change.price == order.price && remaining <= left && same_display {
             let shown = order.remaining.min(remaining);
             self.shrink(slot, shown, remaining - shown);
+            self.tell_change(context, sink);
             self.reply_kept(context, slot, OrderState::Live, change.second, sink);
             return Step::Done;
         }
@@ -162,6 +164,9 @@ impl Engine {
             remaining,
             ..self.taker_of(order, self.orders.id(slot), slot)
         };
+        if self.live_instrument(order.instrument).state.gathers() {
+            return self.gather(&taker, sink);
+        }
         self.take(taker, sink)
     }
 
@@ -196,6 +201,7 @@ impl Engine {
             let lessens = self.lessens(slot, change);
             self.check_access(&self.accounts[order.account as usize], lessens)?;
         }
+        let gathers = instrument.state.gathers();
         if instrument.state != MarketState::Continuous {
             self.may_change(slot, change)?;
         }
@@ -207,11 +213,11 @@ impl Engine {
                 return Err(Reject::DisplayInvalid);
             }
         }
-        if waits {
+        if waits || self.is_at_market(slot) {
             price = self.check_waiting_price(slot, change)?;
         } else {
             instrument.check_price(price)?;
-            if order.traits.post_only() == PostOnly::Reprice {
+            if order.traits.post_only() == PostOnly::Reprice && !gathers {
                 price = self.next_to_best(instrument, order.side, price)?;
             }
         }
@@ -221,11 +227,12 @@ impl Engine {
                 let gap = self.triggers.get(order.level).orders == 1;
                 self.check_wait(order.instrument.into(), self.direction(slot), change.trigger, gap)?;
             }
-        } else {
+        } else if !self.is_at_market(slot) {
             if instrument.state == MarketState::PostOnly && self.crosses(instrument, order.side, price) {
                 return Err(Reject::MarketPostOnly);
             }
-            if order.traits.post_only() == PostOnly::Reject && self.crosses(instrument, order.side, price) {
+            let stays_passive = order.traits.post_only() == PostOnly::Reject && !gathers;
+            if stays_passive && self.crosses(instrument, order.side, price) {
                 return Err(Reject::PostOnlyWouldCross);
             }
             let ladder = instrument.ladder(order.side);
@@ -253,7 +260,8 @@ impl Engine {
             MarketState::Halted | MarketState::None => Err(Reject::MarketHalted),
             MarketState::CancelOnly if !self.lessens(slot, change) => Err(Reject::MarketCancelOnly),
             MarketState::CancelOnly => Ok(()),
-            MarketState::PostOnly | MarketState::Continuous => Ok(()),
+            MarketState::Closed => Err(Reject::MarketClosed),
+            _ => Ok(()),
         }
     }
 
@@ -267,19 +275,25 @@ impl Engine {
             && (change.price, change.trigger, change.display) == (price, 0, 0)
     }
 
+    /// Whether an order in the book has no limit price of its own.
+    #[inline]
+    fn is_at_market(&self, slot: u32) -> bool {
+        self.orders.extra(slot).is_some_and(Extra::is_market)
+    }
+
     /// Whether what is to change is there.
     #[cold]
     fn check_change_extra(&self, slot: u32, change: &Change) -> Result<(), Reject> {
         let order = self.orders.get(slot);
         let extra = self.orders.extra(slot);
-        if change.trigger != 0 && !order.traits.waits() {
+        if change.trigger != 0 && (!order.traits.waits() || self.is_parked(slot)) {
             return Err(Reject::TriggerConflict);
         }
         if change.display != 0 && extra.is_none_or(|extra| extra.display == 0) {
             return Err(Reject::DisplayConflict);
         }
         let names_a_price = extra.is_none_or(|extra| extra.order_type().has_price());
-        if order.traits.waits() && !names_a_price && change.price != 0 {
+        if !names_a_price && change.price != 0 {
             return Err(Reject::MarketPriceSet);
         }
         Ok(())
@@ -298,7 +312,13 @@ impl Engine {
             instrument.check_trigger(change.trigger)?;
         }
         let trigger = if change.trigger == 0 { extra.trigger } else { change.trigger };
-        Ok(if has_price { change.price } else { instrument.protection(order.side, trigger) })
+        Ok(if has_price {
+            change.price
+        } else if extra.is_market() {
+            order.price
+        } else {
+            instrument.protection(order.side, trigger)
+        })
     }
 
     /// Makes an order whose hold was released smaller, where it stands.
@@ -307,12 +327,14 @@ impl Engine {
         let order = self.orders.get_mut(slot);
         let less = order.remaining - shown;
         order.remaining = shown;
-        let level = self.levels.get_mut(order.level);
+        let order = *order;
+        let level = self.level_mut(slot);
         level.quantity -= less;
         level.hidden -= less_hidden;
         let (currency, hold) =
             live(&self.instruments, order.instrument).hold(order.side, order.price, shown + hidden);
         self.ledger.hold(self.ledger.at(order.account, currency), hold);
+        self.book_changed(order.instrument);
         if order.traits.has_extra() {
             self.orders.extras[slot as usize].hidden = hidden;
         }

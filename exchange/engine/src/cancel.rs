@@ -58,6 +58,7 @@ impl Engine {
         sink: &mut S,
     ) {
         let (order, id) = self.close(slot);
+        self.tell_change(context, sink);
         let reply = OrderReply {
             state: OrderState::Cancelled,
             reason,
@@ -89,6 +90,7 @@ impl Engine {
             self.leave_queue(slot);
         } else {
             self.leave_level(slot);
+            self.book_changed(order.instrument);
         }
         self.unlist(slot);
         self.orders.give_back(slot);
@@ -133,11 +135,16 @@ impl Engine {
 
     /// One step of a mass cancel.
     pub(crate) fn sweep<S: Sink>(&mut self, mut sweep: Sweep, sink: &mut S) -> Step {
-        for _ in 0..STEP_CANCELS {
+        let mut room = STEP_CANCELS;
+        while room > 0 {
             if sweep.next == NONE {
+                if self.tell_changes(&sweep.context, &mut room, sink) == Step::More {
+                    break;
+                }
                 reply_swept(&sweep.context, sweep.account, None, sweep.cancelled, sink);
                 return Step::Done;
             }
+            room -= 1;
             let slot = sweep.next;
             let order = self.orders.get(slot);
             sweep.next = order.account_next;

@@ -2,6 +2,7 @@
 
 use crate::access::Accesses;
 use crate::accounts::Account;
+use crate::auction::Call;
 use crate::cancel::Sweep;
 use crate::expiry::{Ending, Expiries};
 use crate::index::Index;
@@ -11,6 +12,7 @@ use crate::ledger::Ledger;
 use crate::levels::{Ladder, Levels, key};
 use crate::matching::Taker;
 use crate::orders::{Order, Orders};
+use crate::reply::Answer;
 use crate::snapshot::Loading;
 use crate::states::Change;
 use crate::transfers::Transfers;
@@ -23,7 +25,7 @@ use ordain_exchange_protocol::{Definition, FromZeros, Reject, Request, Side, per
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
     Take(Taker),
-    Cascade(Cascade),
+    Cascade(Cascade, Answer),
     Sweep(Sweep),
     End(Ending),
     States(Change),
@@ -45,6 +47,10 @@ pub struct Engine {
     /// By instrument, the triggers waited for from below and from above.
     pub(crate) queues: Vec<[Ladder; 2]>,
     pub(crate) expiries: Expiries,
+    /// By instrument, what its auctions need.
+    pub(crate) calls: Vec<Call>,
+    /// Instruments in an auction whose books the event changed, each once.
+    pub(crate) changed: Vec<u16>,
     pub(crate) ledger: Ledger,
     pub(crate) index: Index,
     pub(crate) transfers: Transfers,
@@ -95,6 +101,8 @@ impl Engine {
             queues: (1..=limits.instruments).map(|id| triggers.ladders(id)).collect(),
             triggers,
             expiries: Expiries::new(limits.orders),
+            calls: vec![Call::NONE; limits.instruments as usize],
+            changed: Vec::with_capacity(limits.instruments as usize),
             ledger: Ledger::new(limits.accounts, limits.currencies),
             index: Index::new(limits.orders, hash_seed),
             transfers: Transfers::new(limits.transfers, hash_seed),
@@ -141,6 +149,7 @@ impl Engine {
             Request::SetGroup(message) => self.set_group(context, message, sink),
             Request::SetState(message) => self.set_state(context, message, sink),
             Request::Control(control) => self.control(context, control, sink),
+            Request::Market(market) => self.market(context, market, sink),
         };
         self.ledger.assert_balanced();
         step
@@ -153,7 +162,7 @@ impl Engine {
     pub fn resume<S: Sink>(&mut self, sink: &mut S) -> Step {
         let step = match self.work.take().expect("there is an event to go on with") {
             Work::Take(taker) => self.take(taker, sink),
-            Work::Cascade(cascade) => self.cascade(cascade, sink),
+            Work::Cascade(cascade, answer) => self.cascade(cascade, answer, sink),
             Work::Sweep(sweep) => self.sweep(sweep, sink),
             Work::End(ending) => self.end_orders(ending, sink),
             Work::States(change) => self.change_states(change, sink),

@@ -1,6 +1,7 @@
 //! New orders: what is checked before one may trade.
 
 use crate::accounts::Account;
+use crate::day::waits_for_auction;
 use crate::engine::permitted;
 use crate::instrument::Instrument;
 use crate::levels::key;
@@ -76,6 +77,21 @@ impl Wanted {
         }
     }
 
+    /// What it is to begin with, once accepted.
+    fn kind(&self) -> OrderType {
+        match self.order_type {
+            OrderType::MarketToLimit => OrderType::Limit,
+            order_type => order_type,
+        }
+    }
+
+    /// Whether it may come to stand at a price of the book now: market orders have none, others wait for their auction.
+    #[inline(always)]
+    fn takes_a_level(&self, state: MarketState) -> bool {
+        !self.second
+            || (self.order_type != OrderType::Market && !waits_for_auction(self.time_in_force, state))
+    }
+
     /// Whether its parts go together.
     #[inline(always)]
     fn check_shape(&self) -> Result<(), Reject> {
@@ -83,11 +99,10 @@ impl Wanted {
         let ensure = |holds: bool, code| if holds { Ok(()) } else { Err(code) };
         let (order_type, tif) = (self.order_type, self.time_in_force);
         let rests = !tif.is_immediate();
-        let staged = matches!(tif, TimeInForce::Day | TimeInForce::Ato | TimeInForce::Atc);
-        ensure(!self.second || !staged, Reject::NotSupported)?;
-        ensure(order_type != Market || !rests, Reject::MarketMustNotRest)?;
-        ensure(rests || matches!(order_type, Limit | Market), Reject::TimeInForceConflict)?;
-        let may_rest = order_type == Limit && rests;
+        let for_auction = self.second && tif.is_for_auction();
+        ensure(order_type != Market || !rests || for_auction, Reject::MarketMustNotRest)?;
+        ensure((rests && !for_auction) || matches!(order_type, Limit | Market), Reject::TimeInForceConflict)?;
+        let may_rest = order_type == Limit && rests && !for_auction;
         ensure(self.post_only == PostOnly::No || may_rest, Reject::PostOnlyConflict)?;
         ensure(order_type.has_price() || self.price == 0, Reject::MarketPriceSet)?;
         if self.second {
@@ -110,10 +125,21 @@ fn may_enter(state: MarketState, wanted: &Wanted) -> Result<(), Reject> {
     match state {
         MarketState::Halted | MarketState::None => Err(Reject::MarketHalted),
         MarketState::CancelOnly => Err(Reject::MarketCancelOnly),
-        MarketState::PostOnly if wanted.post_only == PostOnly::No && !wanted.order_type.waits() => {
+        MarketState::Closed => Err(Reject::MarketClosed),
+        MarketState::PostOnly
+            if wanted.post_only == PostOnly::No
+                && !wanted.order_type.waits()
+                && !wanted.time_in_force.is_for_auction() =>
+        {
             Err(Reject::MarketPostOnly)
         }
-        MarketState::PostOnly | MarketState::Continuous => Ok(()),
+        state if state.gathers() => {
+            let at_once = wanted.time_in_force.is_immediate()
+                || wanted.post_only != PostOnly::No
+                || wanted.order_type == OrderType::MarketToLimit;
+            if at_once { Err(Reject::AuctionGathers) } else { Ok(()) }
+        }
+        _ => Ok(()),
     }
 }
 
@@ -139,6 +165,7 @@ impl Engine {
                 taker.order_id = self.orders.id(taker.slot);
                 self.accepted += 1;
                 if wanted.second && taker.traits.has_extra() {
+                    let tif = wanted.time_in_force;
                     self.orders.extras[taker.slot as usize] = Extra {
                         hidden: 0,
                         display: wanted.display,
@@ -146,11 +173,19 @@ impl Engine {
                         expiry: wanted.expiry,
                         accepted: self.accepted,
                         place: 0,
-                        kind: if wanted.order_type.waits() { wanted.order_type as u32 } else { 1 },
+                        day_previous: NONE,
+                        day_next: NONE,
+                        kind: wanted.kind() as u8,
+                        day: if tif.ends_with_day() { tif as u8 } else { 0 },
+                        reserved: [0; 2],
                     };
-                    if wanted.order_type.waits() {
+                    let state = self.live_instrument(taker.instrument).state;
+                    if wanted.order_type.waits() || waits_for_auction(tif, state) {
                         return self.begin_to_wait(&taker, sink);
                     }
+                }
+                if taker.gathers {
+                    return self.gather(&taker, sink);
                 }
                 self.take(taker, sink)
             }
@@ -208,6 +243,7 @@ impl Engine {
             }
         }
         let price = match wanted.order_type {
+            OrderType::Market if rests => self.auction_protection(wanted.instrument, side)?,
             OrderType::Market => self.protection_price(instrument, side)?,
             OrderType::Limit => {
                 instrument.check_price(wanted.price)?;
@@ -236,7 +272,7 @@ impl Engine {
         if wanted.second && wanted.order_type.waits() {
             let direction = Direction::of(wanted.order_type, side);
             self.check_wait(wanted.instrument, direction, wanted.trigger, false)?;
-        } else if rests {
+        } else if rests && wanted.takes_a_level(instrument.state) {
             let ladder = instrument.ladder(side);
             if self.levels.is_full(ladder) && self.levels.find(ladder, key(side, price)).is_none() {
                 return Err(Reject::LevelsFull);
@@ -255,7 +291,7 @@ impl Engine {
         } else {
             None
         };
-        let (currency, hold) = match (market, side) {
+        let (currency, hold) = match (market && !rests, side) {
             (true, Side::Buy) => {
                 // The check on liquidity saw a best ask.
                 let first = self
@@ -285,10 +321,14 @@ impl Engine {
         price: i64,
         quantity: u64,
     ) -> Taker {
-        let fill_or_kill = wanted.time_in_force == TimeInForce::Fok;
         let market = wanted.order_type == OrderType::Market;
         let mut traits = Traits::new(wanted.post_only, wanted.self_trade);
-        if wanted.second && (wanted.display != 0 || wanted.expiry != 0 || wanted.order_type.waits()) {
+        let has_extra = wanted.second
+            && (wanted.display != 0
+                || wanted.expiry != 0
+                || wanted.order_type.waits()
+                || wanted.time_in_force.ends_with_day());
+        if has_extra {
             traits = traits.with_extra();
         }
         Taker {
@@ -303,7 +343,8 @@ impl Engine {
             traits,
             mode: instrument.mode(wanted.self_trade),
             rests: !wanted.time_in_force.is_immediate(),
-            budgeted: market && wanted.side == Side::Buy && !fill_or_kill,
+            budgeted: market && wanted.side == Side::Buy && wanted.time_in_force == TimeInForce::Ioc,
+            gathers: instrument.state.gathers(),
             end: End::Open,
             listed: false,
             second: wanted.second,

@@ -115,12 +115,17 @@ impl Engine {
     }
 
     pub(crate) fn end_orders<S: Sink>(&mut self, ending: Ending, sink: &mut S) -> Step {
-        for _ in 0..STEP_CANCELS {
+        let mut room = STEP_CANCELS;
+        while room > 0 {
             let due = self.expiries.first();
             let Some(slot) = due.filter(|slot| self.orders.extras[*slot as usize].expiry <= ending.until)
             else {
+                if self.tell_changes(&ending.context, &mut room, sink) == Step::More {
+                    break;
+                }
                 return Step::Done;
             };
+            room -= 1;
             let (order, id) = self.close(slot);
             report_closed(&ending.context, &order, id, Reason::Expired, sink);
         }

@@ -93,10 +93,13 @@ impl Engine {
 
     /// One step of such cancels.
     pub(crate) fn clear<S: Sink>(&mut self, mut clearing: Clearing, sink: &mut S) -> Step {
-        let (mut orders, mut accounts) = (0, 0);
-        while orders < STEP_CANCELS && accounts < STEP_ACCOUNTS {
+        let (mut room, mut accounts) = (STEP_CANCELS, 0);
+        while room > 0 && accounts < STEP_ACCOUNTS {
             if clearing.next == NONE {
                 if clearing.account == clearing.last {
+                    if self.tell_changes(&clearing.context, &mut room, sink) == Step::More {
+                        break;
+                    }
                     reply_swept(&clearing.context, clearing.id, None, clearing.cancelled, sink);
                     return Step::Done;
                 }
@@ -114,7 +117,7 @@ impl Engine {
                 clearing.cancelled += 1;
                 report_closed(&clearing.context, &order, id, clearing.reason, sink);
             }
-            orders += 1;
+            room -= 1;
         }
         self.work = Some(Work::Clear(clearing));
         Step::More

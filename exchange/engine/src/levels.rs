@@ -37,6 +37,42 @@ pub(crate) struct Level {
     pub orders: u32,
 }
 
+impl Level {
+    pub const EMPTY: Self = Self { quantity: 0, hidden: 0, head: NONE, tail: NONE, orders: 0 };
+
+    /// Puts an order behind the others; `handle` is this level's.
+    #[inline]
+    pub fn append(&mut self, handle: u32, orders: &mut Orders, slot: u32) {
+        let order = orders.get_mut(slot);
+        self.quantity += order.remaining;
+        self.orders += 1;
+        order.level = handle;
+        order.previous = self.tail;
+        order.next = NONE;
+        match self.tail {
+            NONE => self.head = slot,
+            tail => orders.get_mut(tail).next = slot,
+        }
+        self.tail = slot;
+    }
+
+    /// Takes an order out.
+    #[inline]
+    pub fn remove(&mut self, orders: &mut Orders, slot: u32) {
+        let order = *orders.get(slot);
+        self.quantity -= order.remaining;
+        self.orders -= 1;
+        match order.previous {
+            NONE => self.head = order.next,
+            previous => orders.get_mut(previous).next = order.next,
+        }
+        match order.next {
+            NONE => self.tail = order.previous,
+            next => orders.get_mut(next).previous = order.previous,
+        }
+    }
+}
+
 /// See the module.
 pub(crate) struct Levels {
     rungs: Vec<Rung>,
@@ -134,50 +170,29 @@ impl Levels {
             Ok(at) => self.rungs[ladder.first + at].handle,
             Err(at) => self.open(ladder, at, key),
         };
-        let level = &mut self.slab[handle as usize];
-        let order = orders.get_mut(slot);
-        level.quantity += order.remaining;
-        level.orders += 1;
-        order.level = handle;
-        order.previous = level.tail;
-        order.next = NONE;
-        match level.tail {
-            NONE => level.head = slot,
-            tail => orders.get_mut(tail).next = slot,
-        }
-        level.tail = slot;
+        self.slab[handle as usize].append(handle, orders, slot);
     }
 
     /// Takes an order out of its level.
     #[inline]
     pub fn remove(&mut self, ladder: &mut Ladder, key: i64, orders: &mut Orders, slot: u32) {
-        let order = *orders.get(slot);
-        let level = &mut self.slab[order.level as usize];
-        level.quantity -= order.remaining;
-        level.orders -= 1;
-        if level.orders == 0 {
-            return self.close(ladder, key, order.level);
+        let handle = orders.get(slot).level;
+        let level = &mut self.slab[handle as usize];
+        if level.orders == 1 {
+            return self.close(ladder, key, handle);
         }
-        match order.previous {
-            NONE => level.head = order.next,
-            previous => orders.get_mut(previous).next = order.next,
-        }
-        match order.next {
-            NONE => level.tail = order.previous,
-            next => orders.get_mut(next).previous = order.previous,
-        }
+        level.remove(orders, slot);
     }
 
     fn open(&mut self, ladder: &mut Ladder, at: usize, key: i64) -> u32 {
         assert!(!self.is_full(ladder), "room was checked");
-        let empty = Level { quantity: 0, hidden: 0, head: NONE, tail: NONE, orders: 0 };
         let handle = if self.free == NONE {
-            self.slab.push(empty);
+            self.slab.push(Level::EMPTY);
             self.slab.len() as u32 - 1
         } else {
             let handle = self.free;
             self.free = self.slab[handle as usize].head;
-            self.slab[handle as usize] = empty;
+            self.slab[handle as usize] = Level::EMPTY;
             handle
         };
         let (from, end) = (ladder.first + at, ladder.first + ladder.len);

@@ -12,8 +12,9 @@
 //! * `instrument`, `accounts`: terms of trading; who may act for whom, and whose orders are live.
 //! * `engine`: the state, and the way from a request to its command. `entry`: new orders and their risk checks.
 //!   `matching`: trades. `owners`: orders of one owner that meet. `waiting`: orders that wait for a trade, and what a trade
-//!   sets off. `expiry`: orders that end at a time. `states`: what may be done in instruments. `access`, `kill`: who may do what, and
-//!   operators who end it. `amend`, `cancel`, `custody`, `admin`: the other commands.
+//!   sets off. `expiry`: orders that end at a time. `states`: what may be done in instruments, and
+//!   what a change of that brings about. `auction`, `uncross`: orders that gather, and trade at one price. `day`: orders that end
+//!   with the day or with an auction. `access`, `kill`: who may do what, and operators who end it. `amend`, `cancel`, `custody`, `admin`: the other commands.
 //! * `query`: the questions. `snapshot`: the state as bytes and back. `audit`: a recount of everything kept twice.
 #![forbid(unsafe_code)]
 
@@ -21,9 +22,11 @@ mod access;
 mod accounts;
 mod admin;
 mod amend;
+mod auction;
 mod audit;
 mod cancel;
 mod custody;
+mod day;
 mod engine;
 mod entry;
 mod expiry;
@@ -41,6 +44,7 @@ mod reply;
 mod snapshot;
 mod states;
 mod transfers;
+mod uncross;
 mod waiting;
 mod warm;
 

@@ -60,6 +60,8 @@ pub(crate) struct Taker {
     pub mode: SelfTrade,
     /// Rests with what remains.
     pub rests: bool,
+    /// Is entered where orders gather, and so does not trade.
+    pub gathers: bool,
     /// Buys for what free funds and cash allow.
     pub budgeted: bool,
     pub end: End,
@@ -364,9 +366,15 @@ impl Engine {
     pub(crate) fn enter_level(&mut self, slot: u32) {
         let order = self.orders.get(slot);
         let (side, price, instrument) = (order.side, order.price, order.instrument);
+        let mut hidden = 0;
+        if let Some(extra) = self.orders.extra(slot) {
+            if extra.is_market() {
+                return self.enter_market(slot);
+            }
+            hidden = extra.hidden;
+        }
         let ladder = live_mut(&mut self.instruments, instrument).ladder_mut(side);
         self.levels.append(ladder, key(side, price), &mut self.orders, slot);
-        let hidden = self.orders.hidden(slot);
         if hidden > 0 {
             let level = self.orders.get(slot).level;
             self.levels.get_mut(level).hidden += hidden;
@@ -377,6 +385,9 @@ impl Engine {
         let order = self.orders.get(slot);
         let (side, price, instrument) = (order.side, order.price, order.instrument);
         if let Some(extra) = self.orders.extra(slot) {
+            if extra.is_market() {
+                return self.leave_market(slot);
+            }
             self.levels.get_mut(order.level).hidden -= extra.hidden;
         }
         let ladder = live_mut(&mut self.instruments, instrument).ladder_mut(side);

@@ -1,6 +1,6 @@
 //! The slab of orders.
 
-use ordain_exchange_protocol::{OrderType, PostOnly, SelfTrade, Side};
+use ordain_exchange_protocol::{OrderType, PostOnly, SelfTrade, Side, TimeInForce};
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
 /// No slot, no level.
@@ -14,7 +14,7 @@ impl Traits {
     const SELF_TRADE: u32 = 2;
     /// There is more about it in its [`Extra`].
     const EXTRA: u8 = 1 << 5;
-    /// It waits for a trigger and is in no book.
+    /// It waits, for a trigger or for its auction, and is in no book.
     const WAITS: u8 = 1 << 6;
 
     #[inline]
@@ -123,7 +123,7 @@ impl Order {
     };
 }
 
-/// What few orders have: icebergs, those that wait, those with an expiry. Lies beside the slab, and no memory of it
+/// What few orders have: icebergs, those that wait, those that end at a time or with the day. Lies beside the slab, and no memory of it
 /// becomes resident for orders that have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromZeros, KnownLayout, Immutable)]
 #[repr(C)]
@@ -140,22 +140,58 @@ pub(crate) struct Extra {
     pub accepted: u64,
     /// One more than its place in the heap of expiries; 0 if it is not in.
     pub place: u32,
+    /// Neighbours among the orders of its instrument that end with the day.
+    pub day_previous: u32,
+    pub day_next: u32,
     /// A type's number; 0 if this is no order's.
-    pub kind: u32,
+    pub kind: u8,
+    /// Number of the time in force if that ends with the day, else 0.
+    pub day: u8,
+    pub reserved: [u8; 2],
 }
 
+const _: () = assert!(size_of::<Extra>() == 56);
+
 impl Extra {
-    pub const NONE: Self =
-        Self { hidden: 0, display: 0, trigger: 0, expiry: 0, accepted: 0, place: 0, kind: 0 };
+    pub const NONE: Self = Self {
+        hidden: 0,
+        display: 0,
+        trigger: 0,
+        expiry: 0,
+        accepted: 0,
+        place: 0,
+        day_previous: 0,
+        day_next: 0,
+        kind: 0,
+        day: 0,
+        reserved: [0; 2],
+    };
 
     pub const fn order_type(&self) -> OrderType {
         match self.kind {
+            2 => OrderType::Market,
             4 => OrderType::Stop,
             5 => OrderType::StopLimit,
             6 => OrderType::MarketIfTouched,
             7 => OrderType::LimitIfTouched,
             _ => OrderType::Limit,
         }
+    }
+
+    pub const fn time_in_force(&self) -> TimeInForce {
+        match self.day {
+            4 => TimeInForce::Day,
+            6 => TimeInForce::Ato,
+            7 => TimeInForce::Atc,
+            _ if self.expiry != 0 => TimeInForce::Gtd,
+            _ => TimeInForce::Gtc,
+        }
+    }
+
+    /// Whether it is a market order, which is for an auction and has a place of its own there.
+    #[inline]
+    pub const fn is_market(&self) -> bool {
+        self.kind == OrderType::Market as u8
     }
 }
 

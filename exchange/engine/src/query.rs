@@ -5,12 +5,12 @@ use crate::levels::{Ladder, key};
 use crate::orders::{Extra, NONE};
 use crate::{Context, Engine};
 use ordain_exchange_protocol::{
-    BALANCES_MAX, BalanceEntry, BalancesQuery, BookLevelsQuery, BookOrdersQuery, ControlQuery,
-    CurrencyAnswer, CurrencyQuery, Definition, Flag, FromZeros, InstrumentAnswer, InstrumentQuery, IntoBytes,
-    LevelEntry, ListHead, MESSAGE_MAX, MarketState, ORDERS_MAX, OrderAnswer, OrderDetailAnswer,
-    OrderDetailQuery, OrderEntry, OrderQuery, OrderState, OrderType, OwnerAnswer, OwnerQuery, PostOnly,
-    Query, Reject, Schema, SelfTrade, Side, Sides, StatisticsAnswer, TimeInForce, TradingAnswer,
-    TradingQuery, Zero, permission,
+    AuctionAnswer, AuctionQuery, BALANCES_MAX, BalanceEntry, BalancesQuery, BookLevelsQuery, BookOrdersQuery,
+    ControlQuery, CurrencyAnswer, CurrencyQuery, Definition, Flag, FromZeros, InstrumentAnswer,
+    InstrumentQuery, IntoBytes, LevelEntry, ListHead, MESSAGE_MAX, MarketState, ORDERS_MAX, OrderAnswer,
+    OrderDetailAnswer, OrderDetailQuery, OrderEntry, OrderQuery, OrderState, OrderType, OwnerAnswer,
+    OwnerQuery, PostOnly, Query, Reject, Schema, SelfTrade, Side, Sides, StatisticsAnswer, TimeInForce,
+    TradingAnswer, TradingQuery, Zero, permission,
 };
 use zerocopy::Immutable;
 
@@ -53,6 +53,7 @@ impl Engine {
             Query::Control(ControlQuery::Access(query)) => {
                 answer.put(&self.access_answer(context, checked, query));
             }
+            Query::Auction(query) => self.auction(checked, query, &mut answer),
         }
         answer.len
     }
@@ -300,7 +301,7 @@ impl Engine {
                 instrument: u32::from(order.instrument).into(),
                 side: order.side.into(),
                 order_type: extra.order_type(),
-                time_in_force: if extra.expiry == 0 { TimeInForce::Gtc } else { TimeInForce::Gtd },
+                time_in_force: extra.time_in_force(),
                 post_only: order.traits.post_only(),
                 order_id: self.orders.id(slot).into(),
                 client_order_id: order.client_order_id.into(),
@@ -339,6 +340,44 @@ impl Engine {
             exists: Flag::Yes,
             state: instrument.state,
             ..blank
+        }));
+    }
+
+    fn auction(&self, checked: Result<(), Reject>, query: &AuctionQuery, answer: &mut Writer<'_>) {
+        let found = checked.and_then(|()| self.instrument(query.instrument.get()));
+        let blank = AuctionAnswer {
+            tag: AuctionAnswer::TAG,
+            schema: Schema::V1,
+            code: Reject::to_wire(found.as_ref().err().copied()),
+            instrument: query.instrument,
+            under_way: Flag::No,
+            state: MarketState::None,
+            side: Sides::Any,
+            reserved: [Zero::Zero; 5],
+            reference: 0.into(),
+            day_reference: 0.into(),
+            price: 0.into(),
+            volume: 0.into(),
+            imbalance: 0.into(),
+            market_buys: 0.into(),
+            market_sells: 0.into(),
+        };
+        answer.put(&found.map_or(blank, |instrument| {
+            let call = self.call(query.instrument.get() as u16);
+            let [buys, sells] = &call.market;
+            AuctionAnswer {
+                under_way: call.under_way.into(),
+                state: instrument.state,
+                side: call.said.side,
+                reference: if call.under_way { call.reference } else { 0 }.into(),
+                day_reference: call.day_reference.into(),
+                price: call.said.price.into(),
+                volume: call.said.volume.into(),
+                imbalance: call.said.imbalance.into(),
+                market_buys: buys.quantity.into(),
+                market_sells: sells.quantity.into(),
+                ..blank
+            }
         }));
     }
 

@@ -4,6 +4,8 @@
 //! Sections come in the order of [`Section`]. Only what is state is in it: levels, indexes and totals are
 //! built anew. Slots, free ones included, and transfers keep their order, so equal states give equal bytes.
 
+mod auctions;
+
 use crate::access::AccessItem;
 use crate::accounts::Account;
 use crate::ledger::Balance;
@@ -36,10 +38,11 @@ enum Section {
     Extras = 8,
     Groups = 9,
     Accesses = 10,
+    Auctions = 11,
 }
 
 impl Section {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Summary,
         Self::Supplies,
         Self::Instruments,
@@ -51,6 +54,7 @@ impl Section {
         Self::Extras,
         Self::Groups,
         Self::Accesses,
+        Self::Auctions,
     ];
     /// Those from here on are left out from the first behind which all are empty.
     const OPTIONAL: u32 = Self::Accesses as u32;
@@ -147,7 +151,9 @@ struct TradingItem {
 #[repr(C)]
 struct ExtraItem {
     slot: U32,
-    kind: U32,
+    kind: u8,
+    day: u8,
+    reserved: [u8; 2],
     hidden: U64,
     display: U64,
     trigger: I64,
@@ -252,7 +258,14 @@ impl Engine {
 
     /// How many sections a snapshot of this state has.
     fn sections(&self) -> u32 {
-        if self.accesses.is_unchanged() { Section::OPTIONAL } else { Section::Accesses as u32 + 1 }
+        let last = if self.has_auctions() {
+            Some(Section::Auctions)
+        } else if !self.accesses.is_unchanged() {
+            Some(Section::Accesses)
+        } else {
+            None
+        };
+        last.map_or(Section::OPTIONAL, |last| last as u32 + 1)
     }
 
     /// Places of a section, of which some may have no item.
@@ -269,6 +282,7 @@ impl Engine {
             Section::Extras => self.orders.slots.len(),
             Section::Groups => self.accounts.len(),
             Section::Accesses => self.access_places(),
+            Section::Auctions => self.instruments.len(),
         }
     }
 
@@ -337,7 +351,9 @@ impl Engine {
                     let extra = &self.orders.extras[at];
                     chunk.put(&ExtraItem {
                         slot: (at as u32).into(),
-                        kind: extra.kind.into(),
+                        kind: extra.kind,
+                        day: extra.day,
+                        reserved: [0; 2],
                         hidden: extra.hidden.into(),
                         display: extra.display.into(),
                         trigger: extra.trigger.into(),
@@ -357,6 +373,7 @@ impl Engine {
                     chunk.put(&item);
                 }
             }
+            Section::Auctions => self.put_auction(at, chunk),
         }
     }
 
@@ -426,6 +443,7 @@ impl Engine {
             Some(Section::Accesses) => {
                 self.load_items(head, rest, |engine, item| engine.load_access(item).map_err(LoadError))?
             }
+            Some(Section::Auctions) => self.load_items(head, rest, Self::load_auction)?,
             None => return Err(LoadError("a chunk is of no known kind")),
         };
         ensure(items == head.items.get() as usize, "a chunk is cut short")?;
@@ -592,6 +610,11 @@ impl Engine {
             2 => MarketState::Halted,
             3 => MarketState::CancelOnly,
             4 => MarketState::PostOnly,
+            5 => MarketState::PreOpen,
+            6 => MarketState::OpeningAuction,
+            7 => MarketState::VolatilityAuction,
+            8 => MarketState::ClosingAuction,
+            9 => MarketState::Closed,
             _ => return Err(LoadError("an instrument's state is not valid")),
         };
         let unchanged = (instrument.last, instrument.self_trade, instrument.state) == UNCHANGED;
@@ -613,17 +636,36 @@ impl Engine {
             expiry: item.expiry.get(),
             accepted: item.accepted.get(),
             place: 0,
-            kind: item.kind.get(),
+            day_previous: 0,
+            day_next: 0,
+            kind: item.kind,
+            day: item.day,
+            reserved: [0; 2],
         };
         let instrument = self.live_instrument(order.instrument);
         let total = [order.remaining, order.cumulative, extra.hidden];
         let total = total.into_iter().try_fold(0_u64, u64::checked_add);
         let waits = order.traits.waits();
+        let tif = extra.time_in_force();
+        let fits = match (waits, extra.kind) {
+            (true, 1 | 2) | (false, 2) => tif.is_for_auction(),
+            (true, 4..=7) => !tif.is_for_auction(),
+            (false, 1) => true,
+            _ => false,
+        };
+        let plain = extra.display == 0 && extra.expiry == 0;
         let sound = total.is_some_and(|total| total <= instrument.max_quantity)
             && extra.display <= instrument.max_quantity
-            && (if waits { (4..=7).contains(&extra.kind) } else { extra.kind == 1 })
-            && (if waits { instrument.check_trigger(extra.trigger).is_ok() } else { extra.trigger == 0 })
-            && (waits || extra.display != 0 || extra.expiry != 0)
+            && fits
+            && (if extra.order_type().waits() {
+                instrument.check_trigger(extra.trigger).is_ok()
+            } else {
+                extra.trigger == 0
+            })
+            && (waits || extra.display != 0 || extra.expiry != 0 || extra.day != 0)
+            && (extra.day == 0 || tif.ends_with_day() && extra.expiry == 0)
+            && (plain || !tif.is_for_auction())
+            && item.reserved == [0; 2]
             && extra.accepted <= self.accepted;
         ensure(sound, "an order is not valid")?;
         ensure(self.orders.extras[slot as usize] == Extra::NONE, "an order comes twice")?;
@@ -671,6 +713,7 @@ impl Engine {
         self.link_forward()?;
         self.queue_orders()?;
         self.list_orders()?;
+        self.rebuild_auctions();
         self.orders.free = summary.free.get();
         self.audit().map_err(LoadError)
     }
@@ -710,17 +753,26 @@ impl Engine {
                 continue;
             }
             let mut slot = first as u32;
-            if head.traits.waits() {
+            if self.is_parked(slot) {
+                ensure(head.next == NONE, "an order stands behind one that waits")?;
+            } else if head.traits.waits() {
                 self.has_room_to_wait(slot)?;
+            } else if self.orders.extra(slot).is_some_and(Extra::is_market) {
+                let level = &self.call(head.instrument).market[head.side as usize - 1];
+                ensure(level.orders == 0, "market orders have two queues")?;
             } else {
                 self.has_room_to_rest(&head)?;
             }
             while slot != NONE {
                 let next = self.orders.get(slot).next;
                 let order = self.orders.get(slot);
+                let is_market = |slot: u32| self.orders.extra(slot).is_some_and(Extra::is_market);
                 let alike = (order.instrument, order.side, order.price, order.traits.waits())
-                    == (head.instrument, head.side, head.price, false);
-                if order.traits.waits() && head.traits.waits() {
+                    == (head.instrument, head.side, head.price, false)
+                    && is_market(slot) == is_market(first as u32);
+                if self.is_parked(slot) && slot == first as u32 {
+                    // It is in no queue.
+                } else if order.traits.waits() && head.traits.waits() {
                     let same = self.orders.extras[slot as usize].trigger == self.orders.extras[first].trigger
                         && order.instrument == head.instrument
                         && self.direction(slot) == self.direction(first as u32);

@@ -8,7 +8,7 @@ use crate::engine::Work;
 use crate::instrument::{live, live_mut};
 use crate::levels::key;
 use crate::matching::{End, Event, MATCH_OUTPUTS, Outcome, Taker};
-use crate::orders::{Order, Traits};
+use crate::orders::{NONE, Order, Traits};
 use crate::reply::Answer;
 use crate::{Engine, STEP_OUTPUTS_MAX, Sink, Step};
 use ordain_exchange_protocol::{
@@ -50,14 +50,13 @@ impl Direction {
     }
 }
 
-/// A command whose own trading is done, and what its trades set off.
+/// What trades set off, under way.
 #[derive(Clone, Copy)]
 pub(crate) struct Cascade {
-    event: Event,
-    instrument: u16,
-    answer: Answer,
+    pub event: Event,
+    pub instrument: u16,
     /// The order that trades now.
-    taker: Option<Taker>,
+    pub taker: Option<Taker>,
 }
 
 impl Engine {
@@ -96,6 +95,11 @@ impl Engine {
     }
 
     pub(crate) fn enter_queue(&mut self, slot: u32) {
+        if self.is_parked(slot) {
+            let order = self.orders.get_mut(slot);
+            (order.previous, order.next, order.level) = (NONE, NONE, NONE);
+            return;
+        }
         let direction = self.direction(slot);
         let at = usize::from(self.orders.get(slot).instrument) - 1;
         let queue = &mut self.queues[at][direction as usize];
@@ -105,6 +109,9 @@ impl Engine {
     }
 
     pub(crate) fn leave_queue(&mut self, slot: u32) {
+        if self.is_parked(slot) {
+            return;
+        }
         let direction = self.direction(slot);
         let at = usize::from(self.orders.get(slot).instrument) - 1;
         let queue = &mut self.queues[at][direction as usize];
@@ -116,31 +123,38 @@ impl Engine {
     /// What a taker's trades set off comes in the next step: this one may have made as many outputs as it may.
     #[cold]
     pub(crate) fn begin_cascade(&mut self, taker: &Taker, answer: Answer) -> Step {
-        let cascade = Cascade { event: taker.event, instrument: taker.instrument, answer, taker: None };
-        self.work = Some(Work::Cascade(cascade));
+        let cascade = Cascade { event: taker.event, instrument: taker.instrument, taker: None };
+        self.work = Some(Work::Cascade(cascade, answer));
         Step::More
     }
 
     /// One step of what a command's trades set off.
-    pub(crate) fn cascade<S: Sink>(&mut self, mut cascade: Cascade, sink: &mut S) -> Step {
-        let mut room = STEP_OUTPUTS_MAX;
-        while room >= MATCH_OUTPUTS {
+    pub(crate) fn cascade<S: Sink>(&mut self, mut cascade: Cascade, answer: Answer, sink: &mut S) -> Step {
+        if self.set_off(&mut cascade, &mut { STEP_OUTPUTS_MAX }, sink) == Step::More {
+            self.work = Some(Work::Cascade(cascade, answer));
+            return Step::More;
+        }
+        answer.send(sink);
+        Step::Done
+    }
+
+    /// Lets triggered orders trade while there is room for outputs. `Done` when there is none any more.
+    pub(crate) fn set_off<S: Sink>(&mut self, cascade: &mut Cascade, room: &mut usize, sink: &mut S) -> Step {
+        while *room >= MATCH_OUTPUTS {
             if let Some(taker) = &mut cascade.taker {
-                if self.trade(taker, &mut room, sink) == Step::More {
+                if self.trade(taker, room, sink) == Step::More {
                     break;
                 }
                 cascade.event = taker.event;
                 let taker = cascade.taker.take().expect("it is there");
-                room -= usize::from(self.finish_triggered(&taker, sink));
+                *room -= usize::from(self.finish_triggered(&taker, sink));
             } else if let Some(slot) = self.next_triggered(cascade.instrument, &cascade.event) {
                 cascade.taker = Some(self.trigger(slot, cascade.event, sink));
-                room -= 1;
+                *room -= 1;
             } else {
-                cascade.answer.send(sink);
                 return Step::Done;
             }
         }
-        self.work = Some(Work::Cascade(cascade));
         Step::More
     }
 
@@ -162,9 +176,9 @@ impl Engine {
         let extra = &mut self.orders.extras[slot as usize];
         let (order_type, trigger) = (extra.order_type(), extra.trigger);
         extra.trigger = 0;
-        extra.kind = OrderType::Limit as u32;
+        extra.kind = OrderType::Limit as u8;
         let mut traits = Traits::new(order.traits.post_only(), order.traits.self_trade());
-        if extra.expiry != 0 {
+        if extra.expiry != 0 || extra.day != 0 {
             traits = traits.with_extra();
         }
         self.orders.get_mut(slot).traits = traits;
@@ -204,6 +218,7 @@ impl Engine {
             mode: live(&self.instruments, order.instrument).mode(order.traits.self_trade()),
             rests: true,
             budgeted: false,
+            gathers: false,
             end: End::Open,
             listed: true,
             second: false,

@@ -119,7 +119,7 @@ impl Engine {
             .orders
             .slots
             .get(hint.slot as usize)
-            .filter(|order| order.account != 0 && !order.traits.waits())
+            .filter(|order| order.account != 0 && order.level != NONE && !order.traits.waits())
         else {
             return 0;
         };

@@ -7,7 +7,6 @@ mod controls;
 use common::*;
 use ordain_exchange_engine::{Context, Limits, Step};
 use ordain_exchange_protocol::*;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 const CASE_LIMITS: Limits =
@@ -74,6 +73,9 @@ impl Case {
             }
             ["state", state] => self.send(SetState::new(1, state_of(state), note("case")).as_bytes()),
             ["state-all", state] => self.send(SetState::new(0, state_of(state), note("case")).as_bytes()),
+            ["reference", price] => {
+                self.send(SetReference::new(1, number(price), note("case")).as_bytes());
+            }
             ["group", account, group] => {
                 self.send(SetGroup::new(number(account), number(group), note("case")).as_bytes());
             }
@@ -128,6 +130,9 @@ impl Case {
                 "stop-limit" => order.order_type = OrderType::StopLimit,
                 "touched" => order.order_type = OrderType::MarketIfTouched,
                 "limit-touched" => order.order_type = OrderType::LimitIfTouched,
+                "day" => order.time_in_force = TimeInForce::Day,
+                "ato" => order.time_in_force = TimeInForce::Ato,
+                "atc" => order.time_in_force = TimeInForce::Atc,
                 "ioc" => order.time_in_force = TimeInForce::Ioc,
                 "fok" => order.time_in_force = TimeInForce::Fok,
                 "gtd" => {
@@ -219,6 +224,15 @@ impl Case {
                     report.cancelled,
                     report.remaining
                 ),
+                Output::Indication(report) => format!(
+                    "indicates {}",
+                    auction(report.price, report.volume, report.imbalance, report.side)
+                ),
+                Output::Auction(report) => format!(
+                    "auction over, {} trades, {}",
+                    report.trades,
+                    auction(report.price, report.volume, report.imbalance, report.side)
+                ),
                 Output::State(report) => {
                     format!("state {}, was {}", lower(report.state), lower(report.previous))
                 }
@@ -255,16 +269,23 @@ impl Case {
                 lines.push(line);
             }
         }
-        let mut waiting = BTreeMap::new();
-        for id in 0..self.names.len() as u64 {
-            if let Some(order) = self.find(id).filter(|order| order.state == OrderState::Waiting) {
-                waiting.insert(
-                    id,
-                    format!("waits: {} {} for {}", self.name(id), order.remaining, order.trigger),
-                );
+        let live: Vec<_> = (0..self.names.len() as u64).filter_map(|id| Some((id, self.find(id)?))).collect();
+        for (id, order) in &live {
+            if (order.order_type, order.state) == (OrderType::Market, OrderState::Live) {
+                let side = if order.side == Sides::Buy { "buy" } else { "sell" };
+                lines.push(format!("market {side}: {} {}", self.name(*id), order.remaining));
             }
         }
-        lines.extend(waiting.into_values());
+        for (id, order) in &live {
+            if order.state == OrderState::Waiting {
+                let what = match order.time_in_force {
+                    TimeInForce::Ato => "the opening".to_owned(),
+                    TimeInForce::Atc => "the close".to_owned(),
+                    _ => order.trigger.to_string(),
+                };
+                lines.push(format!("waits: {} {} for {what}", self.name(*id), order.remaining));
+            }
+        }
         lines
     }
 
@@ -293,8 +314,25 @@ fn state_of(text: &str) -> MarketState {
         "halted" => MarketState::Halted,
         "cancel-only" => MarketState::CancelOnly,
         "post-only" => MarketState::PostOnly,
+        "pre-open" => MarketState::PreOpen,
+        "opening" => MarketState::OpeningAuction,
+        "volatility" => MarketState::VolatilityAuction,
+        "closing" => MarketState::ClosingAuction,
+        "closed" => MarketState::Closed,
         _ => panic!("no such state: {text}"),
     }
+}
+
+fn auction(price: I64, volume: U64, imbalance: U64, side: Sides) -> String {
+    if price == I64::ZERO {
+        return "nothing".to_owned();
+    }
+    let over = match side {
+        Sides::Buy => format!(", {imbalance} to buy left over"),
+        Sides::Sell => format!(", {imbalance} to sell left over"),
+        Sides::Any => String::new(),
+    };
+    format!("{volume} @ {price}{over}")
 }
 
 fn mode_of(text: &str) -> SelfTrade {

@@ -29,6 +29,7 @@ fn order() -> impl Strategy<Value = NewOrder2> {
     ];
     let tif = prop_oneof![
         6 => Just(TimeInForce::Gtc), 1 => Just(TimeInForce::Ioc), 2 => Just(TimeInForce::Fok), 2 => Just(TimeInForce::Gtd),
+        1 => Just(TimeInForce::Day), 1 => Just(TimeInForce::Ato), 1 => Just(TimeInForce::Atc),
     ];
     let self_trade = prop_oneof![
         2 => Just(SelfTrade::Default), 2 => Just(SelfTrade::Allow), 2 => Just(SelfTrade::CancelTaker),
@@ -48,10 +49,10 @@ fn order() -> impl Strategy<Value = NewOrder2> {
             let mut order = NewOrder2::limit(account, instrument, id, side, price, quantity);
             (order.order_type, order.self_trade) = (kind, self_trade);
             order.time_in_force = match (kind, tif) {
-                (OrderType::Market, TimeInForce::Fok) => TimeInForce::Fok,
+                (OrderType::Market, tif @ (TimeInForce::Fok | TimeInForce::Ato | TimeInForce::Atc)) => tif,
                 (OrderType::Market, _) => TimeInForce::Ioc,
                 (OrderType::Limit, tif) => tif,
-                (_, TimeInForce::Gtd) => TimeInForce::Gtd,
+                (_, tif @ (TimeInForce::Gtd | TimeInForce::Day)) => tif,
                 _ => TimeInForce::Gtc,
             };
             if order.time_in_force == TimeInForce::Gtd {
@@ -63,7 +64,8 @@ fn order() -> impl Strategy<Value = NewOrder2> {
             if kind.waits() {
                 order.trigger = trigger.into();
             }
-            if kind == OrderType::Limit && !order.time_in_force.is_immediate() {
+            let tif = order.time_in_force;
+            if kind == OrderType::Limit && !tif.is_immediate() && !tif.is_for_auction() {
                 match odd {
                     0 => order.post_only = PostOnly::Reject,
                     1 => order.post_only = PostOnly::Reprice,
@@ -110,11 +112,19 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (account, 0..3_u32).prop_map(|(account, group)| {
             Act::Send(SetGroup::new(account, group, note("")).as_bytes().to_vec())
         }),
-        1 => (0..=2_u32, 0..8_u8).prop_map(|(instrument, state)| {
+        1 => (1..=2_u32, 94..106_i64).prop_map(|(instrument, price)| {
+            Act::Send(SetReference::new(instrument, price, note("")).as_bytes().to_vec())
+        }),
+        3 => (0..=2_u32, 0..14_u8).prop_map(|(instrument, state)| {
             let state = match state {
                 0 => MarketState::Halted,
                 1 => MarketState::CancelOnly,
                 2 => MarketState::PostOnly,
+                3 => MarketState::PreOpen,
+                4 | 5 => MarketState::OpeningAuction,
+                6 => MarketState::VolatilityAuction,
+                7 | 8 => MarketState::ClosingAuction,
+                9 => MarketState::Closed,
                 _ => MarketState::Continuous,
             };
             Act::Send(SetState::new(instrument, state, note("")).as_bytes().to_vec())
@@ -182,7 +192,10 @@ fn check(x: &Exchange, act: &Act, said: &[Said]) -> Result<(), TestCaseError> {
             let key = |fill: &FillReport| (fill.price, fill.quantity, fill.index.get(), fill.instrument);
             prop_assert_eq!(key(&pair[0]), key(&pair[1]));
             prop_assert_eq!(pair[0].index.get(), indexes.0, "trades are counted through");
-            prop_assert!(pair[0].side != pair[1].side && pair[0].aggressor != pair[1].aggressor);
+            // In an auction neither is the aggressor, and the buyer comes first.
+            let uncrossed = pair[0].aggressor == Flag::No && pair[1].aggressor == Flag::No;
+            prop_assert!(pair[0].side != pair[1].side && pair[0].aggressor == Flag::No);
+            prop_assert!(!uncrossed || pair[0].side == Side::Buy);
             indexes.0 += 1;
         }
         for (audience, bytes) in &said.outputs {
@@ -194,10 +207,14 @@ fn check(x: &Exchange, act: &Act, said: &[Said]) -> Result<(), TestCaseError> {
         }
     }
     let Act::Send(bytes) = act else { return Ok(()) };
-    // Nothing trades but where everything may be done.
-    for fill in said[0].fills() {
-        prop_assert_eq!(state(x, fill.instrument.get()), MarketState::Continuous);
+    // Nothing trades but where everything may be done, or at the end of an auction.
+    for pair in said[0].fills().chunks(2) {
+        let uncrossed = pair[1].aggressor == Flag::No;
+        let state = state(x, pair[0].instrument.get());
+        prop_assert!(uncrossed || state == MarketState::Continuous);
+        prop_assert!(!uncrossed || !state.gathers());
     }
+    check_auctions(said)?;
     let Ok(Request::NewOrder2(order)) = Request::decode(bytes) else { return Ok(()) };
     let reply = said[0].order();
     if said[0].code().is_some() {
@@ -222,6 +239,26 @@ fn check(x: &Exchange, act: &Act, said: &[Said]) -> Result<(), TestCaseError> {
             let (maker, taker) = (pair[0].account.get(), pair[1].account.get());
             prop_assert!(maker != taker, "an order trades with its owner's");
             prop_assert!(group(x, maker) == 0 || group(x, maker) != group(x, taker), "or its group's");
+        }
+    }
+    Ok(())
+}
+
+/// The trades of an auction have one price, no order trades beyond its own, and what is told of it adds up.
+fn check_auctions(said: &[Said]) -> Result<(), TestCaseError> {
+    let mut traded = Vec::new();
+    for (_, bytes) in said.iter().flat_map(|said| &said.outputs) {
+        match Output::decode(bytes) {
+            Ok(Output::Fill(fill)) if fill.side == Side::Buy => traded.push((fill.price, fill.quantity)),
+            Ok(Output::Auction(report)) => {
+                prop_assert_eq!(traded.len(), report.trades.get() as usize);
+                prop_assert!(traded.iter().all(|(price, _)| *price == report.price));
+                let lots: u64 = traded.iter().map(|(_, lots)| lots.get()).sum();
+                prop_assert_eq!(lots, report.volume.get(), "what was found to trade trades");
+            }
+            // The trade of an order that found others is said to everybody.
+            Ok(Output::State(_) | Output::Trade(_)) => traded.clear(),
+            _ => {}
         }
     }
     Ok(())
@@ -284,8 +321,8 @@ proptest! {
             perform(&mut second, act);
         }
         let tif = match order.time_in_force {
-            TimeInForce::Gtd => TimeInForce::Gtc,
-            tif => tif,
+            tif @ (TimeInForce::Gtc | TimeInForce::Ioc | TimeInForce::Fok) => tif,
+            _ => TimeInForce::Gtc,
         };
         let plain = NewOrder::limit(
             order.account.get(), order.instrument.get(), order.client_order_id.get(), order.side,
@@ -307,7 +344,7 @@ fn snapshots_of_the_first_form_load() {
     x.must(&NewOrder::limit(1, 2, 1, Side::Buy, 90, 10));
     let snapshot = x.engine.snapshot();
     let (mut old, mut rest) = (Vec::new(), &snapshot[..]);
-    let sizes = [72, 8, 104, 40, 24, 56, 56, 16, 48, 8];
+    let sizes = [72, 8, 104, 40, 24, 56, 56, 16, 48, 8, 40];
     while !rest.is_empty() {
         let word = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().expect("four")) as usize;
         let (section, length) = (word(0), 8 + word(4) * sizes[word(0)]);

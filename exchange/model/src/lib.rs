@@ -349,6 +349,7 @@ impl Model {
                 admin_reply(context, request.instrument.get(), &self.set_state(&mut command, request))
             }
             Request::Control(control) => self.control(&mut command, control),
+            Request::Market(_) => panic!("the model has no auctions yet"),
         };
         self.assert_sound();
         (reply, command.outputs)

@@ -141,6 +141,11 @@ impl Model {
                     Err(_) => answer.bytes(),
                 }
             }
+            // Not yet in the model.
+            Query::Auction(query) => Message::new(0xAB, 72)
+                .put(2, 2, Reject::NotSupported as u16)
+                .put(4, 4, query.instrument.get())
+                .bytes(),
             Query::Owner(query) => {
                 let account = query.account.get();
                 let result = self.may_see_trader(account, context);

@@ -35,7 +35,7 @@ impl Model {
                 Reject::MarketPostOnly,
             ),
             MarketState::Continuous => Ok(()),
-            MarketState::None => unreachable!("no instrument has it"),
+            _ => unreachable!("none has no instrument, and the model has no auctions yet"),
         }
     }
 

@@ -361,8 +361,6 @@ fn what_does_not_go_together() {
     let plain = limit(A, Side::Buy, 100, 5);
     let taking = market(A, Side::Buy, 1);
     let rows = [
-        (lasting(plain, TimeInForce::Day), Reject::NotSupported),
-        (lasting(stop, TimeInForce::Ato), Reject::NotSupported),
         (lasting(taking, TimeInForce::Gtd), Reject::MarketMustNotRest),
         (lasting(stop, TimeInForce::Ioc), Reject::TimeInForceConflict),
         (NewOrder2 { post_only: PostOnly::Reprice, ..stop }, Reject::PostOnlyConflict),

@@ -10,6 +10,7 @@
 //! request (an unknown account, too little money) is a [`Reject`], not a [`Malformed`].
 #![forbid(unsafe_code)]
 
+mod auction;
 mod control;
 mod detail;
 mod output;
@@ -19,6 +20,7 @@ mod reply;
 mod request;
 mod values;
 
+pub use auction::*;
 pub use control::*;
 pub use detail::*;
 pub use output::*;

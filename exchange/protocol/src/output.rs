@@ -1,8 +1,8 @@
 //! Outputs: what others than the sender are told, and the sender's fills one by one.
 
 use crate::{
-    Flag, I64, Malformed, MarketState, OrderState, OrderType, Reason, Schema, SelfTrade, Side, U32, U64,
-    Zero, block, tag,
+    AuctionReport, Flag, I64, IndicationReport, Malformed, MarketState, OrderState, OrderType, Reason,
+    Schema, SelfTrade, Side, U32, U64, Zero, block, tag,
 };
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -268,6 +268,10 @@ pub enum Output<'a> {
     Trigger(&'a TriggerReport),
     /// An instrument's state changed.
     State(&'a StateReport),
+    /// The price that an auction would have now.
+    Indication(&'a IndicationReport),
+    /// An auction is over.
+    Auction(&'a AuctionReport),
 }
 
 impl<'a> Output<'a> {
@@ -283,6 +287,8 @@ impl<'a> Output<'a> {
             PreventReport::TAG => block(bytes).map(Self::Prevent),
             TriggerReport::TAG => block(bytes).map(Self::Trigger),
             StateReport::TAG => block(bytes).map(Self::State),
+            IndicationReport::TAG => block(bytes).map(Self::Indication),
+            AuctionReport::TAG => block(bytes).map(Self::Auction),
             _ => Err(Malformed::Tag),
         }
     }

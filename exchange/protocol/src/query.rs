@@ -1,9 +1,9 @@
 //! Queries: read-only questions, and their answers.
 
 use crate::{
-    ControlAnswer, ControlQuery, Flag, I64, MESSAGE_MAX, Malformed, OrderDetailAnswer, OrderDetailQuery,
-    OrderRef, OwnerAnswer, OwnerQuery, Reject, Schema, Side, Sides, TradingAnswer, TradingQuery, U16, U32,
-    U64, Zero, block, permission,
+    AuctionAnswer, AuctionQuery, ControlAnswer, ControlQuery, Flag, I64, MESSAGE_MAX, Malformed,
+    OrderDetailAnswer, OrderDetailQuery, OrderRef, OwnerAnswer, OwnerQuery, Reject, Schema, Side, Sides,
+    TradingAnswer, TradingQuery, U16, U32, U64, Zero, block, permission,
     request::{Definition, order_ref},
     tag,
 };
@@ -279,6 +279,8 @@ pub enum Query<'a> {
     Owner(&'a OwnerQuery),
     /// About controls.
     Control(ControlQuery<'a>),
+    /// An instrument's auction.
+    Auction(&'a AuctionQuery),
 }
 
 impl<'a> Query<'a> {
@@ -316,6 +318,7 @@ impl<'a> Query<'a> {
             }
             TradingQuery::TAG => block(bytes).map(Self::Trading),
             OwnerQuery::TAG => block(bytes).map(Self::Owner),
+            AuctionQuery::TAG => block(bytes).map(Self::Auction),
             tag => ControlQuery::decode(tag, bytes).map(Self::Control),
         }
     }
@@ -552,6 +555,8 @@ pub enum Answer<'a> {
     Owner(&'a OwnerAnswer),
     /// About controls.
     Control(ControlAnswer<'a>),
+    /// An instrument's auction.
+    Auction(&'a AuctionAnswer),
 }
 
 impl<'a> Answer<'a> {
@@ -590,6 +595,7 @@ impl<'a> Answer<'a> {
             OrderDetailAnswer::TAG => block(bytes).map(Self::OrderDetail),
             TradingAnswer::TAG => block(bytes).map(Self::Trading),
             OwnerAnswer::TAG => block(bytes).map(Self::Owner),
+            AuctionAnswer::TAG => block(bytes).map(Self::Auction),
             tag => ControlAnswer::decode(tag, bytes).map(Self::Control),
         }
     }

@@ -92,6 +92,10 @@ reject! {
     AccountOutOfRange = 50, "The account id is 0 or above the exchange's bound.";
     AccountExists = 51, "The account id is taken.";
     GrantsFull = 52, "The account has as many keys as it can: revoke one.";
+    MarketClosed = 53, "The trading day is over: orders may be cancelled only.";
+    AuctionGathers = 54, "In an auction nothing trades at once: enter a limit order, or one for the auction.";
+    NoReference = 55, "There is no reference price yet that a market order could be held to.";
+    ReferenceFixed = 56, "The reference price stands while an auction is under way: set it before or after.";
 
     AmountInvalid = 60, "The amount is 0 or above 2^63 - 1.";
     TransactionConflict = 61, "The transaction id was used with other contents. The first result stands.";

@@ -1,8 +1,8 @@
 //! Commands: what a client asks to have done.
 
 use crate::{
-    Control, Flag, GrantAction, I32, I64, Malformed, MarketState, OrderType, PostOnly, Schema, Schema2,
-    SelfTrade, Side, Sides, TimeInForce, U32, U64, Zero, block, head, permission,
+    Control, Flag, GrantAction, I32, I64, Malformed, Market, MarketState, OrderType, PostOnly, Schema,
+    Schema2, SelfTrade, Side, Sides, TimeInForce, U32, U64, Zero, block, head, permission,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -746,6 +746,8 @@ pub enum Request<'a> {
     SetState(&'a SetState),
     /// An operator's control of who trades and how much.
     Control(Control<'a>),
+    /// An operator's control of how instruments trade.
+    Market(Market<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -798,6 +800,7 @@ impl<'a> Request<'a> {
                 valid(sets && note_is_valid(&message.note), Self::SetState(message))
             }
             (tag, 1) if Control::TAGS.contains(&tag) => Control::decode(tag, bytes).map(Self::Control),
+            (tag, 1) if Market::TAGS.contains(&tag) => Market::decode(tag, bytes).map(Self::Market),
             (_, 1) => Err(Malformed::Tag),
             _ => Err(Malformed::Schema),
         }
@@ -813,7 +816,8 @@ impl<'a> Request<'a> {
             | Self::Grant(_)
             | Self::SetSelfTrade(_)
             | Self::SetGroup(_)
-            | Self::SetState(_) => permission::ADMIN,
+            | Self::SetState(_)
+            | Self::Market(_) => permission::ADMIN,
             Self::Control(control) => control.required_permission(),
             Self::Deposit(_) | Self::Withdraw(_) => permission::CUSTODY,
             Self::NewOrder(_)

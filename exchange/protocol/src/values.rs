@@ -134,6 +134,16 @@ value! {
         CancelOnly = 3,
         /// Nothing trades: orders may come that do not.
         PostOnly = 4,
+        /// Orders gather for the day's first auction, and nothing is said about a price.
+        PreOpen = 5,
+        /// Orders gather for the auction that opens the day.
+        OpeningAuction = 6,
+        /// Orders gather for an auction that interrupts the day.
+        VolatilityAuction = 7,
+        /// Orders gather for the auction that ends the day.
+        ClosingAuction = 8,
+        /// The day is over: orders may be cancelled.
+        Closed = 9,
     }
 }
 value! {
@@ -231,8 +241,12 @@ value! {
         SelfTrade = 7,
         /// Its time has come.
         Expired = 8,
-        /// It was triggered, and its side of the book had no room for its price.
+        /// It was triggered or joined an auction, and its side of the book had no room for its price.
         NoLevel = 9,
+        /// It was for one auction, which is over.
+        AuctionOver = 10,
+        /// The day is over.
+        DayOver = 11,
         /// An operator cancelled it.
         Purged = 16,
         /// An operator cancelled it and lets no new ones come.
@@ -248,6 +262,20 @@ impl Side {
             Self::Buy => Self::Sell,
             Self::Sell => Self::Buy,
         }
+    }
+}
+
+impl MarketState {
+    /// Whether orders gather without trading, so that a book may be crossed.
+    #[must_use]
+    pub const fn gathers(self) -> bool {
+        matches!(self, Self::PreOpen) || self.is_auction()
+    }
+
+    /// Whether this is the call of an auction, in which everybody is told the price that it would have now.
+    #[must_use]
+    pub const fn is_auction(self) -> bool {
+        matches!(self, Self::OpeningAuction | Self::VolatilityAuction | Self::ClosingAuction)
     }
 }
 
@@ -287,6 +315,18 @@ impl TimeInForce {
     #[must_use]
     pub const fn is_immediate(self) -> bool {
         matches!(self, Self::Ioc | Self::Fok)
+    }
+
+    /// Whether it is for one auction of the day.
+    #[must_use]
+    pub const fn is_for_auction(self) -> bool {
+        matches!(self, Self::Ato | Self::Atc)
+    }
+
+    /// Whether it ends with the day at the latest.
+    #[must_use]
+    pub const fn ends_with_day(self) -> bool {
+        matches!(self, Self::Day | Self::Ato | Self::Atc)
     }
 }
 

@@ -592,3 +592,78 @@ proptest! {
         prop_assert!(classes.iter().filter(|ok| **ok).count() <= 1, "a tag belongs to one class");
     }
 }
+
+#[test]
+fn auctions() {
+    let set = SetReference::new(1, 2, note("ops-12"));
+    check(
+        &set,
+        "1001 0000 01000000 0200000000000000 6f70732d3132 0000000000000000000000000000000000000000000000000000",
+    );
+    assert_eq!(Request::decode(set.as_bytes()), Ok(Request::Market(Market::SetReference(&set))));
+    assert_eq!(Request::Market(Market::SetReference(&set)).required_permission(), permission::ADMIN);
+    let indication = IndicationReport {
+        tag: IndicationReport::TAG,
+        schema: Schema::V1,
+        side: Sides::Sell,
+        state: MarketState::OpeningAuction,
+        instrument: 1.into(),
+        price: 2.into(),
+        volume: 3.into(),
+        imbalance: 4.into(),
+        seq: 5.into(),
+        time: 6.into(),
+    };
+    check(
+        &indication,
+        "c801 02 06 01000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000",
+    );
+    assert_eq!(Output::decode(indication.as_bytes()), Ok(Output::Indication(&indication)));
+    let auction = AuctionReport {
+        tag: AuctionReport::TAG,
+        schema: Schema::V1,
+        side: Sides::Any,
+        state: MarketState::ClosingAuction,
+        instrument: 1.into(),
+        price: 2.into(),
+        volume: 3.into(),
+        imbalance: 4.into(),
+        seq: 5.into(),
+        time: 6.into(),
+        trades: 7.into(),
+        reserved: [Zero::Zero; 4],
+    };
+    check(
+        &auction,
+        "c901 00 08 01000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 07000000 00000000",
+    );
+    assert_eq!(Output::decode(auction.as_bytes()), Ok(Output::Auction(&auction)));
+    let query = AuctionQuery::new(1);
+    check(&query, "4b01 0000 01000000");
+    assert_eq!(Query::decode(query.as_bytes()), Ok(Query::Auction(&query)));
+    let answer = AuctionAnswer {
+        tag: AuctionAnswer::TAG,
+        schema: Schema::V1,
+        code: U16::ZERO,
+        instrument: 1.into(),
+        under_way: Flag::Yes,
+        state: MarketState::VolatilityAuction,
+        side: Sides::Buy,
+        reserved: [Zero::Zero; 5],
+        reference: 2.into(),
+        day_reference: 3.into(),
+        price: 4.into(),
+        volume: 5.into(),
+        imbalance: 6.into(),
+        market_buys: 7.into(),
+        market_sells: 8.into(),
+    };
+    check(
+        &answer,
+        "ab01 0000 01000000 01 07 01 0000000000 0200000000000000 0300000000000000 0400000000000000 \
+         0500000000000000 0600000000000000 0700000000000000 0800000000000000",
+    );
+    assert_eq!(Answer::decode(answer.as_bytes()), Ok(Answer::Auction(&answer)));
+}

@@ -111,6 +111,7 @@ fn outcome(request: &Request<'_>, reply: &[u8], seq: u64) -> &'static str {
         (Request::SetSelfTrade(_), _) => "accepted: set self-trade",
         (Request::SetGroup(_), _) => "accepted: set group",
         (Request::SetState(_), _) => "accepted: set state",
+        (Request::Market(_), _) => "accepted: market",
         (Request::Amend(_), Reply::Order(order)) => amended(order),
         (Request::Amend2(_), Reply::Order2(order)) => amended(&order.first()),
         (_, Reply::Order(order)) => entered(order),
@@ -157,7 +158,8 @@ fn rejected(reject: Reject) -> &'static str {
         NotionalTooSmall DuplicateClientOrderId OrdersFull AccountOrdersFull PostOnlyWouldCross LevelsFull
         NotFillable InsufficientFunds NotSupported TimeInForceConflict TriggerConflict TriggerOutOfRange
         TriggerMet TriggersFull DisplayConflict DisplayInvalid ExpiryConflict ExpiryPassed CashConflict
-        CashTooSmall MarketHalted MarketCancelOnly MarketPostOnly InstrumentOutOfRange InstrumentExists SymbolTaken CurrencyOutOfRange
+        CashTooSmall MarketHalted MarketCancelOnly MarketPostOnly MarketClosed AuctionGathers NoReference
+        ReferenceFixed InstrumentOutOfRange InstrumentExists SymbolTaken CurrencyOutOfRange
         SameCurrency ScaleInvalid QuantityLimitsInvalid PriceLimitsInvalid FeeInvalid LimitsTooLarge
         AccountOutOfRange AccountExists GrantsFull AmountInvalid TransactionConflict SupplyExceeded
     )

@@ -172,7 +172,6 @@ pub const PAGES: Required = &[
             "NotGranted",
             "UnknownAccount",
             "UnknownInstrument",
-            "NotSupported",
             "MarketMustNotRest",
             "TimeInForceConflict",
             "PostOnlyConflict",
@@ -412,6 +411,7 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::Control(Control::SetAccess(_)) => "SetAccess",
         Request::Control(Control::Kill(_)) => "Kill",
         Request::Control(Control::Purge(_)) => "Purge",
+        Request::Market(_) => "Market",
     }
 }
 
@@ -428,6 +428,7 @@ fn query_kind(query: &Query<'_>) -> &'static str {
         Query::Trading(_) => "Trading",
         Query::Owner(_) => "Owner",
         Query::Control(ControlQuery::Access(_)) => "Access",
+        Query::Auction(_) => "Auction",
     }
 }
 

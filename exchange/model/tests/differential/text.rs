@@ -121,6 +121,7 @@ fn request(bytes: &[u8]) -> String {
             format!("self-trade {:?} in instrument {}", it.self_trade, it.instrument)
         }
         Request::SetState(it) => format!("state {:?} in instrument {}", it.state, it.instrument),
+        Request::Market(it) => format!("{it:?}"),
         Request::SetGroup(it) => format!("account {} into group {}", it.account, it.group),
         Request::Control(it) => format!("{it:?}"),
     }

@@ -218,5 +218,7 @@ fn short(output: &[u8]) -> String {
         Output::Prevent(it) => format!("meets {} {}", part(it.aggressor), it.prevented),
         Output::Trigger(it) => format!("triggered {} at {}", it.remaining, it.price),
         Output::State(it) => format!("state {:?}", it.state),
+        Output::Indication(it) => format!("indication {} at {}", it.volume, it.price),
+        Output::Auction(it) => format!("auction {} at {}", it.volume, it.price),
     }
 }

@@ -176,8 +176,9 @@ impl Stream {
         let (time, r) = (self.time, &mut self.random);
         match r.below(9) {
             0 => {
-                use TimeInForce::{Atc, Ato, Day, Fok, Gtc, Gtd, Ioc};
-                it.time_in_force = r.pick(&[Atc, Ato, Day, Fok, Gtc, Gtd, Ioc]);
+                // Not those that end with the day: the model does not have them yet.
+                use TimeInForce::{Fok, Gtc, Gtd, Ioc};
+                it.time_in_force = r.pick(&[Fok, Gtc, Gtd, Ioc]);
             }
             1 => it.post_only = PostOnly::Reprice,
             2 => it.trigger = 3.into(),
