@@ -4,11 +4,15 @@ mod blank;
 mod changes;
 mod counting;
 mod elections;
+mod following;
+mod peer;
 
 pub use changes::READY;
 
+use self::following::Following;
+use self::peer::{Admission, Peer};
 use crate::configs::Configs;
-use crate::message::{Append, BATCHES_MAX, Body, Copies, Grant, Message};
+use crate::message::{Append, BATCHES_MAX, Body, Message};
 use crate::{Config, Effect, LogEnd, Recovered, Terms, Verdict, VoteState};
 use ordain_types::configuration::{Configuration, MEMBERS_MAX};
 use ordain_types::{BatchIndex, Boot, Lineage, Nanos, NodeId, Term};
@@ -47,112 +51,6 @@ pub enum Role {
     Candidate,
     /// Leads.
     Leader,
-}
-
-/// What is believed of another node. Log facts hold for this term and its life `boot` only.
-#[derive(Clone, Debug)]
-struct Peer {
-    id: NodeId,
-    up: bool,
-    /// Its copies and its vote count, by the log's last configuration.
-    votes: bool,
-    /// A leader sends it the log: a member, or one that was until a change that is not committed yet.
-    listens: bool,
-    /// Its latest life known, 0 if none.
-    boot: Boot,
-    /// Its answer to the vote or pre-vote in progress, and the weakest policy that it knows.
-    vote: Option<(Grant, Copies)>,
-    /// It has refused its vote in this term.
-    denied: bool,
-    matched: BatchIndex,
-    received: BatchIndex,
-    durable: BatchIndex,
-    /// Next batch to send.
-    next: BatchIndex,
-    /// Until a match is known, nothing but probes is sent.
-    probing: bool,
-    /// See [`Append::mark`].
-    mark: BatchIndex,
-    /// Last word from it in this term.
-    heard: Nanos,
-    /// Highest read round that it confirmed.
-    round: u64,
-    /// It may have promised what it does not know (R9), as far as its present life said; or has said that it does.
-    blank: bool,
-    whole: bool,
-    /// It told this node's present life that nobody was promised anything in its data directory.
-    empty: bool,
-    /// How far this leader is with letting it count again.
-    admission: Admission,
-}
-
-/// What a leader knows of the terms that a blank node may have promised something in: see [`Core::admit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Admission {
-    Unasked,
-    /// All other voters are to confirm this round,
-    All(u64),
-    /// and then a majority this one.
-    Majority(u64),
-    Done,
-}
-
-impl Peer {
-    const fn new(id: NodeId) -> Self {
-        Self {
-            id,
-            up: false,
-            votes: false,
-            listens: false,
-            boot: Boot::ZERO,
-            vote: None,
-            denied: false,
-            matched: BatchIndex::ZERO,
-            received: BatchIndex::ZERO,
-            durable: BatchIndex::ZERO,
-            next: BatchIndex(1),
-            probing: true,
-            mark: BatchIndex::ZERO,
-            heard: Nanos::ZERO,
-            round: 0,
-            blank: false,
-            whole: false,
-            empty: false,
-            admission: Admission::Unasked,
-        }
-    }
-
-    /// Forgets what was believed of its log; `last` is the end of this node's.
-    const fn forget(&mut self, last: BatchIndex) {
-        self.matched = BatchIndex::ZERO;
-        self.received = BatchIndex::ZERO;
-        self.durable = BatchIndex::ZERO;
-        self.next = last.next();
-        self.probing = true;
-        self.mark = last;
-        self.round = 0;
-        self.admission = Admission::Unasked;
-    }
-}
-
-/// What a follower knows of the leader's log in this term.
-#[derive(Clone, Copy, Debug, Default)]
-struct Following {
-    /// This log matches the leader's up to here.
-    matched: BatchIndex,
-    /// The leader's commit.
-    commit: BatchIndex,
-    /// Next batch of the frame being received.
-    expect: Option<BatchIndex>,
-    /// Where the floor is dropped (rule R5). Of a leader: where its log ended when it won.
-    mark: Option<BatchIndex>,
-    /// The leader vouches that this node promised nothing in a later term (R9).
-    admits: bool,
-    /// Highest read round seen.
-    round: u64,
-    ack_due: bool,
-    /// (received, durable) as last acknowledged.
-    acked: (BatchIndex, BatchIndex),
 }
 
 /// A leader hands over to `to`, who is told as soon as it has the whole log; at `until` the leader goes on.
@@ -888,90 +786,6 @@ impl Core {
             return true;
         }
         to_boot == self.boot
-    }
-
-    /// A leader of this term speaks.
-    fn follow(&mut self, at: usize, for_me: bool, append: &Append) {
-        let from = self.peers[at].id;
-        if matches!(self.role, Role::Leader) || self.leader.is_some_and(|leader| leader != from) {
-            return; // A term has one leader: whoever this is lies.
-        }
-        self.role = Role::Follower;
-        self.leader = Some(from);
-        self.heard = self.now;
-        self.attempts = 0;
-        self.postpone_election();
-        self.following.round = self.following.round.max(append.round);
-        self.following.expect = None;
-        if !for_me {
-            // R5: it means another life, or none. Its term counts, its facts do not.
-            self.send(at, Body::Hello);
-            return;
-        }
-        if self.truncating.is_some() {
-            return;
-        }
-        self.state.ack_term = self.state.term;
-        let previous = append.previous;
-        if self.log.term_at(previous.index) == Some(previous.term) {
-            self.following.mark = self.following.mark.max(Some(append.mark));
-            self.following.admits |= append.admits;
-            self.following.commit = self.following.commit.max(append.commit);
-            if append.batches > 0 {
-                self.following.expect = Some(previous.index.next());
-            } else {
-                self.following.ack_due = true;
-            }
-            self.match_up_to(previous.index);
-        } else if previous.index > self.following.matched {
-            let hint = self.log.last_within(previous.index, previous.term);
-            self.send(at, Body::Reject { previous: previous.index, hint });
-        }
-    }
-
-    fn judge_batch(&mut self, from: NodeId, index: BatchIndex, term: Term) -> Verdict {
-        let ready = self.role == Role::Follower
-            && self.leader == Some(from)
-            && self.following.expect == Some(index)
-            && self.truncating.is_none()
-            && self.outlived.is_none()
-            && self.synced.is_some_and(|synced| synced.ack_term == self.state.term);
-        if !ready {
-            return Verdict::Drop;
-        }
-        match self.log.term_at(index) {
-            Some(held) if held == term => {
-                self.following.ack_due = true;
-                Verdict::Skip
-            }
-            Some(_) if index <= self.following.matched => Verdict::Drop,
-            Some(_) if Lineage::of(self.log.end().term) < Lineage::of(self.state.term) => {
-                self.outlived = Some(Outlived { first: index, lineage: Lineage::of(self.state.term) });
-                Verdict::Drop
-            }
-            Some(held) => {
-                assert!(
-                    index > self.commit,
-                    "leader {from} of term {} contradicts committed batch {index} of term {held}",
-                    self.state.term,
-                );
-                let to = BatchIndex(index.0 - 1);
-                self.truncating = Some(to);
-                self.effects.push_back(Effect::Truncate { to });
-                Verdict::Drop
-            }
-            None if term < self.log.end().term || term > self.state.term => Verdict::Drop,
-            None => {
-                self.log.push(index, term);
-                Verdict::Write
-            }
-        }
-    }
-
-    fn match_up_to(&mut self, index: BatchIndex) {
-        self.following.matched = self.following.matched.max(index);
-        let matched = if errs!(self, CommitUnmatched) { self.log.last() } else { self.following.matched };
-        self.commit = self.commit.max(self.following.commit.min(matched));
     }
 
     fn peer(&self, id: NodeId) -> Option<usize> {
