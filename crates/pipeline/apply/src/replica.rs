@@ -5,6 +5,7 @@ use crate::digest::mix;
 use crate::replies::Fingerprint;
 use crate::sessions::Verdict;
 use crate::state::{Asker, Keep, State};
+use core::fmt;
 use ordain_agent::Fatal;
 use ordain_api::{
     AppFactory, Application, Buf, Context, Malformed, RequestDecoder, ResponseEncoder, Sink, Step, WARM_MAX,
@@ -583,19 +584,22 @@ fn understand(batch: &BatchView<'_>, known: u16) -> Result<Option<Configuration>
         return Ok(None);
     }
     let index = batch.header.index();
-    let newer = |what: String| {
-        Fatal::new(
-            format!("batch {index} holds {what}: the cluster went on with a newer build"),
-            "Install the build that the other nodes run, and start the node again: it goes on where it stopped.",
-        )
-    };
+    let holds = |what: String| newer(format_args!("batch {index} holds {what}"));
     match Configuration::of_batch(batch) {
         Ok(Some(Configuration { level, .. })) if level > known => {
-            Err(newer(format!("the beginning of level {level}, and this build has {known} at most")))
+            Err(holds(format!("the beginning of level {level}, and this build has {known} at most")))
         }
         Ok(configuration) => Ok(configuration),
-        Err(error) => Err(newer(error.to_string())),
+        Err(error) => Err(holds(error.to_string())),
     }
+}
+
+/// What this build cannot go on from, since others went on with one that can.
+pub(crate) fn newer(found: fmt::Arguments<'_>) -> Fatal {
+    Fatal::new(
+        format!("{found}: the cluster went on with a newer build"),
+        "Install the build that the other nodes run, and start the node again: it goes on where it stopped.",
+    )
 }
 
 /// A log that cannot be executed: the node stops, and the evidence is kept.

@@ -1,6 +1,6 @@
 //! Coming back from the newest snapshot on disk that is whole and that the journal follows.
 
-use crate::replica::Replica;
+use crate::replica::{Replica, newer};
 use crate::snapshot::{Loader, SnapshotError};
 use ordain_agent::Fatal;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
@@ -114,8 +114,8 @@ where
     /// Goes on by at most one finished operation. Done with `None`: no snapshot can be used.
     ///
     /// # Errors
-    /// [`Fatal`] if the data directory cannot be listed. What is wrong with a snapshot is logged, and the next
-    /// older one is tried.
+    /// [`Fatal`] if the data directory cannot be listed, or a snapshot was taken under a level of behaviour that this
+    /// build lacks. What else is wrong with a snapshot is logged, and the next older one is tried.
     ///
     /// # Panics
     /// If it is over.
@@ -146,12 +146,12 @@ where
                         self.phase = phase;
                         Ok(Progress::Working)
                     }
-                    Err(why) => Ok(self.pass_over(position, &why, factory, disk)),
+                    Err(why) => self.pass_over(position, &why, factory, disk),
                 }
             }
             Phase::Checking { position, restored } => match self.check(done, &restored.anchor) {
                 Ok(()) => Ok(Progress::Done(Some(*restored))),
-                Err(why) => Ok(self.pass_over(position, &why, factory, disk)),
+                Err(why) => self.pass_over(position, &why, factory, disk),
             },
         }
     }
@@ -180,13 +180,18 @@ where
         why: &Unusable,
         factory: &F,
         disk: &mut dyn Disk,
-    ) -> Stepped<A, D, E> {
-        if matches!(why, Unusable::Disk(DiskError::NotFound)) {
-            self.stale = true;
-        } else {
-            tracing::warn!(position, why = %why, "a snapshot is passed over for an older one, or for a full replay");
+    ) -> Result<Stepped<A, D, E>, Fatal> {
+        match why {
+            Unusable::Disk(DiskError::NotFound) => self.stale = true,
+            // Behind an older one the log holds the beginning of that level, if it still is there.
+            Unusable::Contents(SnapshotError::Level(level)) => {
+                return Err(newer(format_args!("the snapshot at {position} was taken under level {level}")));
+            }
+            why => {
+                tracing::warn!(position, why = %why, "a snapshot is passed over for an older one, or for a full replay");
+            }
         }
-        self.next(factory, disk)
+        Ok(self.next(factory, disk))
     }
 
     /// Begins with the newest snapshot that is left.

@@ -5,15 +5,17 @@ use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
 use ordain_agent::wire::Stored;
 use ordain_agent::{Agent, Fatal};
-use ordain_api::{Buf, Step};
+use ordain_api::{AppFactory, Buf, RestoreError, Step};
 use ordain_apply::testkit::{CLIENT, Log, execute, facts};
 use ordain_apply::{Discard, Progress, Replica, Restore, Restored, Shadow, ShadowParts};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Counters, Request, SCHEMA};
 use ordain_journal::LogReader;
 use ordain_ring::spsc::{Receiver, channel};
+use ordain_types::configuration::Configuration;
 use ordain_types::frame::OpenBody;
+use ordain_types::members::Member;
 use ordain_types::{
-    BatchIndex, BatchKind, BatchView, ClusterFacts, Nanos, Now, Position, RecordHeader, RecordKind,
+    BatchIndex, BatchKind, BatchView, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, RecordKind,
     RecordView, Seq, SessionId, Stint,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -165,8 +167,14 @@ fn small() -> ClusterFacts {
 /// A log of nine segments, with a session, requests, outputs and replies not yet confirmed; `by` makes
 /// different logs.
 fn log(by: i64) -> Vec<Vec<u8>> {
+    log_of(by, None)
+}
+
+/// The same, with a control batch in its first segment.
+fn log_of(by: i64, control: Option<&[u8]>) -> Vec<Vec<u8>> {
     let facts = small();
     let (mut log, mut batches) = Log::new(&facts, &CounterFactory);
+    batches.extend(control.map(|body| log.control(body)));
     let open = RecordHeader { key: CLIENT.0.into(), ..Log::header(RecordKind::SessionOpen) };
     let session = log.push(open, OpenBody { reserved: [0; 8] }.as_bytes());
     batches.push(log.seal(BatchKind::Data));
@@ -479,6 +487,46 @@ fn a_snapshot_of_another_log_or_place_is_passed_over() {
     assert_eq!(position(), Some(7 * SEGMENT), "it is not where its name says");
     world.0.lock().unwrap().files.remove(&FileId::Segment(7));
     assert_eq!(position(), None, "the segment behind it is not there");
+}
+
+/// A build that lacks the counters' later behaviour.
+struct Older;
+
+impl AppFactory for Older {
+    type App = Counters;
+
+    fn identity(&self) -> (&'static str, u32) {
+        CounterFactory.identity()
+    }
+
+    fn create(&self) -> Counters {
+        CounterFactory.create()
+    }
+
+    fn restore(&self, version: u32) -> Result<Counters, RestoreError> {
+        CounterFactory.restore(version)
+    }
+}
+
+#[test]
+fn a_build_that_lacks_the_level_of_a_snapshot_stops_and_asks_for_a_newer_one() {
+    let member = Member { id: NodeId(0), peer: String::new(), client: String::new(), key: [0; 32] };
+    let mut body = Vec::new();
+    Configuration { version: 1, level: 1, ..Configuration::initial(&small(), &[member]) }.encode(&mut body);
+    let batches = log_of(5, Some(&body));
+    let world = world(&batches);
+    Bench::new(&world, &batches, 1).settle();
+    assert!(world.restore().is_some());
+    let mut restore = Restore::new(&small(), CounterDecoder, CounterEncoder);
+    let mut lane = world.lane();
+    let said = loop {
+        match restore.step(&Older, &mut lane) {
+            Ok(Progress::Done(_)) => panic!("passed over: what follows would be taken for a damaged journal"),
+            Ok(_) => {}
+            Err(fatal) => break fatal.to_string(),
+        }
+    };
+    assert!(said.contains("level 1") && said.contains("Install the build"), "{said}");
 }
 
 #[test]
