@@ -66,12 +66,14 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "tick sealed",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
-    const CLUSTER: [&str; 32] = [
+    const CLUSTER: [&str; 35] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
         "cluster trimmed",
         "dirty node rejoined",
+        "disk of a follower lost",
+        "disk of a leader lost",
         "diverged node does not start",
         "divergence named",
         "election won by weak votes",
@@ -79,6 +81,7 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "fault: power loss everywhere",
         "fault: scheme",
         "learner added",
+        "lost disk made up for",
         "machine suspended",
         "only a core is healed",
         "partition: a bridge",
@@ -100,15 +103,18 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "W grew",
         "W shrank",
     ];
-    const FIVE: [&str; 23] = [
+    const FIVE: [&str; 26] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
         "dirty node rejoined",
+        "disk of a follower lost",
+        "disk of a leader lost",
         "election won by weak votes",
         "election won",
         "fault: power loss everywhere",
         "fault: scheme",
+        "lost disk made up for",
         "machine suspended",
         "only a core is healed",
         "partition: a bridge",

@@ -61,6 +61,11 @@ pub trait Party {
         false
     }
 
+    /// Whether it is an operator.
+    fn is_operator(&self) -> bool {
+        false
+    }
+
     /// Whether something that was ordered is not done.
     fn owes_order(&self) -> bool {
         false

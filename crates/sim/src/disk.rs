@@ -422,6 +422,11 @@ impl Store {
         (self.failed, self.refused) = (false, false);
     }
 
+    /// Everything is gone.
+    pub fn wipe(&mut self) {
+        self.files.clear();
+    }
+
     /// The log is moved out of the node's way, and its state stays without it.
     pub fn set_aside(&mut self) {
         let state = self.durable(FileId::NodeState).map(read_state);

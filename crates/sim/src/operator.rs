@@ -326,6 +326,10 @@ impl Party for Operator {
         true
     }
 
+    fn is_operator(&self) -> bool {
+        true
+    }
+
     fn owes_order(&self) -> bool {
         self.order.is_some()
     }

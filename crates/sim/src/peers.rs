@@ -260,13 +260,23 @@ impl Network {
 
     /// Ends every partition.
     pub fn heal(&mut self) {
+        self.heal_but(&[]);
+    }
+
+    /// Ends every partition, but for these ways from one node to another: what is on them stays on its way.
+    pub fn heal_but(&mut self, ways: &[(usize, usize)]) {
         self.trace.event("heal", &[]);
         self.damaged.fill(false);
-        for flow in &mut self.flows {
-            flow.blocked = false;
+        for from in 0..self.nodes {
+            for to in (0..self.nodes).filter(|to| !ways.contains(&(from, *to))) {
+                self.flow(from, to).blocked = false;
+            }
         }
-        for link in &mut self.links {
-            if let Link::Up { give_up } = link {
+        for (a, b) in self.pairs().collect::<Vec<_>>() {
+            let stays = self.flow(a, b).blocked || self.flow(b, a).blocked;
+            if let Link::Up { give_up } = &mut self.links[a * self.nodes + b]
+                && !stays
+            {
                 *give_up = u64::MAX;
             }
         }

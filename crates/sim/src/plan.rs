@@ -101,6 +101,8 @@ pub struct Odds {
     pub bend: u64,
     /// A sealed segment goes bad.
     pub rot: u64,
+    /// A node's data directory is gone.
+    pub loss: u64,
 }
 
 /// What an operator asks for. The numbers are odds against each other.
@@ -252,6 +254,7 @@ impl Plan {
             bend: odd(2) * three,
             // Told by what was drawn before.
             rot: u64::from(cluster[2] % 4) * three,
+            loss: u64::from(cluster[3] % 4) * three,
         };
         let slow = rng.one_in(4);
         let disks = (0..nodes)
@@ -270,6 +273,8 @@ impl Plan {
         // Of those that keep nothing on disk, half end with an operator who decides; told by what was drawn before.
         let declares = nodes > 1 && in_memory && cluster[0] % 2 == 0;
         let snapshots = snapshots.filter(|_| !declares);
+        // What is declared lost goes by what nodes have, and one without anything has no say.
+        let odds = Odds { loss: if declares { 0 } else { odds.loss }, ..odds };
         // From a source of their own, so that what else a seed decides does not depend on them.
         let mut own = Rng::new(u64::from_le_bytes(cluster[8..].try_into().expect("eight bytes")));
         let mut wishes = (nodes > 1 && own.one_in(2)).then(|| Wishes::draw(&mut own));

@@ -1,9 +1,10 @@
 //! Mistakes planted on purpose: each must be caught by a checker. A list that catches all of them is worth
 //! more than any number of runs that find nothing.
 
-use crate::disk::Lie;
+use crate::disk::{Lie, Speed};
 use crate::plan::{Odds, Plan, RAM, Wishes};
-use crate::run::{Options, Outcome, run};
+use crate::run::{Options, Outcome, run, tell};
+use crate::scenario::Scenario;
 use crate::workload::Workload;
 use ordain_agent::planted::{Mistake, plant};
 use ordain_consensus::Mutation;
@@ -31,6 +32,8 @@ pub struct Planted {
     pub nodes: usize,
     /// What is changed in the plans that seeds draw, so that they show it.
     pub shape: fn(&mut Plan),
+    /// The story that shows it, where chance alone would take too long.
+    pub story: Option<&'static str>,
     /// Seeds after which it counts as missed.
     pub budget: u64,
     /// Checkers whose property the mistake breaks. That any other fires first is a fault of the simulator.
@@ -71,12 +74,15 @@ const FENCED: &str = "who resumes a session fences the others";
 const CHAIN: &str = "batches form one chain";
 const OWNERS: &str = "sessions belong to their keys";
 
+const LEVEL: &str = "a level begins where every member has it";
 const RULE: &str = "configurations change by the rule";
 const OWN_TERM: &str = "leaders commit batches of their own term";
 const FLOOR: &str = "a promise floor covers what was acknowledged";
 const HOLDERS: &str = "two nodes hold what is trimmed";
 const LACKS: &str = "who drops its floor lacks nothing";
 
+const BLANK: &str = "who lost its disk votes for nobody";
+const WHOLE: &str = "who is whole again lacks nothing";
 const MENDED: &str = "a mended segment is what it was";
 const SERVED: &str = "what is served is sound";
 const EQUAL: &str = "equal segments";
@@ -307,6 +313,15 @@ fn levels(plan: &mut Plan) {
     plan.wishes = plan.wishes.map(|wishes| Wishes { level: 1, ..wishes });
 }
 
+/// Disks that are lost, and leaders that vanish meanwhile.
+fn losses(plan: &mut Plan) {
+    elections(plan);
+    plan.odds = Odds { loss: 6, kill: 1, leader: 3, partition: 1, ..Odds::default() };
+    plan.reckless = false;
+    plan.clients = 6;
+    plan.think.1 = 20 * Nanos::MICRO;
+}
+
 /// With somebody who breaks the rules.
 fn rogues(plan: &mut Plan) {
     short(plan);
@@ -332,19 +347,48 @@ const fn stage(
     budget: u64,
     checkers: &'static [&'static str],
 ) -> Planted {
-    Planted { plant: Plant::Stage(mistake), nodes, shape, budget, checkers }
+    Planted { plant: Plant::Stage(mistake), nodes, shape, story: None, budget, checkers }
 }
 
 const fn consensus(mutation: Mutation, shape: fn(&mut Plan), budget: u64) -> Planted {
-    Planted { plant: Plant::Consensus(mutation), nodes: 3, shape, budget, checkers: ELECTION }
+    Planted { plant: Plant::Consensus(mutation), nodes: 3, shape, story: None, budget, checkers: ELECTION }
 }
 
 const fn disk(lie: Lie, nodes: usize, checkers: &'static [&'static str]) -> Planted {
-    Planted { plant: Plant::Disk(lie), nodes, shape: short, budget: 20, checkers }
+    Planted { plant: Plant::Disk(lie), nodes, shape: short, story: None, budget: 20, checkers }
+}
+
+/// A story from `scenarios`, on disks and a network that are no slower than an election.
+const fn story(
+    mutation: Mutation,
+    nodes: usize,
+    story: &'static str,
+    checkers: &'static [&'static str],
+) -> Planted {
+    Planted { nodes, story: Some(story), checkers, ..consensus(mutation, quick, 20) }
+}
+
+fn quick(plan: &mut Plan) {
+    let speed = Speed {
+        quick: (2 * Nanos::MICRO, 20 * Nanos::MICRO),
+        sync: (20 * Nanos::MICRO, 200 * Nanos::MICRO),
+        meta: (50 * Nanos::MICRO, 500 * Nanos::MICRO),
+    };
+    plan.disks.fill(speed);
+    plan.roads.delay = (Nanos::MICRO, 100 * Nanos::MICRO);
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 61] = [
+pub const ALL: [Planted; 66] = [
+    story(
+        Mutation::AckOtherTerm,
+        5,
+        include_str!("../scenarios/acknowledged-in-another-term.txt"),
+        &[COMMITTED, COPIES],
+    ),
+    story(Mutation::BlankVotes, 3, include_str!("../scenarios/empty-gives-no-vote.txt"), &[BLANK]),
+    Planted { checkers: &[COMMITTED, COPIES], ..consensus(Mutation::BlankCounts, losses, 20) },
+    Planted { checkers: &[WHOLE, ONE_VOTE], ..consensus(Mutation::EmptyIsNew, losses, 20) },
     Planted {
         checkers: &[RULE, COMMITTED, COPIES, COMPLETE, PREFIX, CUT, LOST],
         ..consensus(Mutation::ChangeWithoutRaise, memberships, 50)
@@ -372,8 +416,16 @@ pub const ALL: [Planted; 61] = [
     stage(Mistake::TailLeft, 1, crashes, 50, &[BEHIND]),
     stage(Mistake::CacheTrusted, 1, failing_disks, 50, &[ON_DISK]),
     stage(Mistake::WitnessIgnored, 3, failing_disks, 200, &[LACKS, FLOOR]),
-    stage(Mistake::CleanMarkKept, 3, stops_and_losses, 100, &[FLOOR, LACKS]),
-    stage(Mistake::BootNotCounted, 3, memory_slow, 100, &[COMMITTED, COPIES, LACKS, PREFIX, CUT, LOST]),
+    // The journal itself asserts that nothing is published behind a clean mark: what could be lost without a floor.
+    stage(Mistake::CleanMarkKept, 3, stops_and_losses, 100, &[FLOOR, LACKS, PANICS]),
+    // To a node that a leader thinks has the log, because its last life said so, the leader never sends what it lacks.
+    stage(
+        Mistake::BootNotCounted,
+        3,
+        memory_slow,
+        100,
+        &[COMMITTED, COPIES, LACKS, PREFIX, CUT, LOST, PROGRESS],
+    ),
     stage(Mistake::NobodyFenced, 1, rogues, 50, &[FENCED, PANICS]),
     stage(Mistake::ExpiresEarly, 1, short, 50, &[MODEL, LIVE]),
     stage(Mistake::KeyIgnored, 1, rogues, 50, &[OWNERS, MODEL, CONFUSED, FENCED]),
@@ -417,6 +469,7 @@ pub const ALL: [Planted; 61] = [
     },
     Planted { checkers: &[LEADS, PREFIX, CUT], ..consensus(Mutation::OldLineageElects, declares_disks, 50) },
     stage(Mistake::LevelForgotten, 3, levels, 50, &[LIVE, MODEL, OUTPUTS, CHANGED, STOPS]),
+    stage(Mistake::LevelUnasked, 3, levels, 20, &[LEVEL]),
     stage(Mistake::SnapshotWithoutSessions, 1, snapshots, 50, &[LIVE, LOST, ONCE, MODEL, CHANGED, PROGRESS]),
     stage(Mistake::OutputsNotCompared, 3, bends, 50, &[DIVERGED, LIVE]),
     stage(Mistake::EvidenceNotKept, 3, bends, 50, &[EVIDENCE]),
@@ -448,13 +501,10 @@ impl Planted {
     #[must_use]
     pub fn run<W: Workload>(&self, seed: u64, print: bool) -> Outcome {
         plant(if let Plant::Stage(mistake) = self.plant { Some(mistake) } else { None });
-        let outcome = run::<W>(self.options(seed, print), |plan| {
-            (self.shape)(plan);
-            match self.plant {
-                Plant::Stage(_) => {}
-                Plant::Consensus(mutation) => plan.mutation = mutation,
-                Plant::Disk(lie) => plan.lie = Some(lie),
-            }
+        let outcome = self.simulate::<W>(self.options(seed, print), |plan| match self.plant {
+            Plant::Stage(_) => {}
+            Plant::Consensus(mutation) => plan.mutation = mutation,
+            Plant::Disk(lie) => plan.lie = Some(lie),
         });
         plant(None);
         outcome
@@ -463,7 +513,20 @@ impl Planted {
     /// The same run without the mistake: what was found must be due to the mistake alone.
     #[must_use]
     pub fn control<W: Workload>(&self, seed: u64) -> Outcome {
-        run::<W>(self.options(seed, false), self.shape)
+        self.simulate::<W>(self.options(seed, false), |_| {})
+    }
+
+    fn simulate<W: Workload>(&self, options: Options, errs: impl FnOnce(&mut Plan)) -> Outcome {
+        let change = |plan: &mut Plan| {
+            (self.shape)(plan);
+            errs(plan);
+        };
+        match self.story {
+            Some(text) => {
+                tell::<W>(options, &Scenario::parse(text).expect("the story is told elsewhere, too"), change)
+            }
+            None => run::<W>(options, change),
+        }
     }
 }
 
@@ -482,6 +545,8 @@ mod tests {
             Plant::Stage(Mistake::VoteNotAwaited),
             Plant::Disk(Lie::WritesLater),
             Plant::Consensus(Mutation::NoWindow),
+            Plant::Consensus(Mutation::AckOtherTerm),
+            Plant::Consensus(Mutation::BlankVotes),
         ];
         std::panic::set_hook(Box::new(|_| {}));
         for planted in ALL.iter().filter(|planted| quick.contains(&planted.plant)) {

@@ -41,9 +41,13 @@ pub fn run<W: Workload>(options: Options, change: impl FnOnce(&mut Plan)) -> Out
     simulate::<W>(options, change, World::run)
 }
 
-/// Lets a story happen.
-pub fn tell<W: Workload>(options: Options, scenario: &Scenario) -> Outcome {
-    simulate::<W>(options, |plan| scenario.shape(plan), |world| world.play(scenario))
+/// Lets a story happen. `change` may alter the plan that seed and story come to.
+pub fn tell<W: Workload>(options: Options, scenario: &Scenario, change: impl FnOnce(&mut Plan)) -> Outcome {
+    let shape = |plan: &mut Plan| {
+        scenario.shape(plan);
+        change(plan);
+    };
+    simulate::<W>(options, shape, |world| world.play(scenario))
 }
 
 fn simulate<W: Workload>(

@@ -17,12 +17,16 @@ pub enum Step {
     Follower(Name),
     /// `clients ask 100`: until so many more operations have ended.
     Ask(u64),
+    /// `clients fall silent`, and `clients go on`; an operator goes on in any case.
+    Silence(bool),
     /// `wait 50 ms`.
     Wait(u64),
     /// `A is killed`, and stays down.
     Killed(Name),
     /// `A loses power`, with what was not synced, and stays down.
     PowerLost(Name),
+    /// `A loses its disk`, and stays down: it comes back with nothing but its key and configuration.
+    DiskLost(Name),
     /// `A is stopped`, in good order, and comes back.
     Stopped(Name),
     /// `everybody loses power`, and comes back.
@@ -33,6 +37,8 @@ pub enum Step {
     CutOff(Name, bool),
     /// `A does not reach B`: one way.
     Deaf(Name, Name),
+    /// `A and B are cut off together`: they reach nobody else, unnoticed.
+    CutOffTogether(Name, Name),
     /// `A sleeps 80 ms`: its machine is suspended.
     Sleeps(Name, u64),
     /// `the disk of A stalls 50 ms`.
@@ -47,6 +53,8 @@ pub enum Step {
     Window(u64),
     /// `B is to lead`, if it does not.
     HandsOver(Name),
+    /// `B takes over`: the same, and the story goes on as soon as B leads, before it has committed anything.
+    TakesOver(Name),
     /// `D joins`: a new node, as a learner.
     Joins(Name),
     /// `the disk of D is full for 50 ms when it joins`: it has no place for its first file.
@@ -57,6 +65,10 @@ pub enum Step {
     Removed(Name),
     /// `heal`: the network.
     Heal,
+    /// `heal all but from C to A`: what is under way there stays under way.
+    HealBut(Name, Name),
+    /// `connections last 9000 ms`: of any that carries nothing, all the time.
+    Patience(u64),
     /// `expect a leader`, within some election time-outs.
     ExpectLeader,
     /// `expect a leader other than A`.
@@ -65,6 +77,8 @@ pub enum Step {
     ExpectLeads(Name),
     /// `expect no leader`: nobody leads after some election time-outs.
     ExpectNone,
+    /// `expect all whole`: who lost its disk has made up for it.
+    ExpectWhole,
     /// `expect all equal`: everybody has everything.
     ExpectEqual,
 }
@@ -95,12 +109,17 @@ fn step(words: &[&str]) -> Result<Step, String> {
     let millis = |text: &str| number(text).map(|number| number * Nanos::MILLI);
     Ok(match words {
         ["clients", "ask", count] => Step::Ask(number(count)?),
+        ["clients", "fall", "silent"] => Step::Silence(true),
+        ["clients", "go", "on"] => Step::Silence(false),
+        ["connections", "last", time, "ms"] => Step::Patience(millis(time)?),
         ["wait", time, "ms"] => Step::Wait(millis(time)?),
         ["everybody", "loses", "power"] => Step::Blackout,
         ["heal"] => Step::Heal,
+        ["heal", "all", "but", "from", from, "to", to] => Step::HealBut(name(from), name(to)),
         ["expect", "a", "leader"] => Step::ExpectLeader,
         ["expect", "a", "leader", "other", "than", who] => Step::ExpectOther(name(who)),
         ["expect", "no", "leader"] => Step::ExpectNone,
+        ["expect", "all", "whole"] => Step::ExpectWhole,
         ["expect", "all", "equal"] => Step::ExpectEqual,
         ["expect", who, "leads"] => Step::ExpectLeads(name(who)),
         ["the", "disk", "of", who, "stalls", time, "ms"] => Step::Stalls(name(who), millis(time)?),
@@ -112,6 +131,7 @@ fn step(words: &[&str]) -> Result<Step, String> {
         ["the", "disk", "of", who, "is", "full", "for", time, "ms", "when", "it", "joins"] => {
             Step::JoinsWithoutRoom(name(who), millis(time)?)
         }
+        [who, "takes", "over"] => Step::TakesOver(name(who)),
         [who, "joins"] => Step::Joins(name(who)),
         [who, "is", "promoted"] => Step::Promoted(name(who)),
         [who, "is", "removed"] => Step::Removed(name(who)),
@@ -119,10 +139,12 @@ fn step(words: &[&str]) -> Result<Step, String> {
         [who, "is", "a", "follower"] => Step::Follower(name(who)),
         [who, "is", "killed"] => Step::Killed(name(who)),
         [who, "is", "stopped"] => Step::Stopped(name(who)),
+        [who, "loses", "its", "disk"] => Step::DiskLost(name(who)),
         [who, "loses", "power"] => Step::PowerLost(name(who)),
         [who, "comes", "back"] => Step::Back(name(who)),
         [who, "is", "cut", "off"] => Step::CutOff(name(who), true),
         [who, "is", "cut", "off", "unnoticed"] => Step::CutOff(name(who), false),
+        [one, "and", other, "are", "cut", "off", "together"] => Step::CutOffTogether(name(one), name(other)),
         [who, "does", "not", "reach", other] => Step::Deaf(name(who), name(other)),
         [who, "sleeps", time, "ms"] => Step::Sleeps(name(who), millis(time)?),
         _ => return Err("nobody knows what this means".to_owned()),
@@ -176,6 +198,11 @@ impl Scenario {
         plan.spares = joins;
         // An operator who asks for nothing but what the story says.
         plan.wishes = Some(Wishes { calm: (Nanos::MILLI, 10 * Nanos::MILLI), ..Wishes::default() });
+        for (_, step) in &self.steps {
+            if let Step::Patience(time) = step {
+                plan.roads.give_up = (*time, *time);
+            }
+        }
         plan.reckless = true;
         plan.facts.session_timeout = Nanos(30 * Nanos::SECOND);
     }

@@ -54,11 +54,13 @@ struct Shadow {
     durable: usize,
     /// Of them, how many may count as received.
     received: usize,
+    /// The node's disk was lost, and until it is whole again what it has counts for nothing (R9).
+    blank: bool,
 }
 
 impl Shadow {
     const fn empty(configs: Configs) -> Self {
-        Self { entries: Vec::new(), configs, compared: 0, durable: 0, received: 0 }
+        Self { entries: Vec::new(), configs, compared: 0, durable: 0, received: 0, blank: false }
     }
 
     /// The log ends behind so many batches.
@@ -99,6 +101,8 @@ pub struct Logs {
     reigns: BTreeMap<u64, u64>,
     /// How far any leader has.
     reached: u64,
+    /// The highest level of behaviour that the build on each node has.
+    pub builds: Vec<u16>,
 }
 
 impl Logs {
@@ -117,6 +121,7 @@ impl Logs {
             leaders: BTreeMap::new(),
             reigns: BTreeMap::new(),
             reached: 0,
+            builds: vec![0; plan.machines()],
         }
     }
 
@@ -190,6 +195,13 @@ impl Logs {
                         );
                         return self.trace.fail("configurations change by the rule", what);
                     }
+                    if let Some(old) = self.lacks_level(known, &configuration) {
+                        let what = format!(
+                            "node {node} wrote batch {index}: level {} begins, and node {old}, a member, has a build without it",
+                            configuration.level
+                        );
+                        return self.trace.fail("a level begins where every member has it", what);
+                    }
                     self.nodes[node].configs.push(index, configuration);
                 }
                 Err(error) => {
@@ -218,6 +230,13 @@ impl Logs {
         }
     }
 
+    /// A member whose build lacks the level that `next` begins. Builds are only ever replaced by newer ones, so this is
+    /// not for want of news.
+    fn lacks_level(&self, before: &Configuration, next: &Configuration) -> Option<usize> {
+        let mut members = before.members.iter().map(|seat| seat.member.id.0 as usize);
+        members.find(|member| next.level > before.level && self.builds[*member] < next.level)
+    }
+
     /// Remembers which of the node's batches may count as received.
     fn note_received(&mut self, node: usize) {
         let shadow = &mut self.nodes[node];
@@ -227,7 +246,7 @@ impl Logs {
             let chain = shadow.entries[shadow.received].chain.0;
             shadow.received += 1;
             let copies = self.copies.entry((shadow.received as u64, chain)).or_default();
-            copies.received |= 1 << node;
+            copies.received |= u32::from(!shadow.blank) << node;
         }
     }
 
@@ -243,7 +262,8 @@ impl Logs {
                 self.note_received(node); // With the W that counted up to here.
             }
             self.nodes[node].durable += 1;
-            self.copies.entry((index, entry.chain.0)).or_default().durable |= 1 << node;
+            let counts = u32::from(!self.nodes[node].blank) << node;
+            self.copies.entry((index, entry.chain.0)).or_default().durable |= counts;
         }
         self.note_received(node);
     }
@@ -327,13 +347,57 @@ impl Logs {
             let what = format!("node {node} has one at {position}, where no committed batch ends");
             return self.trace.fail("equal snapshots", what);
         }
-        let configs = self.settled.up_to(at as u64);
-        *shadow = Shadow { entries: committed.to_vec(), configs, compared: at, durable: at, received: at };
-        for (index, entry) in (1..).zip(committed) {
-            let copies = self.copies.entry((index, entry.chain.0)).or_default();
-            copies.received |= 1 << node;
-            copies.durable |= 1 << node;
+        let (configs, blank) = (self.settled.up_to(at as u64), shadow.blank);
+        *shadow =
+            Shadow { entries: committed.to_vec(), configs, compared: at, durable: at, received: at, blank };
+        if !blank {
+            self.hold(node);
         }
+    }
+
+    /// What the node has counts, as far as it has it.
+    fn hold(&mut self, node: usize) {
+        let shadow = &self.nodes[node];
+        for (at, entry) in shadow.entries[..shadow.received.max(shadow.durable)].iter().enumerate() {
+            let copies = self.copies.entry((at as u64 + 1, entry.chain.0)).or_default();
+            copies.received |= u32::from(at < shadow.received) << node;
+            copies.durable |= u32::from(at < shadow.durable) << node;
+        }
+    }
+
+    /// The node's disk is lost: it starts over without anything, and counts for nothing.
+    pub fn lose(&mut self, node: usize) {
+        self.nodes[node] = Shadow { blank: true, ..Shadow::empty(self.settled.up_to(0)) };
+    }
+
+    /// The node, whose disk was lost, says that it is whole: it has on its disk what it had in an earlier life, as far as
+    /// that is committed, and counts from now on (R9).
+    pub fn whole_again(&mut self, node: usize, store: &Store) {
+        self.note_durable(node, store);
+        let shadow = &self.nodes[node];
+        if let Some(at) = self.lacks(node, shadow.durable) {
+            let what = format!(
+                "node {node} had batch {}, which is committed, lost its disk, has {} batches, {} of them synced, and \
+                 calls itself whole",
+                at + 1,
+                shadow.entries.len(),
+                shadow.durable
+            );
+            return self.trace.fail("who is whole again lacks nothing", what);
+        }
+        self.nodes[node].blank = false;
+        self.hold(node);
+    }
+
+    /// The first batch that `node` held once and that is committed, and that is not among the first `has` of its log.
+    fn lacks(&self, node: usize, has: usize) -> Option<usize> {
+        let shadow = &self.nodes[node];
+        (shadow.compared.min(has)..self.committed.len()).find(|at| {
+            let chain = self.committed[*at].chain;
+            let copies = self.copies.get(&(*at as u64 + 1, chain.0)).copied().unwrap_or_default();
+            copies.received & (1 << node) != 0
+                && shadow.entries[..has].get(*at).is_none_or(|entry| entry.chain != chain)
+        })
     }
 
     /// The node has recovered a journal of `written` batches.
@@ -451,14 +515,9 @@ impl Logs {
 
     /// `node`, which had lost power, says that it lacks nothing any more (rule R5).
     pub fn rejoined(&self, node: usize) {
+        // What was on a lost disk is asked for when the node calls itself whole.
         let shadow = &self.nodes[node];
-        let lacks = (shadow.compared..self.committed.len()).find(|at| {
-            let chain = self.committed[*at].chain;
-            let copies = self.copies.get(&(*at as u64 + 1, chain.0)).copied().unwrap_or_default();
-            copies.received & (1 << node) != 0
-                && shadow.entries.get(*at).is_none_or(|entry| entry.chain != chain)
-        });
-        if let Some(at) = lacks {
+        if let Some(at) = self.lacks(node, shadow.entries.len()).filter(|_| !shadow.blank) {
             let what = format!("node {node} once had batch {}, which is committed, and lacks it", at + 1);
             self.trace.fail("who drops its floor lacks nothing", what);
         }

@@ -3,6 +3,7 @@
 mod declared;
 mod diverge;
 mod healing;
+mod loss;
 mod members;
 mod peace;
 mod rot;
@@ -101,6 +102,10 @@ struct Node {
     promised: Floor,
     /// It may lack what it acknowledged, by its own account.
     owed: bool,
+    /// Its disk was lost, and it has not said since that it is whole.
+    blank: bool,
+    /// Position of the newest snapshot on the disk that was lost.
+    lost_snapshot: u64,
     /// Term in which it leads, or led last.
     term: u64,
     seen: (u64, u64),
@@ -141,6 +146,8 @@ pub struct World<W: Workload> {
     peers: PeersHandle,
     clients: Vec<Box<dyn Party>>,
     client_idle: u64,
+    /// Clients do nothing for now, operators apart.
+    silent: bool,
     history: History,
     logs: Logs,
     /// Who voted for whom in which term.
@@ -216,6 +223,8 @@ impl<W: Workload> World<W> {
                 owes_promises: false,
                 promised: Floor::default(),
                 owed: false,
+                blank: false,
+                lost_snapshot: 0,
                 term: 0,
                 seen: (0, 0),
                 oldest: 0,
@@ -244,6 +253,7 @@ impl<W: Workload> World<W> {
             peers,
             clients,
             client_idle: 0,
+            silent: false,
             history: History::default(),
             logs,
             votes: BTreeMap::new(),
@@ -395,7 +405,8 @@ impl<W: Workload> World<W> {
         (first..first + total).map(|at| at % total).find_map(|at| {
             if at >= nodes * STAGES {
                 let client = at - nodes * STAGES;
-                return (self.client_idle & (1 << client) == 0).then_some(Actor::Client(client));
+                let acts = self.client_idle & (1 << client) == 0 && self.takes_part(client);
+                return acts.then_some(Actor::Client(client));
             }
             let (node, stage) = (at / STAGES, at % STAGES);
             let state = &self.nodes[node];
@@ -403,6 +414,10 @@ impl<W: Workload> World<W> {
                 state.life.is_some() && state.paused_until <= self.now && state.idle & (1 << stage) == 0;
             runs.then_some(Actor::Stage(node, stage))
         })
+    }
+
+    fn takes_part(&self, client: usize) -> bool {
+        !self.silent || self.clients[client].is_operator()
     }
 
     /// Nobody has anything to do: time passes until something happens.
@@ -430,8 +445,8 @@ impl<W: Workload> World<W> {
             let deadline = node.life.as_ref().and_then(Life::next_deadline);
             consider(deadline.map(|deadline| now + deadline.since(mono).min(JUMP_MAX)));
         }
-        for client in &self.clients {
-            consider(client.next_deadline());
+        for client in (0..self.clients.len()).filter(|client| self.takes_part(*client)) {
+            consider(self.clients[client].next_deadline());
         }
         self.now = next;
         self.wake_all();

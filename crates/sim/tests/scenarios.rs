@@ -17,7 +17,7 @@ fn stories_go_as_they_are_told() {
         let scenario = Scenario::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         for seed in 1..=SEEDS {
             let options = Options { seed, nodes: scenario.nodes, print: false };
-            let outcome = tell::<Counter>(options, &scenario);
+            let outcome = tell::<Counter>(options, &scenario, |_| {});
             assert_eq!(outcome.failure, None, "{}, seed {seed}", file.display());
             assert!(outcome.totals.acknowledged > 50, "{}, seed {seed}", file.display());
         }
@@ -28,7 +28,7 @@ fn stories_go_as_they_are_told() {
 fn a_story_that_does_not_hold_is_a_failure() {
     let text = "a cluster of 3, disk-ram\nA is the leader\nclients ask 10\nexpect no leader\n";
     let outcome =
-        tell::<Counter>(Options { seed: 1, nodes: 3, print: false }, &Scenario::parse(text).unwrap());
+        tell::<Counter>(Options { seed: 1, nodes: 3, print: false }, &Scenario::parse(text).unwrap(), |_| {});
     assert_eq!(outcome.failure.map(|failure| failure.checker), Some("the story goes as it is told"));
     assert!(Scenario::parse("a cluster of 3, disk-ram\nA is hungry\n").unwrap_err().starts_with("line 2"));
     assert!(Scenario::parse("A is the leader\n").is_err());

@@ -32,6 +32,8 @@ pub enum Mistake {
     LineageNotRaised,
     /// Log: what is in memory and not with the kernel is acknowledged as received.
     AckBeforeWritten,
+    /// Log: a level begins although builds lack it that members run.
+    LevelUnasked,
     /// Log: a query waits for no read round.
     ReadsAtOnce,
     /// Log: time in the log is whatever the wall clock says.

@@ -736,6 +736,7 @@ impl Core {
             }
             Body::Ack { matched, received, durable, round } => {
                 let plausible = durable <= received && received <= matched && matched <= self.log.last();
+                let current = current || errs!(self, AckOtherTerm);
                 if self.role == Role::Leader && current && for_me && plausible {
                     let peer = &mut self.peers[at];
                     peer.heard = self.now;

@@ -26,6 +26,8 @@ pub enum Mutation {
     WeakerWhenLogged,
     /// R6: a larger W is used for nodes whose disks may not know it.
     WindowNotOnDisk,
+    /// R1: acknowledgements of an earlier term are taken for this one's.
+    AckOtherTerm,
     /// R8: voters change under a policy below a synced majority.
     ChangeWithoutRaise,
     /// R8: a leader changes voters before it has committed anything in its term.
@@ -42,6 +44,10 @@ pub enum Mutation {
     MarkUnwritten,
     /// R9: a node with an empty data directory takes itself for a new one.
     EmptyIsNew,
+    /// R9: what a node acknowledges that does not know what it promised counts.
+    BlankCounts,
+    /// R9: a node that does not know what it promised gives votes.
+    BlankVotes,
     /// Raft 5.3: a follower takes the leader's commitment for what its own log holds there.
     CommitUnmatched,
 }

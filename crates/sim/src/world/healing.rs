@@ -50,11 +50,15 @@ struct Voter {
     latest: Arc<Configuration>,
     /// Whether that is known to be committed, and if not, the one before.
     before: Option<Arc<Configuration>>,
+    /// Its disk was lost, and it is not whole again (R9).
+    blank: bool,
 }
 
 impl Voter {
     fn may_lead(&self) -> bool {
-        self.latest.votes(self.id) || self.before.as_ref().is_some_and(|before| before.votes(self.id))
+        !self.blank
+            && (self.latest.votes(self.id)
+                || self.before.as_ref().is_some_and(|before| before.votes(self.id)))
     }
 
     /// The fewest copies, for `n` voters, that its log lets count (R6).
@@ -66,7 +70,7 @@ impl Voter {
     /// Whether it could win with votes of `voters`, itself among them: rules R3, R4 and R6. Any vote may be left out.
     fn wins(&self, voters: &[Self]) -> bool {
         let n = self.latest.voter_count();
-        let grants = |voter: &&Self| self.latest.votes(voter.id) && self.end >= voter.end;
+        let grants = |voter: &&Self| self.latest.votes(voter.id) && self.end >= voter.end && !voter.blank;
         let grants: Vec<_> = voters.iter().filter(grants).collect();
         let own = self.weakest(n);
         (0..1_u32 << grants.len()).any(|set| {
@@ -117,7 +121,11 @@ impl<W: Workload> World<W> {
             let (out, into) = match self.rng.below(5) {
                 0 => {
                     let how = self.rng.pick(&[crate::disk::Crash::Kill, crate::disk::Crash::Power(50)]);
-                    let how = if self.plan.odds.power > 0 { how } else { crate::disk::Crash::Kill };
+                    let how = if self.plan.odds.power > 0 && !self.is_any_blank() {
+                        how
+                    } else {
+                        crate::disk::Crash::Kill
+                    };
                     self.bring_down(node, how);
                     self.nodes[node].restart_at = None;
                     continue;
@@ -201,7 +209,8 @@ impl<W: Workload> World<W> {
             Ordering::Equal => configs.before_last().cloned(),
         };
         let end = Floor { term, index: BatchIndex(index) };
-        Some(Voter { id: NodeId(node as u32), end, floor: state.floor, latest, before })
+        let blank = self.nodes[node].blank;
+        Some(Voter { id: NodeId(node as u32), end, floor: state.floor, latest, before, blank })
     }
 
     /// Whether rule R4 lets nobody of `core` be elected, as far as it can be seen from outside. A node that is not
@@ -282,6 +291,7 @@ mod tests {
             floor: *floor,
             latest: latest.clone(),
             before: None,
+            blank: false,
         };
         somebody_wins(&(0..).zip(voters).map(voter).collect::<Vec<_>>())
     }
@@ -314,6 +324,7 @@ mod tests {
             floor: None,
             latest: latest.clone(),
             before: None,
+            blank: false,
         };
         assert!(somebody_wins(&[voter(0, &strong), voter(1, &strong)]));
         assert!(!somebody_wins(&[voter(0, &strong), voter(1, &weak)]), "1/1 needs all three");

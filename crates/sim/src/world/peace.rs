@@ -39,6 +39,7 @@ impl<W: Workload> World<W> {
         self.heal_at = None;
         self.flapping = None;
         self.scheme = None;
+        self.silent = false;
         self.peers.lock().heal();
         self.net.lock().heal();
         for node in &mut self.nodes {
@@ -58,6 +59,7 @@ impl<W: Workload> World<W> {
         self.clients.iter().all(|client| client.is_done())
             && self.undetected().is_none()
             && !self.is_rotten()
+            && !self.is_any_blank()
             && {
                 let members = self.members();
                 let ends = members.iter().map(|node| {

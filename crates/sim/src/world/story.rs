@@ -47,14 +47,33 @@ impl<W: Workload> World<W> {
                 let goal = self.history.finished + count;
                 self.until(|world| world.history.finished >= goal)?;
             }
+            Step::Silence(silent) => {
+                self.silent = *silent;
+                self.client_idle = 0;
+            }
             Step::Wait(time) => self.pass(*time),
             Step::Killed(who) => self.put_down(find(who)?, Crash::Kill),
             Step::PowerLost(who) => self.put_down(find(who)?, Crash::Power(0)),
+            Step::DiskLost(who) => {
+                let node = find(who)?;
+                self.lose_disk(node);
+                self.nodes[node].restart_at = None;
+            }
             Step::Stopped(who) => self.inflict(Fault::Stop, find(who)?),
             Step::Blackout => (0..self.nodes.len()).for_each(|node| self.bring_down(node, Crash::Power(0))),
             Step::Back(who) => self.nodes[find(who)?].restart_at = Some(self.now + MILLI),
             Step::CutOff(who, noticed) => self.peers.lock().isolate(find(who)?, *noticed),
             Step::Deaf(from, to) => self.peers.lock().block(find(from)?, find(to)?),
+            Step::CutOffTogether(one, other) => {
+                let pair = [find(one)?, find(other)?];
+                let mut peers = self.peers.lock();
+                for node in pair {
+                    for rest in (0..self.nodes.len()).filter(|rest| !pair.contains(rest)) {
+                        peers.block(node, rest);
+                        peers.block(rest, node);
+                    }
+                }
+            }
             Step::Sleeps(who, time) => {
                 let node = find(who)?;
                 self.nodes[node].paused_until = self.now + time;
@@ -76,6 +95,12 @@ impl<W: Workload> World<W> {
                     self.give(None)?;
                 }
             }
+            Step::TakesOver(to) => {
+                let to = find(to)?;
+                self.give(Some(&Steer::Transfer(Some(NodeId(to as u32)))))?;
+                self.until(|world| world.leader() == Some(to))?;
+                self.give(None)?;
+            }
             Step::Joins(name) => {
                 let node = self.join()?;
                 names.insert(name.clone(), node);
@@ -90,6 +115,8 @@ impl<W: Workload> World<W> {
             Step::Promoted(who) => self.order(&Steer::Promote(NodeId(find(who)? as u32)))?,
             Step::Removed(who) => self.order(&Steer::Remove(NodeId(find(who)? as u32)))?,
             Step::Heal => self.peers.lock().heal(),
+            Step::HealBut(from, to) => self.peers.lock().heal_but(&[(find(from)?, find(to)?)]),
+            Step::Patience(_) => {}
             Step::ExpectLeader => self.until(|world| world.serving().is_some())?,
             Step::ExpectOther(who) => {
                 let node = find(who)?;
@@ -105,6 +132,7 @@ impl<W: Workload> World<W> {
                     return Err(format!("node {leader} leads"));
                 }
             }
+            Step::ExpectWhole => self.until(|world| !world.is_any_blank())?,
             Step::ExpectEqual => {
                 let goal = self.logs.committed_len() as u64;
                 self.until(|world| {

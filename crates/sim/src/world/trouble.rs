@@ -92,6 +92,7 @@ impl<W: Workload> World<W> {
         if state.build < u16::MAX && self.rng.one_in(2) {
             state.build = u16::MAX;
         }
+        self.logs.builds[node] = state.build;
         state.fresh = true;
         state.idle = 0;
         state.stint = 0;
@@ -193,6 +194,7 @@ impl<W: Workload> World<W> {
             (odds.damage, Fault::Damage),
             (odds.bend, Fault::Bend),
             (odds.rot, Fault::Rot),
+            (odds.loss, Fault::Loss),
         ];
         let mut at = self.rng.below(table.iter().map(|(odds, _)| odds).sum());
         let fault = table
@@ -214,7 +216,13 @@ impl<W: Workload> World<W> {
         let (low, high) = self.plan.trouble;
         let until = self.now + self.rng.spread(low, high);
         let keep = self.rng.pick(&[0, 50, 50, 90, 100]);
-        let fault = if fault == Fault::Power && !self.may_lose_power(node) { Fault::Kill } else { fault };
+        let fault = match fault {
+            Fault::Power if !self.may_lose_power(node) => Fault::Kill,
+            // One loss at a time, until it is made up for.
+            Fault::Power | Fault::Disk if self.is_any_blank() && !self.may_lose(node) => Fault::Kill,
+            Fault::Blackout if self.is_any_blank() => Fault::Kill,
+            fault => fault,
+        };
         match fault {
             Fault::Kill => self.bring_down(node, Crash::Kill),
             Fault::Power => self.bring_down(node, Crash::Power(keep)),
@@ -256,6 +264,7 @@ impl<W: Workload> World<W> {
             }
             Fault::Bend => self.bend(node),
             Fault::Rot => self.rot(node),
+            Fault::Loss => self.strike_disk(node),
             Fault::Reset => self.net.lock().reset_one(),
             Fault::Partition => {
                 let partition = Partition::draw(&mut self.rng, node, self.nodes.len());
@@ -342,7 +351,7 @@ impl<W: Workload> World<W> {
         let others_whole = || {
             self.members().into_iter().filter(|other| *other != node).all(|other| {
                 let runs = self.nodes[other].life.as_ref().is_some_and(Life::is_running);
-                runs && !self.owes_floor(other)
+                runs && !self.owes_floor(other) && !self.nodes[other].blank
             })
         };
         self.plan.reckless || self.plan.facts.policy.durable > 0 || others_whole()
@@ -396,6 +405,7 @@ pub(super) enum Fault {
     Damage,
     Bend,
     Rot,
+    Loss,
 }
 
 impl Fault {
@@ -418,6 +428,7 @@ impl Fault {
             Self::Damage => "fault: frame damaged",
             Self::Bend => "fault: bent reply",
             Self::Rot => "fault: rot",
+            Self::Loss => "fault: disk lost",
         }
     }
 }

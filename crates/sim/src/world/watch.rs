@@ -31,6 +31,7 @@ impl<W: Workload> World<W> {
                 // What it said meanwhile is judged by what it had, and by what it has written meanwhile and keeps.
                 let written = cursors.written.load().min(keep);
                 self.logs.follow(node, &state.store.lock(), written);
+                self.note_whole(node);
                 self.hear_sent();
                 return self.hear_promises();
             }
@@ -94,6 +95,10 @@ impl<W: Workload> World<W> {
                 self.logs.rejoined(node);
             }
         }
+        self.note_whole(node);
+        let state = &mut self.nodes[node];
+        let Some(life) = &state.life else { return };
+        let cursors = &life.shared;
         let owes = life.registry.value("ordain_promise_floor") == Some(1);
         if core::mem::replace(&mut state.owed, owes) && !owes {
             self.logs.rejoined(node);
@@ -128,7 +133,9 @@ impl<W: Workload> World<W> {
             return;
         }
         self.trace.mark("cluster trimmed");
-        let holds = |node: &Node| node.store.lock().newest_snapshot() >= oldest;
+        // Nobody is told that a disk is lost before the node is back, and makes it up.
+        let lost = |node: &Node| if node.blank { node.lost_snapshot } else { 0 };
+        let holds = |node: &Node| node.store.lock().newest_snapshot().max(lost(node)) >= oldest;
         let holders = self.nodes.iter().filter(|node| holds(node)).count();
         if holders < 2 {
             let what = format!("node {node} begins at {oldest}, for which {holders} nodes have a snapshot");
@@ -175,6 +182,7 @@ impl<W: Workload> World<W> {
             let Ok((message, _)) = Message::decode(&frame) else {
                 return self.trace.fail("nodes send whole frames", format!("node {from} sent {frame:?}"));
             };
+            self.check_blank(from, &message);
             let state = self.stored_state(from);
             let voted = |node: usize| {
                 state.as_ref().map(|state| (state.term, state.voted_for))

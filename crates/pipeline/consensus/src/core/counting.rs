@@ -41,8 +41,10 @@ impl Core {
         let counts = self.votes && (knows || errs!(self, CountsItselfEarly));
         let own = if counts { self.own_copies() } else { Default::default() };
         let own = self.votes.then_some(own);
-        let copies =
-            |peer: &super::Peer| if peer.blank { Default::default() } else { (peer.received, peer.durable) };
+        let copies = |peer: &super::Peer| match peer.blank && !errs!(self, BlankCounts) {
+            true => Default::default(),
+            false => (peer.received, peer.durable),
+        };
         let peers = self.peers.iter().filter(|peer| peer.votes).map(copies);
         for (at, (has, synced)) in peers.chain(own).enumerate() {
             #[allow(unused_mut)]

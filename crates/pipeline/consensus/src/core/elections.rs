@@ -98,7 +98,7 @@ impl Core {
         // the higher number. Only at the first attempt, for who goes ahead need not be able to win.
         let own = (self.log.end(), self.config.id);
         let yields = self.role != Role::PreCandidate || self.attempts > 1 || (end, from) > own;
-        !self.state.blank
+        (!self.state.blank || errs!(self, BlankVotes))
             && !led
             && (end >= own.0 || errs!(self, ShorterLogWins))
             && yields
@@ -106,7 +106,7 @@ impl Core {
     }
 
     pub(super) fn may_vote(&self, from: NodeId, end: LogEnd) -> bool {
-        !self.state.blank
+        (!self.state.blank || errs!(self, BlankVotes))
             && matches!(self.role, Role::Follower | Role::PreCandidate)
             && (self.state.voted_for.is_none_or(|voted| voted == from) || errs!(self, VotesTwice))
             && (end >= self.log.end() || errs!(self, ShorterLogWins))
