@@ -7,15 +7,26 @@ use ordain_exchange_protocol::{OrderState, Reason};
 pub struct Command {
     pub context: Context,
     pub outputs: Outputs,
-    /// The prices of its trades, in their order.
+    /// How many trades it made.
+    pub trades: u32,
+    /// Prices of trades that may trigger orders.
     pub prices: Vec<i128>,
+    /// Instruments in the order in which it changed their books, as far as that is more than one.
+    pub touched: Vec<u32>,
     /// How often orders of one owner met.
     pub meetings: u32,
 }
 
 impl Command {
     pub fn new(context: Context) -> Self {
-        Self { context, outputs: Outputs::new(), prices: Vec::new(), meetings: 0 }
+        Self {
+            context,
+            outputs: Outputs::new(),
+            trades: 0,
+            prices: Vec::new(),
+            touched: Vec::new(),
+            meetings: 0,
+        }
     }
 }
 

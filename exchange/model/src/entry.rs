@@ -15,6 +15,7 @@ use ordain_exchange_protocol::{
 struct Terms {
     side: Side,
     order_type: OrderType,
+    tif: TimeInForce,
     post_only: PostOnly,
     price: i128,
     trigger: i128,
@@ -51,10 +52,11 @@ impl Model {
         use OrderType::{Limit, Market, MarketIfTouched, MarketToLimit, Stop};
         let (kind, tif) = (request.order_type, request.time_in_force);
         let immediate = matches!(tif, TimeInForce::Ioc | TimeInForce::Fok);
-        let resting_limit = kind == Limit && matches!(tif, TimeInForce::Gtc | TimeInForce::Gtd);
-        ensure(!matches!(tif, TimeInForce::Day | TimeInForce::Ato | TimeInForce::Atc), Reject::NotSupported)?;
-        ensure(kind != Market || immediate, Reject::MarketMustNotRest)?;
-        ensure(matches!(kind, Limit | Market) || !immediate, Reject::TimeInForceConflict)?;
+        let resting_limit =
+            kind == Limit && matches!(tif, TimeInForce::Gtc | TimeInForce::Gtd | TimeInForce::Day);
+        let brief = immediate || matches!(tif, TimeInForce::Ato | TimeInForce::Atc);
+        ensure(kind != Market || brief, Reject::MarketMustNotRest)?;
+        ensure(matches!(kind, Limit | Market) || !brief, Reject::TimeInForceConflict)?;
         ensure(request.post_only == PostOnly::No || resting_limit, Reject::PostOnlyConflict)?;
         ensure(
             !matches!(kind, Market | MarketToLimit | Stop | MarketIfTouched) || request.price.get() == 0,
@@ -82,18 +84,19 @@ impl Model {
         if terms.order_type.waits() {
             ensure((1..=instrument.max_price).contains(&terms.trigger), Reject::TriggerOutOfRange)?;
         }
-        let collared = |from: i128| match terms.side {
-            Side::Buy => (from + instrument.collar).min(instrument.max_price),
-            Side::Sell => (from - instrument.collar).max(1),
-        };
+        let collared = |from: i128| instrument.collared(terms.side, from);
         match terms.order_type {
+            OrderType::Market if terms.tif.is_for_auction() => {
+                self.entry_reference(instrument.id).map(collared).ok_or(Reject::NoReference)
+            }
             OrderType::Market => best_opposite.map(collared).ok_or(Reject::NoLiquidity),
             OrderType::MarketToLimit => best_opposite.ok_or(Reject::NoLiquidity),
             OrderType::Stop | OrderType::MarketIfTouched => Ok(collared(terms.trigger)),
             OrderType::StopLimit | OrderType::LimitIfTouched => Ok(terms.price),
             OrderType::Limit => match best_opposite {
                 Some(best)
-                    if terms.post_only == PostOnly::Reprice
+                    if !self.gathers(instrument.id)
+                        && terms.post_only == PostOnly::Reprice
                         && at_or_better(terms.side, terms.price, best) =>
                 {
                     let beside = match terms.side {
@@ -165,7 +168,8 @@ impl Model {
         ensure(expiry == 0 || expiry > command.context.time, Reject::ExpiryPassed)?;
         // 6.
         let post_only = request.post_only;
-        let terms = Terms { side, order_type: kind, post_only, price: request.price.get().into(), trigger };
+        let price = request.price.get().into();
+        let terms = Terms { side, order_type: kind, tif, post_only, price, trigger };
         let price = self.settle(&instrument, &terms)?;
         // 7.
         if cash == 0 {
@@ -183,7 +187,9 @@ impl Model {
         if kind.waits() {
             self.check_trigger(id, Direction::of(kind, side), trigger, None)?;
         } else {
-            ensure(!may_rest || self.has_room(id, side, price, 0), Reject::LevelsFull)?;
+            let comes_later = tif.is_for_auction() && !self.joins_now(id, tif);
+            let needs_level = may_rest && kind != OrderType::Market && !comes_later;
+            ensure(!needs_level || self.has_room(id, side, price, 0), Reject::LevelsFull)?;
         }
         // 12.
         let mut order = Order {
@@ -200,6 +206,7 @@ impl Model {
             trigger,
             display,
             expiry,
+            awaits_auction: tif.is_for_auction() && !self.joins_now(id, tif),
             cumulative: 0,
             remaining: quantity,
             shown: 0,
@@ -212,7 +219,7 @@ impl Model {
             ensure(reach.iter().map(|makers| makers.1).sum::<i128>() >= quantity, Reject::NotFillable)?;
         }
         // 13.
-        let market_buy = kind == OrderType::Market && side == Side::Buy;
+        let market_buy = kind == OrderType::Market && tif.is_immediate() && side == Side::Buy;
         let best_cost = self.best_price(id, side.opposite()).map(|best| instrument.lot_cost(best));
         if cash != 0 {
             ensure(best_cost.expect("a market order found a price") <= cash, Reject::CashTooSmall)?;
@@ -228,7 +235,7 @@ impl Model {
         order.id = self.take_slot();
         order.entered = self.accepted;
         let fee_currency = instrument.quote;
-        if kind.waits() {
+        if kind.waits() || order.awaits_auction {
             order.place = self.next_place();
             self.orders.push(order.clone());
             let (state, reason) = (OrderState::Waiting, Reason::None);
@@ -239,7 +246,7 @@ impl Model {
             (true, cash) => Budget::Cash(cash),
             _ => Budget::Held,
         };
-        let fills = self.trade(command, &mut order, budget);
+        let fills = if self.gathers(id) { Fills::default() } else { self.trade(command, &mut order, budget) };
         Ok(self.conclude(order, may_rest, fee_currency, fills))
     }
 
@@ -301,8 +308,7 @@ impl Model {
         // 3.
         ensure(trigger == 0 || old.waits(), Reject::TriggerConflict)?;
         ensure(display == 0 || old.display != 0, Reject::DisplayConflict)?;
-        let priceless = old.waits() && !old.order_type.has_price();
-        ensure(!priceless || request.price.get() == 0, Reject::MarketPriceSet)?;
+        ensure(!old.is_priceless() || request.price.get() == 0, Reject::MarketPriceSet)?;
         self.may_amend(&old, request)?;
         self.state_admits_amend(&old, request)?;
         // 4.
@@ -311,20 +317,26 @@ impl Model {
         let terms = Terms {
             side: old.side,
             order_type: old.order_type,
+            tif: old.tif,
             post_only: old.post_only,
             price: request.price.get().into(),
             trigger: if trigger == 0 { old.trigger } else { trigger },
         };
-        let price = self.settle(&instrument, &terms)?;
+        let price = match old.order_type {
+            OrderType::Market => old.price,
+            _ => self.settle(&instrument, &terms)?,
+        };
         instrument.check_notional(price, quantity)?;
         // 5.
         if old.waits() {
             if trigger != 0 {
                 self.check_trigger(old.instrument, old.direction(), trigger, Some(old.id))?;
             }
-        } else {
+        } else if !old.awaits_auction {
             self.state_admits_price(&old, price)?;
-            self.check_crossing(old.instrument, old.side, old.post_only, price)?;
+            if !self.gathers(old.instrument) {
+                self.check_crossing(old.instrument, old.side, old.post_only, price)?;
+            }
             let stays = price == old.price;
             let fits = stays || self.has_room(old.instrument, old.side, price, old.id);
             ensure(fits, Reject::LevelsFull)?;
@@ -343,8 +355,8 @@ impl Model {
         };
         let shrinks = order.remaining <= old.remaining;
         let fee_currency = instrument.quote;
-        if order.waits() {
-            if !(order.trigger == old.trigger && shrinks) {
+        if order.waits() || order.awaits_auction {
+            if !(order.awaits_auction || order.trigger == old.trigger && shrinks) {
                 order.place = self.next_place();
             }
             self.orders[at] = order.clone();
@@ -358,7 +370,11 @@ impl Model {
             return Ok(Outcome { state, reason, order, fee_currency, cancelled: 0, fills: Fills::default() });
         }
         self.orders.remove(at);
-        let fills = self.trade(command, &mut order, Budget::Held);
+        let fills = if self.gathers(order.instrument) {
+            Fills::default()
+        } else {
+            self.trade(command, &mut order, Budget::Held)
+        };
         Ok(self.conclude(order, true, fee_currency, fills))
     }
 
@@ -383,6 +399,9 @@ impl Model {
     /// Closes a live order for others than its owner, who is told.
     pub(crate) fn close_and_report(&mut self, command: &mut Command, id: u64, reason: Reason) {
         let at = self.orders.iter().position(|order| order.id == id).expect("a live order");
+        if self.orders[at].is_in_book_of(self.orders[at].instrument) {
+            command.touched.push(self.orders[at].instrument);
+        }
         let Outcome { order, cancelled, .. } = self.close(at, reason);
         command.report_cancel(&order, reason, cancelled);
     }

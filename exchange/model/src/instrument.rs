@@ -117,6 +117,14 @@ impl Instrument {
         ensure((1..=self.max_price).contains(&price), Reject::PriceOutOfRange)
     }
 
+    /// The protection price of an order, as far from a price as the collar.
+    pub(crate) fn collared(&self, side: Side, from: i128) -> i128 {
+        match side {
+            Side::Buy => (from + self.collar).min(self.max_price),
+            Side::Sell => (from - self.collar).max(1),
+        }
+    }
+
     pub(crate) fn check_notional(&self, price: i128, quantity: i128) -> Result<(), Reject> {
         ensure(self.notional(price, quantity) >= self.min_notional, Reject::NotionalTooSmall)
     }

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod auction;
 mod command;
 mod entry;
 mod instrument;
@@ -21,12 +22,13 @@ mod trade;
 pub use instrument::Instrument;
 pub use order::Order;
 
+use auction::Auction;
 use command::Command;
 use instrument::AMOUNT_MAX;
 use message::Message;
 use ordain_exchange_protocol::{
-    Access, Amend2, Audience, Definition, Grant, GrantAction, MarketState, NewOrder2, OrderRef, Reject,
-    Request, SelfTrade, Side, Transfer, permission,
+    Access, Amend2, Audience, Definition, Grant, GrantAction, Market, MarketState, NewOrder2, OrderRef,
+    Reject, Request, SelfTrade, Side, Transfer, permission,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -100,6 +102,9 @@ pub struct Model {
     modes: BTreeMap<u32, SelfTrade>,
     /// By instrument: what may be done, if that was ever set.
     states: BTreeMap<u32, MarketState>,
+    auctions: BTreeMap<u32, Auction>,
+    /// By instrument: the reference price of the day, if there is one.
+    day_references: BTreeMap<u32, i128>,
     /// By instrument: the price of the last trade.
     last: BTreeMap<u32, i128>,
     /// Live orders in the order in which they were entered.
@@ -138,6 +143,8 @@ impl Model {
             access: BTreeMap::new(),
             modes: BTreeMap::new(),
             states: BTreeMap::new(),
+            auctions: BTreeMap::new(),
+            day_references: BTreeMap::new(),
             last: BTreeMap::new(),
             orders: Vec::new(),
             generations: Vec::new(),
@@ -173,7 +180,7 @@ impl Model {
         self.accounts.get(&account)
     }
 
-    /// The orders of one side of a book, best price first, oldest first.
+    /// The orders of one side of a book, best price first, market orders before others at a price, oldest first.
     #[must_use]
     pub fn side(&self, instrument: u32, side: Side) -> Vec<&Order> {
         let mut orders: Vec<&Order> = self
@@ -182,8 +189,8 @@ impl Model {
             .filter(|order| order.is_in_book_of(instrument) && order.side == side)
             .collect();
         orders.sort_by_key(|order| match side {
-            Side::Buy => (-order.price, order.place),
-            Side::Sell => (order.price, order.place),
+            Side::Buy => (-order.price, order.is_at_a_level(), order.place),
+            Side::Sell => (order.price, order.is_at_a_level(), order.place),
         });
         orders
     }
@@ -349,8 +356,11 @@ impl Model {
                 admin_reply(context, request.instrument.get(), &self.set_state(&mut command, request))
             }
             Request::Control(control) => self.control(&mut command, control),
-            Request::Market(_) => panic!("the model has no auctions yet"),
+            Request::Market(Market::SetReference(request)) => {
+                admin_reply(context, request.instrument.get(), &self.set_reference(context, request))
+            }
         };
+        self.indicate_all(&mut command);
         self.assert_sound();
         (reply, command.outputs)
     }

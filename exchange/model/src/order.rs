@@ -31,6 +31,8 @@ pub struct Order {
     pub display: i128,
     /// When it ends, log time; 0 for never.
     pub expiry: u64,
+    /// Whether it waits for the auction that it is for.
+    pub awaits_auction: bool,
     /// Lots filled.
     pub cumulative: i128,
     /// Lots open, shown or not.
@@ -81,7 +83,7 @@ impl Order {
 
     /// Whether an amend leaves price, trigger and display and does not raise the total.
     pub(crate) fn is_only_made_smaller(&self, request: &Amend2) -> bool {
-        let price = if self.waits() && !self.order_type.has_price() { 0 } else { self.price };
+        let price = if self.is_priceless() { 0 } else { self.price };
         i128::from(request.price.get()) == price
             && request.trigger.get() == 0
             && request.display.get() == 0
@@ -89,7 +91,17 @@ impl Order {
     }
 
     pub(crate) fn is_in_book_of(&self, instrument: u32) -> bool {
-        self.instrument == instrument && !self.waits()
+        self.instrument == instrument && !self.waits() && !self.awaits_auction
+    }
+
+    /// Whether its price is not its owner's to say.
+    pub(crate) fn is_priceless(&self) -> bool {
+        self.order_type == OrderType::Market || (self.waits() && !self.order_type.has_price())
+    }
+
+    /// Whether in the book it stands among others at its price: a market order does not.
+    pub(crate) fn is_at_a_level(&self) -> bool {
+        self.order_type != OrderType::Market
     }
 
     pub(crate) fn direction(&self) -> Direction {

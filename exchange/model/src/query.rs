@@ -109,12 +109,12 @@ impl Model {
                         .put(32, 8, order.price)
                         .put(40, 8, order.cumulative)
                         .put(48, 8, order.remaining)
-                        .put(56, 8, if order.waits() { 0 } else { order.shown })
+                        .put(56, 8, if order.waits() || order.awaits_auction { 0 } else { order.shown })
                         .put(64, 8, order.display)
                         .put(72, 8, order.trigger)
                         .put(80, 8, order.expiry)
                         .put(88, 1, order.self_trade as u8)
-                        .put(89, 1, if order.waits() { 4 } else { 1 })
+                        .put(89, 1, if order.waits() || order.awaits_auction { 4 } else { 1 })
                         .bytes(),
                     Err(_) => answer
                         .put(13, 1, 1)
@@ -141,11 +141,6 @@ impl Model {
                     Err(_) => answer.bytes(),
                 }
             }
-            // Not yet in the model.
-            Query::Auction(query) => Message::new(0xAB, 72)
-                .put(2, 2, Reject::NotSupported as u16)
-                .put(4, 4, query.instrument.get())
-                .bytes(),
             Query::Owner(query) => {
                 let account = query.account.get();
                 let result = self.may_see_trader(account, context);
@@ -156,6 +151,7 @@ impl Model {
                 }
             }
             Query::Control(ControlQuery::Access(query)) => self.access_answer(context, query),
+            Query::Auction(query) => self.auction_answer(context, query),
         }
     }
 
@@ -189,6 +185,13 @@ impl Model {
         Ok((entries, count))
     }
 
+    /// What the book shows of a side.
+    fn shown_side(&self, instrument: u32, side: Side) -> Vec<&Order> {
+        let mut orders = self.side(instrument, side);
+        orders.retain(|order| order.is_at_a_level());
+        orders
+    }
+
     fn levels(
         &self,
         instrument: u32,
@@ -196,7 +199,7 @@ impl Model {
         depth: usize,
         wanted: impl Fn(i128) -> bool,
     ) -> Vec<Vec<u8>> {
-        let orders = self.side(instrument, side);
+        let orders = self.shown_side(instrument, side);
         let levels = orders.chunk_by(|a, b| a.price == b.price);
         let levels = levels.filter(|level| wanted(level[0].price)).take(depth);
         let entry = |level: &[&Order]| {
@@ -214,7 +217,7 @@ impl Model {
         let instrument = query.instrument.get();
         ensure(self.instruments.contains_key(&instrument), Reject::UnknownInstrument)?;
         let price = i128::from(query.price.get());
-        let mut orders = self.side(instrument, query.side);
+        let mut orders = self.shown_side(instrument, query.side);
         orders.retain(|order| order.price == price);
         let behind = match query.after.get() {
             0 => 0,

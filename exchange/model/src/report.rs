@@ -1,5 +1,6 @@
 //! Replies and reports, laid out as the pages list their fields.
 
+use crate::auction::Outlook;
 use crate::command::{Command, Outcome};
 use crate::message::Message;
 use crate::{Context, Order, code};
@@ -99,7 +100,7 @@ impl Command {
             .put(56, 8, lots)
             .put(64, 8, self.context.seq)
             .put(72, 8, self.context.time)
-            .put(80, 4, self.prices.len() as u64)
+            .put(80, 4, self.trades)
             .put(84, 4, currency)
             .put(88, 8, fee);
         self.tell(order.account, report);
@@ -113,7 +114,7 @@ impl Command {
             .put(16, 8, lots)
             .put(24, 8, self.context.seq)
             .put(32, 8, self.context.time)
-            .put(40, 4, self.prices.len() as u64)
+            .put(40, 4, self.trades)
             .bytes();
         self.outputs.push((Audience::Instrument(taker.instrument), report));
     }
@@ -154,6 +155,36 @@ impl Command {
             .put(4, 4, instrument)
             .put(8, 8, self.context.seq)
             .put(16, 8, self.context.time)
+            .bytes();
+        self.outputs.push((Audience::Instrument(instrument), report));
+    }
+
+    pub fn report_indication(&mut self, instrument: u32, state: MarketState, outlook: &Outlook) {
+        let report = Message::new(0xC8, 48)
+            .put(2, 1, outlook.side as u8)
+            .put(3, 1, state as u8)
+            .put(4, 4, instrument)
+            .put(8, 8, outlook.price)
+            .put(16, 8, outlook.volume)
+            .put(24, 8, outlook.imbalance)
+            .put(32, 8, self.context.seq)
+            .put(40, 8, self.context.time)
+            .bytes();
+        self.outputs.push((Audience::Instrument(instrument), report));
+    }
+
+    /// `before`: the state in which the auction ended.
+    pub fn report_auction(&mut self, instrument: u32, before: MarketState, outlook: &Outlook, trades: u32) {
+        let report = Message::new(0xC9, 56)
+            .put(2, 1, outlook.side as u8)
+            .put(3, 1, before as u8)
+            .put(4, 4, instrument)
+            .put(8, 8, outlook.price)
+            .put(16, 8, outlook.volume)
+            .put(24, 8, outlook.imbalance)
+            .put(32, 8, self.context.seq)
+            .put(40, 8, self.context.time)
+            .put(48, 4, trades)
             .bytes();
         self.outputs.push((Audience::Instrument(instrument), report));
     }

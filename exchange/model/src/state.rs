@@ -3,7 +3,9 @@
 use crate::command::Command;
 use crate::instrument::at_or_better;
 use crate::{Model, Order, ensure};
-use ordain_exchange_protocol::{Amend2, MarketState, NewOrder2, PostOnly, Reject, SetState, permission};
+use ordain_exchange_protocol::{
+    Amend2, MarketState, NewOrder2, OrderType, PostOnly, Reject, SetState, permission,
+};
 
 impl Model {
     /// What may be done in an instrument.
@@ -16,11 +18,11 @@ impl Model {
         let named = request.instrument.get();
         command.context.may(permission::ADMIN)?;
         ensure(named == 0 || self.instruments.contains_key(&named), Reject::UnknownInstrument)?;
-        for id in self.instruments.keys().copied().filter(|id| named == 0 || *id == named) {
+        let ids: Vec<u32> = self.instruments().filter(|id| named == 0 || *id == named).collect();
+        for id in ids {
             let before = self.state(id);
             if before != request.state {
-                self.states.insert(id, request.state);
-                command.report_state(id, request.state, before);
+                self.change_state(command, id, before, request.state);
             }
         }
         Ok(())
@@ -31,11 +33,20 @@ impl Model {
             MarketState::Halted => Err(Reject::MarketHalted),
             MarketState::CancelOnly => Err(Reject::MarketCancelOnly),
             MarketState::PostOnly => ensure(
-                request.post_only != PostOnly::No || request.order_type.waits(),
+                request.post_only != PostOnly::No
+                    || request.order_type.waits()
+                    || request.time_in_force.is_for_auction(),
                 Reject::MarketPostOnly,
             ),
+            MarketState::Closed => Err(Reject::MarketClosed),
+            state if state.gathers() => {
+                let at_once = request.time_in_force.is_immediate()
+                    || request.order_type == OrderType::MarketToLimit
+                    || request.post_only != PostOnly::No;
+                ensure(!at_once, Reject::AuctionGathers)
+            }
             MarketState::Continuous => Ok(()),
-            _ => unreachable!("none has no instrument, and the model has no auctions yet"),
+            _ => unreachable!("no instrument has another"),
         }
     }
 
@@ -43,6 +54,7 @@ impl Model {
     pub(crate) fn state_admits_amend(&self, order: &Order, request: &Amend2) -> Result<(), Reject> {
         match self.state(order.instrument) {
             MarketState::Halted => Err(Reject::MarketHalted),
+            MarketState::Closed => Err(Reject::MarketClosed),
             MarketState::CancelOnly => ensure(order.is_only_made_smaller(request), Reject::MarketCancelOnly),
             _ => Ok(()),
         }

@@ -124,6 +124,7 @@ impl Model {
         self.put_back(maker, lots);
 
         command.prices.push(price);
+        command.trades += 1;
         self.last.insert(instrument.id, price);
         fills.count += 1;
         fills.notional += notional;
@@ -133,7 +134,7 @@ impl Model {
     }
 
     /// A maker that lost `lots` of what it showed: it shows anew, is closed, or stays where it is.
-    fn put_back(&mut self, mut maker: Order, lots: i128) {
+    pub(crate) fn put_back(&mut self, mut maker: Order, lots: i128) {
         let at = self.orders.iter().position(|order| order.id == maker.id).expect("the maker is live");
         if maker.remaining == 0 {
             self.orders.remove(at);
@@ -192,8 +193,11 @@ impl Model {
     /// Whether a side of a book, without the order `except`, has this price or room for it.
     pub(crate) fn has_room(&self, instrument: u32, side: Side, price: i128, except: u64) -> bool {
         let orders = self.side(instrument, side);
-        let mut prices: Vec<i128> =
-            orders.iter().filter(|order| order.id != except).map(|order| order.price).collect();
+        let mut prices: Vec<i128> = orders
+            .iter()
+            .filter(|order| order.id != except && order.is_at_a_level())
+            .map(|order| order.price)
+            .collect();
         prices.dedup();
         prices.contains(&price) || prices.len() < self.limits.levels_per_side
     }
@@ -235,13 +239,13 @@ impl Model {
     pub(crate) fn expire(&mut self, command: &mut Command) {
         let time = command.context.time;
         let due = |order: &&Order| order.expiry != 0 && order.expiry <= time;
-        while let Some(order) =
-            self.orders.iter().filter(due).min_by_key(|order| (order.expiry, order.entered))
-        {
-            let order = order.clone();
-            self.orders.retain(|live| live.id != order.id);
-            command.report_cancel(&order, Reason::Expired, order.remaining);
-            self.give_back_slot(order.id);
+        while let Some(expiry) = self.orders.iter().filter(due).map(|order| order.expiry).min() {
+            // Those of one time, in the order in which they were accepted.
+            while let Some(id) = self.orders.iter().find(|order| order.expiry == expiry).map(|order| order.id)
+            {
+                self.close_and_report(command, id, Reason::Expired);
+            }
+            self.indicate_all(command);
         }
     }
 }

@@ -21,23 +21,19 @@ mod stream;
 mod text;
 
 use coverage::Coverage;
-use event::{Event, Said};
-use listener::Listener;
+use event::Event;
 use ordain_exchange_engine::Limits;
-use ordain_exchange_protocol::{Query, Request, permission};
 use pair::Pair;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use stream::{Features, Profile, Stream};
 
-/// What the engine has of the pages: streams that are compared with it leave out the rest.
-const IN_ENGINE: Features = Features::ALL;
-
 /// Runs streams of a profile and returns what they reached.
-fn check(name: &str, profile: Profile, streams: u64, events_per_stream: usize) -> Coverage {
+fn check(name: &str, profile: impl Fn(u64) -> Profile, streams: u64, events_per_stream: usize) -> Coverage {
     let rounds: u64 = std::env::var("DIFFERENTIAL_ROUNDS").map_or(1, |text| text.parse().expect("a number"));
     let mut coverage = Coverage::default();
     for seed in 0..streams * rounds {
         let mut log: Vec<Event> = Vec::new();
+        let profile = profile(seed);
         let run =
             catch_unwind(AssertUnwindSafe(|| run(seed, profile, events_per_stream, &mut log, &mut coverage)));
         let failed = match run {
@@ -86,48 +82,6 @@ fn run(
     Ok(())
 }
 
-/// A stream of all that the pages have, for the model and the listener alone.
-fn listen(seed: u64, profile: Profile, events: usize, coverage: &mut Coverage) -> Result<(), String> {
-    let mut model = pair::model(&profile.limits);
-    let mut listener = Listener::default();
-    let mut stream = Stream::new(seed, profile);
-    let mut waiting = stream.opening();
-    let mut log: Vec<Event> = Vec::new();
-    while log.len() < events {
-        for event in waiting {
-            let mut said = Said { steps: 1, ..Said::default() };
-            match &event {
-                Event::Request(context, bytes) => {
-                    let request = Request::decode(bytes).map_err(|error| error.to_string())?;
-                    (said.reply, said.outputs) = model.apply(&pair::for_model(context), &request);
-                    let heard = listener.hear(context, &request, &said.reply, &said.outputs);
-                    heard.map_err(|how| {
-                        let last: Vec<String> = log.iter().rev().take(30).rev().map(text::describe).collect();
-                        format!("{how}\n{}\n{}", last.join("\n"), text::describe(&event))
-                    })?;
-                }
-                Event::Query(context, bytes) => {
-                    let query = Query::decode(bytes).map_err(|error| error.to_string())?;
-                    said.reply = model.query(&pair::for_model(context), &query);
-                }
-                Event::Restore => {}
-            }
-            coverage.note(&event, &said);
-            log.push(event);
-        }
-        let all = ordain_exchange_model::Context {
-            seq: 0,
-            time: 0,
-            key: 0,
-            permissions: permission::VIEW | permission::ADMIN,
-        };
-        listener.compare(|query| model.query(&all, &Query::decode(query).expect("a query")))?;
-        waiting = stream.next(&model);
-    }
-    coverage.mark(listener.marks.drain(..));
-    Ok(())
-}
-
 /// So little of everything that all limits are met.
 const TINY: Profile = Profile {
     limits: Limits {
@@ -139,7 +93,7 @@ const TINY: Profile = Profile {
         levels_per_side: 3,
         transfers: 5,
     },
-    features: IN_ENGINE,
+    features: Features::ALL,
     opened: 2,
     stops: 30,
     creations: 10,
@@ -192,7 +146,7 @@ const HUGE: Profile = Profile {
         levels_per_side: 4,
         transfers: 8,
     },
-    features: IN_ENGINE,
+    features: Features::ALL,
     opened: 2,
     stops: 30,
     creations: 120,
@@ -217,42 +171,33 @@ const WIDE: Profile = Profile {
 
 #[test]
 fn with_little_of_everything() {
-    let reached = check("tiny", TINY, 300, 700);
-    reached.assert_complete(coverage::TINY);
-    reached.assert_complete(coverage::STATES);
-    reached.assert_complete(coverage::ACCESS);
+    let profile = |seed: u64| {
+        // Where there is hardly room for two prices, triggered orders find none.
+        let limits = Limits { levels_per_side: 2 + seed as u32 % 2, ..TINY.limits };
+        // Where most orders wait, triggers become scarce.
+        let stops = if seed.is_multiple_of(4) { 90 } else { TINY.stops };
+        Profile { limits, stops, ..TINY }
+    };
+    check("tiny", profile, 600, 700).assert_complete(&[
+        coverage::TINY,
+        coverage::PAGES,
+        coverage::STATES,
+        coverage::ACCESS,
+        coverage::AUCTIONS,
+    ]);
 }
 
 #[test]
 fn with_deep_books() {
-    check("deep", DEEP, 4, 4_000).assert_complete(coverage::DEEP);
+    check("deep", |_| DEEP, 4, 4_000).assert_complete(&[coverage::DEEP]);
 }
 
 #[test]
 fn with_many_instruments() {
-    check("wide", WIDE, 6, 1_500).assert_complete(coverage::WIDE);
+    check("wide", |_| WIDE, 6, 1_500).assert_complete(&[coverage::WIDE]);
 }
 
 #[test]
 fn with_terms_at_their_edges() {
-    check("huge", HUGE, 80, 700).assert_complete(coverage::HUGE);
-}
-
-/// The model says nothing that a listener objects to, and the streams reach what the pages say, crossings included.
-#[test]
-fn what_the_pages_say() {
-    let mut coverage = Coverage::default();
-    for seed in 0..200 {
-        // Where there is hardly room for two prices, triggered orders find none.
-        let limits = Limits { levels_per_side: 2 + seed as u32 % 2, ..TINY.limits };
-        // Where most orders wait, triggers become scarce.
-        let stops = if seed % 4 == 0 { 90 } else { TINY.stops };
-        let profile = Profile { features: Features::ALL, limits, stops, ..TINY };
-        if let Err(how) = listen(seed, profile, 700, &mut coverage) {
-            panic!("seed {seed}: {how}");
-        }
-    }
-    coverage.assert_complete(coverage::PAGES);
-    coverage.assert_complete(coverage::STATES);
-    coverage.assert_complete(coverage::ACCESS);
+    check("huge", |_| HUGE, 80, 700).assert_complete(&[coverage::HUGE]);
 }

@@ -361,6 +361,8 @@ fn what_does_not_go_together() {
     let plain = limit(A, Side::Buy, 100, 5);
     let taking = market(A, Side::Buy, 1);
     let rows = [
+        (lasting(stop, TimeInForce::Ato), Reject::TimeInForceConflict),
+        (lasting(taking, TimeInForce::Day), Reject::MarketMustNotRest),
         (lasting(taking, TimeInForce::Gtd), Reject::MarketMustNotRest),
         (lasting(stop, TimeInForce::Ioc), Reject::TimeInForceConflict),
         (NewOrder2 { post_only: PostOnly::Reprice, ..stop }, Reject::PostOnlyConflict),
@@ -457,7 +459,6 @@ fn states_and_new_orders() {
         for order in [plain, stop, quiet] {
             assert_eq!(desk.refused(order), reject);
         }
-        assert_eq!(desk.refused(lasting(plain, TimeInForce::Day)), Reject::NotSupported);
         assert_eq!(desk.refused(NewOrder2 { quantity: 0.into(), ..plain }), reject);
     }
     desk.sets_state(MarketState::PostOnly);

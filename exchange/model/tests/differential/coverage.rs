@@ -2,7 +2,7 @@
 
 use crate::event::{Event, Said};
 use ordain_exchange_protocol::{
-    Answer, Control, ControlQuery, Flag, OrderState, Output, Query, Reason, Reject, Reply, Request,
+    Answer, Control, ControlQuery, Flag, Market, OrderState, Output, Query, Reason, Reject, Reply, Request,
 };
 use std::collections::BTreeMap;
 
@@ -381,6 +381,57 @@ pub const ACCESS: Required = &[
     ),
 ];
 
+/// What `auctions.md` adds.
+pub const AUCTIONS: Required = &[
+    ("SetReference", &["accepted", "NotPermitted", "UnknownInstrument", "PriceOutOfRange", "ReferenceFixed"]),
+    ("NewOrder2", &["MarketClosed", "AuctionGathers", "NoReference"]),
+    ("Amend2", &["MarketClosed"]),
+    ("Auction", &["accepted", "NotPermitted", "UnknownInstrument"]),
+    (
+        "mark",
+        &[
+            "state: pre-open",
+            "state: opening auction",
+            "state: volatility auction",
+            "state: closing auction",
+            "state: closed",
+            "auction: pre-open trades",
+            "auction: opening trades",
+            "auction: volatility trades",
+            "auction: closing trades",
+            "auction: trades out of a halt",
+            "auction: nothing trades",
+            "auction: several trades",
+            "auction: balanced",
+            "auction: buys are left",
+            "auction: sells are left",
+            "auction: a market order trades",
+            "auction: an iceberg trades",
+            "auction: a post-only order trades",
+            "auction: one owner trades with itself",
+            "auction: an order waits for it",
+            "auction: an order comes in time",
+            "auction: an order that waits for it is amended",
+            "auction: limit orders join",
+            "auction: market orders join",
+            "auction: an order that joins finds no level",
+            "auction: an order that joins finds no funds",
+            "auction: its orders end",
+            "auction: its price triggers",
+            "blocked: trades in an auction",
+            "suspended: trades in an auction",
+            "day: an order in the book ends",
+            "day: an order that waits ends",
+            "day: an order of an auction ends in the book",
+            "day: an order that waits for its auction ends",
+            "indication: of a price",
+            "indication: of nothing any more",
+            "indication: of orders that expire",
+            "indication: of a mass cancel, a purge or a kill",
+        ],
+    ),
+];
+
 /// Who is refused, and by whom.
 const REFUSED: &[&str] = &[
     "ExchangeBlocked",
@@ -407,11 +458,11 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::SetSelfTrade(_) => "SetSelfTrade",
         Request::SetGroup(_) => "SetGroup",
         Request::SetState(_) => "SetState",
+        Request::Market(Market::SetReference(_)) => "SetReference",
         Request::Control(Control::SetFirm(_)) => "SetFirm",
         Request::Control(Control::SetAccess(_)) => "SetAccess",
         Request::Control(Control::Kill(_)) => "Kill",
         Request::Control(Control::Purge(_)) => "Purge",
-        Request::Market(_) => "Market",
     }
 }
 
@@ -427,8 +478,8 @@ fn query_kind(query: &Query<'_>) -> &'static str {
         Query::OrderDetail(_) => "OrderDetail",
         Query::Trading(_) => "Trading",
         Query::Owner(_) => "Owner",
-        Query::Control(ControlQuery::Access(_)) => "Access",
         Query::Auction(_) => "Auction",
+        Query::Control(ControlQuery::Access(_)) => "Access",
     }
 }
 
@@ -546,9 +597,11 @@ impl Coverage {
     }
 
     /// Everything required has happened.
-    pub fn assert_complete(&self, required: Required) {
+    pub fn assert_complete(&self, required: &[Required]) {
         let missing: Vec<String> = required
             .iter()
+            .copied()
+            .flatten()
             .flat_map(|(of, whats)| whats.iter().map(move |what| (*of, *what)))
             .filter(|key| !self.0.contains_key(key))
             .map(|(of, what)| format!("{of}: {what}"))

@@ -24,6 +24,8 @@ struct Live {
     place: u64,
     /// Whether it is in the book or waits, rather than trading now.
     rests: bool,
+    /// Whether it waits for the auction that it is for.
+    awaits: bool,
     /// Whether its instrument was halted since it was entered.
     halted: bool,
 }
@@ -67,12 +69,22 @@ pub struct Listener {
     places: u64,
     /// Who trades now, and whether a trade or meeting of this command was its doing.
     taker: Option<u64>,
-    /// Prices of the command's trades.
+    /// Trades of the command, and those of their prices that may trigger orders.
+    trades: u32,
     prices: Vec<i64>,
     meetings: u32,
     triggered: u32,
     /// Makers that traded in this command.
     traded: Vec<u64>,
+    /// An auction whose trades are being told, and one that is over before the state changes.
+    uncrossing: Option<auction::Uncrossing>,
+    auction_ends: Option<u32>,
+    /// The instrument that became continuous last.
+    cascades: Option<u32>,
+    /// Prices of auctions since an instrument was continuous.
+    auction_prices: BTreeMap<u32, Vec<i64>>,
+    /// Price, volume, side and imbalance that were indicated last.
+    told: BTreeMap<u32, (i64, u64, u8, u64)>,
     /// What was reached.
     pub marks: Vec<&'static str>,
 }
@@ -85,6 +97,8 @@ macro_rules! check {
     };
 }
 
+#[path = "listener/auction.rs"]
+mod auction;
 #[path = "listener/operators.rs"]
 mod operators;
 
@@ -99,19 +113,28 @@ impl Listener {
         reply: &[u8],
         outputs: &[(Audience, Vec<u8>)],
     ) -> Checked {
-        (self.taker, self.meetings, self.triggered) = (None, 0, 0);
+        (self.taker, self.trades, self.meetings, self.triggered) = (None, 0, 0, 0);
         self.prices.clear();
         self.traded.clear();
         let outputs: Vec<Output<'_>> =
             outputs.iter().map(|(_, bytes)| Output::decode(bytes).expect("an output")).collect();
-        let expired = outputs
-            .iter()
-            .take_while(|it| matches!(it, Output::Cancel(it) if it.reason == Reason::Expired))
-            .count();
-        for output in &outputs[..expired] {
-            self.cancelled(context, output)?;
+        let (mut ended, mut expired) = (0, 0);
+        for output in &outputs {
+            match output {
+                Output::Cancel(it) if it.reason == Reason::Expired => {
+                    self.cancelled(context, output)?;
+                    ended += 1;
+                }
+                // Else it is of the command.
+                Output::Indication(it) if ended > 0 && self.fits(it) => {
+                    self.indication(context, it)?;
+                    self.marks.push("indication: of orders that expire");
+                }
+                _ => break,
+            }
+            expired += 1;
         }
-        if expired > 1 {
+        if ended > 1 {
             self.marks.push("expiry: several");
         }
         for live in self.orders.values() {
@@ -122,26 +145,45 @@ impl Listener {
         if reply.code() == 0 {
             self.begin(context, request, &reply)?;
         }
+        let indications =
+            outputs[expired..].iter().rev().take_while(|it| matches!(it, Output::Indication(_))).count();
+        let (of_command, last) = outputs[expired..].split_at(outputs.len() - expired - indications);
         match request {
             Request::SetState(it) if reply.code() == 0 => {
                 return self.set_state(context, it, &outputs[expired..]);
             }
             Request::MassCancel(_) | Request::Control(_) if reply.code() == 0 => {
-                return self.control(context, request, &reply, &outputs[expired..]);
+                self.control(context, request, &reply, of_command)?;
+                if !last.is_empty() {
+                    self.marks.push("indication: of a mass cancel, a purge or a kill");
+                }
+                return last.iter().try_for_each(|it| self.last_indication(context, it));
             }
-            _ => self.outputs(context, &outputs[expired..])?,
+            _ => self.outputs(context, of_command)?,
         }
         self.rest();
         if let (0, Some(reply)) = (reply.code(), order_reply(&reply)) {
             self.conclude(request, &reply)?;
         } else {
             check!(
-                outputs.len() == expired,
+                of_command.is_empty() && last.is_empty(),
                 "a command that is none on orders, or was refused, made outputs"
             );
         }
+        if let (false, Some(reply)) = (self.prices.is_empty(), order_reply(&reply)) {
+            self.check_overdue(reply.instrument.get())?;
+        }
+        last.iter().try_for_each(|it| self.last_indication(context, it))
+    }
+
+    fn last_indication(&mut self, context: &Context, it: &Output<'_>) -> Checked {
+        let Output::Indication(it) = it else { return Err(format!("no indication: {it:?}")) };
+        self.indication(context, it)
+    }
+
+    /// Nobody waits who should have been triggered.
+    fn check_overdue(&self, instrument: u32) -> Checked {
         if let (Some(low), Some(high)) = (self.prices.iter().min(), self.prices.iter().max()) {
-            let instrument = order_reply(&reply).expect("only orders trade").instrument;
             for live in self.orders.values() {
                 let overdue =
                     live.waits() && live.request.instrument == instrument && live.is_met(*low, *high);
@@ -201,8 +243,11 @@ impl Listener {
         let id = order_reply(reply).expect("a reply to an order").order_id.get();
         check!(!self.orders.contains_key(&id), "order {id:#x} is live already");
         let state = self.state(order.instrument.get());
-        let passive = order.post_only != PostOnly::No || order.order_type.waits();
-        let admits = state == MarketState::Continuous || (state == MarketState::PostOnly && passive);
+        let tif = order.time_in_force;
+        let passive = order.post_only != PostOnly::No || order.order_type.waits() || tif.is_for_auction();
+        let gathers = state.gathers() && !tif.is_immediate() && order.post_only == PostOnly::No;
+        let admits =
+            state == MarketState::Continuous || (state == MarketState::PostOnly && passive) || gathers;
         check!(admits, "an order is accepted in state {state:?}");
         let access = self.least_access(order.account.get());
         check!(access == Access::Active, "an order of an account is accepted that is {access:?}");
@@ -222,6 +267,18 @@ impl Listener {
         let left = order.quantity.get();
         self.places += 1;
         let waits = order.order_type.waits();
+        let awaits = match tif {
+            TimeInForce::Ato => state != MarketState::OpeningAuction,
+            TimeInForce::Atc => state != MarketState::ClosingAuction,
+            _ => false,
+        };
+        if tif.is_for_auction() {
+            self.marks.push(if awaits {
+                "auction: an order waits for it"
+            } else {
+                "auction: an order comes in time"
+            });
+        }
         if state == MarketState::PostOnly {
             self.marks.push(match (waits, order.post_only) {
                 (true, _) => "post-only: an order waits",
@@ -238,10 +295,11 @@ impl Listener {
             entered: self.places,
             place: self.places,
             rests: waits,
+            awaits,
             halted: false,
         };
         self.orders.insert(id, live);
-        self.taker = (!waits).then_some(id);
+        self.taker = (!waits && !awaits).then_some(id);
         Ok(())
     }
 
@@ -262,6 +320,10 @@ impl Listener {
             // The first layout does not tell.
             _ => settled,
         };
+        if live.request.order_type == OrderType::Market {
+            // Settled anew when its auction began, which nobody was told.
+            live.price = price;
+        }
         let total = live.cumulative + live.left;
         let display = if amend.display.get() == 0 { live.request.display } else { amend.display };
         let trigger = if amend.trigger.get() == 0 { live.request.trigger } else { amend.trigger };
@@ -271,10 +333,13 @@ impl Listener {
         } else {
             keeps &= price == live.price && display == live.request.display;
         }
+        // In a book that is crossed, one that reprices moves with it.
+        let moves = live.request.post_only == PostOnly::Reprice && price != live.price;
         let only_smaller =
-            keeps && price == live.price && amend.trigger.get() == 0 && amend.display.get() == 0;
+            moves || keeps && price == live.price && amend.trigger.get() == 0 && amend.display.get() == 0;
         match state {
             MarketState::Halted => return Err("an order is amended in a halt".into()),
+            MarketState::Closed => return Err("an order is amended when the day is over".into()),
             MarketState::CancelOnly => {
                 check!(only_smaller, "cancel-only: an amend does more than to make smaller")
             }
@@ -301,7 +366,9 @@ impl Listener {
         live.left = amend.quantity.get() - live.cumulative;
         live.request.display = display;
         live.request.trigger = trigger;
-        if keeps {
+        if live.awaits {
+            self.marks.push("auction: an order that waits for it is amended");
+        } else if keeps {
             live.shown = live.shown.min(live.left);
         } else if live.waits() {
             self.places += 1;
@@ -328,8 +395,11 @@ impl Listener {
     fn settled(&self, id: u64, price: i64) -> i64 {
         let live = &self.orders[&id];
         let (kind, side) = (live.request.order_type, live.request.side);
-        if kind.waits() && !kind.has_price() {
+        if (kind.waits() && !kind.has_price()) || kind == OrderType::Market {
             return live.price;
+        }
+        if live.awaits || self.state(live.request.instrument.get()).gathers() {
+            return price;
         }
         let opposite = self.queue(live.request.instrument.get(), side.opposite());
         match (live.request.post_only, opposite.first().map(|best| self.orders[best].price)) {
@@ -352,27 +422,36 @@ impl Listener {
 
     fn outputs(&mut self, context: &Context, mut outputs: &[Output<'_>]) -> Checked {
         while !outputs.is_empty() {
-            outputs = match outputs {
-                [Output::Fill(maker), Output::Fill(taker), Output::Trade(trade), others @ ..] => {
-                    self.trade(maker, taker, trade)?;
-                    others
-                }
-                [Output::Prevent(maker), Output::Prevent(taker), others @ ..] => {
-                    self.meet(maker, taker)?;
-                    others
-                }
-                [Output::Trigger(it), others @ ..] => {
-                    self.trigger(it)?;
-                    others
-                }
-                [cancel @ Output::Cancel(_), others @ ..] => {
-                    self.cancelled(context, cancel)?;
-                    others
-                }
-                others => return Err(format!("reports that do not belong together: {:?}", others[0])),
-            };
+            outputs = self.output(context, outputs)?;
         }
         Ok(())
+    }
+
+    /// Hears of one thing that happened; returns what was told after it.
+    fn output<'a, 'b>(
+        &mut self,
+        context: &Context,
+        outputs: &'a [Output<'b>],
+    ) -> Result<&'a [Output<'b>], String> {
+        match outputs {
+            [Output::Fill(maker), Output::Fill(taker), Output::Trade(trade), others @ ..] => {
+                self.trade(maker, taker, trade)?;
+                Ok(others)
+            }
+            [Output::Prevent(maker), Output::Prevent(taker), others @ ..] => {
+                self.meet(maker, taker)?;
+                Ok(others)
+            }
+            [Output::Trigger(it), others @ ..] => {
+                self.trigger(it)?;
+                Ok(others)
+            }
+            [cancel @ Output::Cancel(_), others @ ..] => {
+                self.cancelled(context, cancel)?;
+                Ok(others)
+            }
+            others => Err(format!("reports that do not belong together: {:?}", others[0])),
+        }
     }
 
     /// The live order that a report speaks of.
@@ -388,7 +467,8 @@ impl Listener {
         let mut queue: Vec<(i64, u64, u64)> = self
             .orders
             .iter()
-            .filter(|(_, live)| live.rests && !live.waits())
+            .filter(|(_, live)| live.rests && !live.waits() && !live.awaits)
+            .filter(|(_, live)| live.request.order_type != OrderType::Market)
             .filter(|(_, live)| live.request.instrument == instrument && live.request.side == side)
             .map(|(id, live)| (if side == Side::Buy { -live.price } else { live.price }, live.place, *id))
             .collect();
@@ -427,7 +507,7 @@ impl Listener {
 
     fn trade(&mut self, maker: &FillReport, taker: &FillReport, trade: &TradeReport) -> Checked {
         let (price, lots) = (trade.price.get(), trade.quantity.get());
-        let index = self.prices.len() as u32;
+        let index = self.trades;
         for report in [maker, taker] {
             check!(report.price == trade.price && report.quantity == trade.quantity, "a trade of two sizes");
             check!(report.index == index && trade.index == index, "trades are not counted");
@@ -448,18 +528,8 @@ impl Listener {
         for report in [maker, taker] {
             self.filled(report)?;
         }
-        let definition = &self.definitions[&trade.instrument.get()];
-        let notional = i128::from(price) * i128::from(lots) * i128::from(definition.quote_per_tick_lot.get());
-        let base = i128::from(lots) * i128::from(definition.base_per_lot.get());
-        let (base_currency, quote) = (definition.base.get(), definition.quote.get());
-        for report in [maker, taker] {
-            let sign = if report.side == Side::Buy { 1 } else { -1 };
-            let (account, fee) = (report.account.get(), i128::from(report.fee.get()));
-            check!(report.fee_currency == quote, "a fee in another currency");
-            *self.owned.entry((account, base_currency)).or_default() += sign * base;
-            *self.owned.entry((account, quote)).or_default() -= sign * notional + fee;
-            *self.owned.entry((0, quote)).or_default() += fee;
-        }
+        self.pay(maker, taker)?;
+        self.trades += 1;
         self.prices.push(price);
         if self.traded.contains(&maker.order_id.get()) {
             self.marks.push("iceberg: met again by one command");
@@ -467,6 +537,24 @@ impl Listener {
         self.traded.push(maker.order_id.get());
         if self.triggered > 0 {
             self.marks.push("cascade: trades");
+        }
+        Ok(())
+    }
+
+    /// Moves the money of a trade.
+    fn pay(&mut self, one: &FillReport, other: &FillReport) -> Checked {
+        let definition = &self.definitions[&one.instrument.get()];
+        let (price, lots) = (one.price.get(), one.quantity.get());
+        let notional = i128::from(price) * i128::from(lots) * i128::from(definition.quote_per_tick_lot.get());
+        let base = i128::from(lots) * i128::from(definition.base_per_lot.get());
+        let (base_currency, quote) = (definition.base.get(), definition.quote.get());
+        for report in [one, other] {
+            let sign = if report.side == Side::Buy { 1 } else { -1 };
+            let (account, fee) = (report.account.get(), i128::from(report.fee.get()));
+            check!(report.fee_currency == quote, "a fee in another currency");
+            *self.owned.entry((account, base_currency)).or_default() += sign * base;
+            *self.owned.entry((account, quote)).or_default() -= sign * notional + fee;
+            *self.owned.entry((0, quote)).or_default() += fee;
         }
         Ok(())
     }
@@ -590,6 +678,9 @@ impl Listener {
             (OrderType::LimitIfTouched, Side::Buy) => "triggered: limit-if-touched buy",
             (_, _) => "triggered: limit-if-touched sell",
         });
+        if self.cascades.is_some() && self.triggered == 1 {
+            self.marks.push("auction: its price triggers");
+        }
         if self.triggered > 1 {
             self.marks.push("cascade: several");
         }
@@ -609,7 +700,9 @@ impl Listener {
             it.cancelled == was.left && it.cumulative == was.cumulative,
             "order {id:#x}: what was cancelled"
         );
-        check!(it.price == was.price, "order {id:#x}: price {} is not {}", it.price, was.price);
+        // What a market order is held to is settled anew when its auction begins.
+        let known = was.request.order_type != OrderType::Market;
+        check!(!known || it.price == was.price, "order {id:#x}: price {} is not {}", it.price, was.price);
         check!(it.seq == context.seq && it.time == context.time, "a cancel of another moment");
         match it.reason {
             Reason::Expired => {
@@ -656,6 +749,8 @@ impl Listener {
                     "mass cancel: in the book"
                 });
             }
+            Reason::AuctionOver | Reason::DayOver | Reason::Budget => self.ends(&was, it.reason)?,
+            Reason::NoLevel if was.request.time_in_force.is_for_auction() => self.ends(&was, it.reason)?,
             Reason::Remainder | Reason::NoLevel => {
                 check!(self.triggered > 0 && self.taker == Some(id), "a cancel of what was not triggered");
                 self.taker = None;

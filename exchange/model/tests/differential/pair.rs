@@ -5,8 +5,8 @@ use crate::listener::Listener;
 use ordain_exchange_engine::{Context, Engine, Limits, STEP_OUTPUTS_MAX, Sink, Step};
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
-    Answer, Audience, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery, IntoBytes, MESSAGE_MAX,
-    Query, Request, Side, StatisticsQuery, permission,
+    Answer, AuctionQuery, Audience, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery,
+    IntoBytes, MESSAGE_MAX, Query, Request, Side, StatisticsQuery, TradingQuery, permission,
 };
 
 /// Collects what the engine says, and objects to a reply out of turn.
@@ -218,6 +218,8 @@ impl Pair {
             }
         }
         for instrument in 1..=self.limits.instruments {
+            ask(TradingQuery::new(instrument).as_bytes())?;
+            ask(AuctionQuery::new(instrument).as_bytes())?;
             let mut levels = BookLevelsQuery::new(instrument, 20);
             loop {
                 let answer = ask(levels.as_bytes())?;

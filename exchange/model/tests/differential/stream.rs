@@ -36,6 +36,8 @@ pub struct Stream {
     theme: Theme,
     seq: u64,
     time: u64,
+    /// When the next order ends.
+    next_expiry: u64,
     /// Whether this is a time in which orders are entered that do not trade, so that books grow.
     building: bool,
     /// Ids of orders that were live once.
@@ -51,6 +53,7 @@ impl Stream {
             profile,
             theme: Theme::of(seed),
             seq: 0,
+            next_expiry: 0,
             time: 1_700_000_000_000_000_000,
             building: true,
             past_orders: VecDeque::new(),
@@ -61,6 +64,10 @@ impl Stream {
     fn context(&mut self, key: u32, permissions: u32) -> Context {
         self.seq += 1 + self.random.below(3);
         self.time += self.random.below(1_000);
+        // Exactly then, if that is near.
+        if (self.time..self.time + 2_000).contains(&self.next_expiry) && self.random.percent(20) {
+            self.time = self.next_expiry;
+        }
         Context { seq: self.seq, time: self.time, key, permissions }
     }
 
@@ -136,6 +143,8 @@ impl Stream {
                 self.past_orders.push_front(order.id);
             }
         }
+        let expiries = model.orders().iter().map(|order| order.expiry).filter(|expiry| *expiry > self.time);
+        self.next_expiry = expiries.min().unwrap_or(0);
         // As long as it may take to fill a book and to clear it.
         if self.random.below(2 * u64::from(self.profile.limits.orders)) == 0 {
             self.building = self.random.percent(self.profile.building);
@@ -163,6 +172,8 @@ impl Stream {
             vec![self.ownership(model)]
         } else if self.profile.features.states && falls(self.state_changes(model)) {
             vec![self.set_state(model)]
+        } else if self.profile.features.auctions && falls(if self.theme.auctions { 15 } else { 3 }) {
+            self.set_reference(model)
         } else if self.profile.features.access && falls(self.controls(model)) {
             vec![self.control(model)]
         } else if falls(cancels) {

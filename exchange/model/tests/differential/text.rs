@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use ordain_exchange_engine::Context;
-use ordain_exchange_protocol::{Flag, OrderRef, Query, Request, Transfer, permission};
+use ordain_exchange_protocol::{Flag, Market, OrderRef, Query, Request, Transfer, permission};
 
 /// An event in one line.
 pub fn describe(event: &Event) -> String {
@@ -121,8 +121,10 @@ fn request(bytes: &[u8]) -> String {
             format!("self-trade {:?} in instrument {}", it.self_trade, it.instrument)
         }
         Request::SetState(it) => format!("state {:?} in instrument {}", it.state, it.instrument),
-        Request::Market(it) => format!("{it:?}"),
         Request::SetGroup(it) => format!("account {} into group {}", it.account, it.group),
+        Request::Market(Market::SetReference(it)) => {
+            format!("reference {} in instrument {}", it.price, it.instrument)
+        }
         Request::Control(it) => format!("{it:?}"),
     }
 }

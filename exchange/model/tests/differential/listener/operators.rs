@@ -2,48 +2,11 @@
 
 use super::{Checked, Listener, Live};
 use ordain_exchange_engine::Context;
-use ordain_exchange_protocol::{
-    Access, Control, MarketState, Output, Reason, Reply, Request, Scope, SetState, Sides,
-};
+use ordain_exchange_protocol::{Access, Control, MarketState, Output, Reason, Reply, Request, Scope, Sides};
 
 impl Listener {
     pub(super) fn state(&self, instrument: u32) -> MarketState {
         self.states.get(&instrument).copied().unwrap_or(MarketState::Continuous)
-    }
-
-    /// Each instrument that changes says so, in the order of their ids, and nothing else happens.
-    pub(super) fn set_state(&mut self, context: &Context, it: &SetState, outputs: &[Output<'_>]) -> Checked {
-        let named = it.instrument.get();
-        let covered = self.definitions.keys().filter(|id| named == 0 || **id == named);
-        let changed: Vec<u32> = covered.copied().filter(|id| self.state(*id) != it.state).collect();
-        check!(outputs.len() == changed.len(), "{} states change, {} told", changed.len(), outputs.len());
-        for (&id, output) in changed.iter().zip(outputs) {
-            let Output::State(told) = output else { return Err(format!("a state makes {output:?}")) };
-            check!(told.instrument == id && told.state == it.state, "another state is told: {told:?}");
-            check!(told.previous == self.state(id), "the state of {id} was another before: {told:?}");
-            check!(told.seq == context.seq && told.time == context.time, "a state of another moment");
-            self.states.insert(id, it.state);
-            let halted = it.state == MarketState::Halted;
-            for live in self.orders.values_mut().filter(|live| live.request.instrument == id) {
-                live.halted |= halted;
-                if halted {
-                    self.marks.push(if live.waits() { "halt: orders wait" } else { "halt: orders rest" });
-                }
-            }
-            self.marks.push(match it.state {
-                MarketState::Continuous => "state: continuous again",
-                MarketState::Halted => "state: halted",
-                MarketState::CancelOnly => "state: cancel-only",
-                _ => "state: post-only",
-            });
-        }
-        match (named, changed.len()) {
-            (0, 2..) => self.marks.push("state: of several at once"),
-            (0, 1) => self.marks.push("state: of all, which changes one"),
-            (_, 0) => self.marks.push("state: as it was"),
-            _ => {}
-        }
-        Ok(())
     }
 
     /// Marks what was done to an order where nothing trades.

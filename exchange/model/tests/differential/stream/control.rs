@@ -22,7 +22,7 @@ impl Stream {
     /// How often, of 1,000, operators act: more often where not all may trade, since trades are what streams are for.
     pub(super) fn controls(&self, model: &Model) -> u64 {
         match (self.theme, self.restricted(model).is_empty()) {
-            (Theme::Access, _) => 60,
+            (Theme { access: true, .. }, _) => 60,
             (_, true) => 4,
             (_, false) => 60,
         }
@@ -47,13 +47,27 @@ impl Stream {
             Scope::Firm => self.firm(),
             Scope::All => 0,
         };
-        if !restricted.is_empty() && self.random.percent(if self.theme == Theme::Access { 35 } else { 70 }) {
+        if !restricted.is_empty() && self.random.percent(if self.theme.access { 35 } else { 70 }) {
             // Where nobody may trade, nothing else is worth while.
             let all = restricted.iter().copied().find(|(scope, _)| *scope == Scope::All);
             let any = self.random.pick(&restricted);
             let (scope, id) = all.unwrap_or(any);
             let access = SetAccess::new(scope, id, Access::Active, why);
             return self.by_office(permission::ADMIN, access.as_bytes());
+        }
+        let often = if self.theme.auctions { 60 } else { 30 };
+        if !model.orders().is_empty() && self.random.percent(often) {
+            // Whose orders stay, those that wait above all.
+            let waiting: Vec<u32> =
+                model.orders().iter().filter(|order| order.waits()).map(|order| order.account).collect();
+            let account = if waiting.is_empty() || self.random.percent(40) {
+                self.random.pick(model.orders()).account
+            } else {
+                self.random.pick(&waiting)
+            };
+            let access = self.random.pick(&[Access::Blocked, Access::Suspended]);
+            let set = SetAccess::new(Scope::Account, account, access, why);
+            return self.by_office(permission::ADMIN, set.as_bytes());
         }
         match self.random.below(10) {
             0..=2 => {

@@ -2,10 +2,10 @@
 
 use super::{KEYS, Stream, Theme, any_mode};
 use crate::event::Event;
-use ordain_exchange_model::Model;
+use ordain_exchange_model::{Model, Order};
 use ordain_exchange_protocol::{
     CreateAccount, CreateInstrument, Definition, FromZeros, Grant, GrantAction, IntoBytes, MarketState,
-    SetGroup, SetSelfTrade, SetState, Transfer, note, permission,
+    OrderType, SetGroup, SetReference, SetSelfTrade, SetState, Side, TimeInForce, Transfer, note, permission,
 };
 
 const AMOUNT_MAX: i128 = i64::MAX as i128;
@@ -230,18 +230,46 @@ impl Stream {
     pub(super) fn state_changes(&self, model: &Model) -> u64 {
         let trading = model.instruments().all(|id| model.state(id) == MarketState::Continuous);
         match (self.theme, trading) {
-            (Theme::States, true) => 30,
-            (Theme::States, false) => 60,
+            // Books take time to cross.
+            (Theme { auctions: true, .. }, _) => 22,
+            (Theme { states: true, .. }, true) => 30,
+            (Theme { states: true, .. }, false) => 60,
             (_, true) => 4,
             (_, false) => 80,
         }
     }
 
     pub(super) fn set_state(&mut self, model: &Model) -> Event {
-        use MarketState::{CancelOnly, Continuous, Halted, PostOnly};
+        use MarketState::{
+            CancelOnly, Closed, ClosingAuction, Continuous, Halted, OpeningAuction, PostOnly, PreOpen,
+            VolatilityAuction,
+        };
         let stopped: Vec<u32> = model.instruments().filter(|id| model.state(*id) != Continuous).collect();
         let usual = self.instrument_id(model);
         let r = &mut self.random;
+        if self.profile.features.auctions && self.theme.auctions {
+            let of_auction = |order: &&Order| order.tif.is_for_auction() && !order.awaits_auction;
+            if let Some(order) = model.orders().iter().find(of_auction)
+                && r.percent(25)
+            {
+                // The day ends, but not out of the auction.
+                let auction = model.state(order.instrument).is_auction();
+                let state = if auction { r.pick(&[PreOpen, Halted]) } else { Closed };
+                let set = SetState::new(order.instrument, state, note("a test"));
+                return self.by_office(permission::ADMIN, set.as_bytes());
+            }
+            let mut instrument = if r.percent(12) { 0 } else { usual };
+            let state = if !stopped.is_empty() && r.percent(30) {
+                instrument = r.pick(&stopped);
+                r.pick(&[Continuous, Continuous, Continuous, PostOnly])
+            } else {
+                let auctions = [PreOpen, OpeningAuction, VolatilityAuction, ClosingAuction, Closed];
+                let any = r.pick(&auctions);
+                r.pick(&[any, any, any, any, OpeningAuction, ClosingAuction, Halted, CancelOnly])
+            };
+            let set = SetState::new(instrument, state, note("a test"));
+            return self.by_office(permission::ADMIN, set.as_bytes());
+        }
         let (mut instrument, state) = if stopped.is_empty() || r.percent(40) {
             (usual, r.pick(&[Continuous, Halted, CancelOnly, CancelOnly, PostOnly, PostOnly]))
         } else {
@@ -251,6 +279,38 @@ impl Stream {
             instrument = 0;
         }
         self.by_office(permission::ADMIN, SetState::new(instrument, state, note("a test")).as_bytes())
+    }
+
+    pub(super) fn set_reference(&mut self, model: &Model) -> Vec<Event> {
+        let joins = |order: &&Order| {
+            let most = model.instrument(order.instrument).map_or(0, |it| it.max_price);
+            order.awaits_auction
+                && order.tif == TimeInForce::Ato
+                && order.order_type == OrderType::Market
+                && order.side == Side::Buy
+                && order.price < most
+                && !model.state(order.instrument).gathers()
+        };
+        if let Some(order) = model.orders().iter().find(joins)
+            && self.random.percent(60)
+        {
+            // It will have to hold more than there is.
+            let instrument = model.instrument(order.instrument).expect("the order's");
+            let set = SetReference::new(instrument.id, instrument.max_price as i64, note("a test"));
+            let free = model.free(order.account, instrument.quote) as u64;
+            let transaction = self.random.next() | 1 << 50;
+            let withdraw = Transfer::withdraw(order.account, instrument.quote, transaction, free);
+            let open = SetState::new(instrument.id, MarketState::OpeningAuction, note("a test"));
+            return vec![
+                self.by_office(permission::ADMIN, set.as_bytes()),
+                self.by_office(permission::CUSTODY, withdraw.as_bytes()),
+                self.by_office(permission::ADMIN, open.as_bytes()),
+            ];
+        }
+        let instrument = self.instrument_id(model);
+        let price = self.trigger(model, instrument);
+        let set = SetReference::new(instrument, price, note("a test"));
+        vec![self.by_office(permission::ADMIN, set.as_bytes())]
     }
 
     /// Instruments' modes and accounts' groups.

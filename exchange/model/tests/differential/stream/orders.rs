@@ -5,8 +5,8 @@ use super::{Stream, any_mode};
 use crate::event::Event;
 use ordain_exchange_model::{Instrument, Model, Order};
 use ordain_exchange_protocol::{
-    Amend, Amend2, Cancel, Flag, IntoBytes, MassCancel, NewOrder, NewOrder2, OrderRef, OrderType, PostOnly,
-    SelfTrade, Side, Sides, TimeInForce, permission,
+    Amend, Amend2, Cancel, Flag, IntoBytes, MarketState, MassCancel, NewOrder, NewOrder2, OrderRef,
+    OrderType, PostOnly, SelfTrade, Side, Sides, TimeInForce, permission,
 };
 
 impl Stream {
@@ -21,7 +21,8 @@ impl Stream {
             0 => r.pick(&[1, 0, -1, i64::MIN]),
             1 => r.pick(&[highest, highest.saturating_add(1), i64::MAX]),
             2..=11 if self.building => same,
-            _ if self.building => match side {
+            // Where orders gather, books cross.
+            _ if self.building && !model.state(instrument.id).gathers() => match side {
                 Side::Buy => r.between(1, middle.max(1)),
                 Side::Sell => r.between(middle + 1, 2 * middle + 1),
             },
@@ -120,6 +121,10 @@ impl Stream {
         if features.self_trade {
             let mode = any_mode(r);
             it.self_trade = r.pick(&[SelfTrade::Default, SelfTrade::Default, mode]);
+            // The only mode in which one that has to be filled whole can meet its owner's.
+            if it.time_in_force == TimeInForce::Fok && r.percent(40) {
+                it.self_trade = SelfTrade::CancelMaker;
+            }
         }
         if it.post_only == PostOnly::Reject && r.percent(60) {
             it.post_only = PostOnly::Reprice;
@@ -165,10 +170,50 @@ impl Stream {
             let lots = 1 + r.below(12);
             it.cash = r.pick(&[lot - 1, lot, lot.saturating_mul(lots), lot.saturating_mul(lots) + 1]).into();
         }
-        if r.percent(4) {
+        if features.auctions {
+            self.for_auctions(model, &mut it);
+        }
+        if self.random.percent(4) {
             self.spoil(&mut it);
         }
         it.as_bytes().to_vec()
+    }
+
+    /// Orders that end with an auction or the day, and those that may gather.
+    fn for_auctions(&mut self, model: &Model, it: &mut NewOrder2) {
+        let id = it.instrument.get();
+        let near = self.trigger(model, id).max(1);
+        let state = model.state(id);
+        let often = self.theme.auctions;
+        let r = &mut self.random;
+        if state.gathers() && r.percent(90) {
+            it.post_only = PostOnly::No;
+            it.cash = 0.into();
+            it.quantity = it.quantity.get().max(1).into();
+            if it.time_in_force.is_immediate() {
+                it.time_in_force = TimeInForce::Gtc;
+            }
+            if matches!(it.order_type, OrderType::Market | OrderType::MarketToLimit) {
+                it.order_type = OrderType::Limit;
+                it.price = near.into();
+            }
+        }
+        let resting = it.time_in_force == TimeInForce::Gtc && it.order_type != OrderType::Market;
+        if resting && r.percent(if often { 20 } else { 5 }) {
+            it.time_in_force = TimeInForce::Day;
+        } else if it.order_type == OrderType::Limit && resting && r.percent(if often { 40 } else { 4 }) {
+            let now = match state {
+                MarketState::ClosingAuction => TimeInForce::Atc,
+                _ => TimeInForce::Ato,
+            };
+            it.time_in_force = r.pick(&[now, now, TimeInForce::Ato, TimeInForce::Atc]);
+            it.display = 0.into();
+            it.post_only = PostOnly::No;
+            if r.percent(60) {
+                it.order_type = OrderType::Market;
+                it.price = 0.into();
+            }
+        }
     }
 
     /// Something that does not go with the rest, perhaps.
@@ -176,9 +221,8 @@ impl Stream {
         let (time, r) = (self.time, &mut self.random);
         match r.below(9) {
             0 => {
-                // Not those that end with the day: the model does not have them yet.
-                use TimeInForce::{Fok, Gtc, Gtd, Ioc};
-                it.time_in_force = r.pick(&[Fok, Gtc, Gtd, Ioc]);
+                use TimeInForce::{Atc, Ato, Day, Fok, Gtc, Gtd, Ioc};
+                it.time_in_force = r.pick(&[Atc, Ato, Day, Fok, Gtc, Gtd, Ioc]);
             }
             1 => it.post_only = PostOnly::Reprice,
             2 => it.trigger = 3.into(),
@@ -221,7 +265,9 @@ impl Stream {
             if order.waits() || r.percent(3) {
                 it.trigger = r.pick(&[0, order.trigger as i64, near, near]).into();
             }
-            if order.waits() && !order.order_type.has_price() && !r.percent(5) {
+            let priceless =
+                order.order_type == OrderType::Market || (order.waits() && !order.order_type.has_price());
+            if priceless && !r.percent(5) {
                 it.price = 0.into();
             }
             if order.display != 0 || r.percent(3) {
@@ -317,7 +363,10 @@ impl Stream {
     }
 
     pub(super) fn mass_cancel(&mut self, model: &Model) -> Event {
-        let account = self.account();
+        let mut account = self.account();
+        if !model.orders().is_empty() && self.random.percent(50) {
+            account = self.random.pick(model.orders()).account;
+        }
         let instrument = if self.random.percent(30) { 0 } else { self.instrument_id(model) };
         let sides = self.random.pick(&[Sides::Any, Sides::Buy, Sides::Sell]);
         let (key, permissions) = self.by_owner(model, account, permission::TRADE);

@@ -13,6 +13,8 @@ pub struct Features {
     pub expiry: bool,
     pub states: bool,
     pub access: bool,
+    /// Auctions, and orders that end with them or with the day.
+    pub auctions: bool,
 }
 
 impl Features {
@@ -24,6 +26,7 @@ impl Features {
         expiry: false,
         states: false,
         access: false,
+        auctions: false,
     };
     pub const ALL: Self = Self {
         orders: true,
@@ -33,26 +36,23 @@ impl Features {
         expiry: true,
         states: true,
         access: true,
+        auctions: true,
     };
 }
 
 /// What a stream has more of than others, if its features have it at all: were there as much of everything in each,
 /// hardly anything would go on long enough to meet something else.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Theme {
-    /// Orders alone.
-    Trading,
-    States,
-    Access,
+#[derive(Clone, Copy)]
+pub struct Theme {
+    pub states: bool,
+    pub access: bool,
+    pub auctions: bool,
 }
 
 impl Theme {
     pub const fn of(seed: u64) -> Self {
-        match seed % 4 {
-            2 => Self::States,
-            3 => Self::Access,
-            _ => Self::Trading,
-        }
+        let nth = seed % 8;
+        Self { states: nth == 2, access: matches!(nth, 3 | 5), auctions: matches!(nth, 4..=6) }
     }
 }
 

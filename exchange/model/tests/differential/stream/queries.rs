@@ -4,8 +4,9 @@ use super::Stream;
 use crate::event::Event;
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
-    AccessQuery, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery, InstrumentQuery, IntoBytes,
-    OrderDetailQuery, OrderQuery, OwnerQuery, StatisticsQuery, TradingQuery, permission,
+    AccessQuery, AuctionQuery, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery,
+    InstrumentQuery, IntoBytes, OrderDetailQuery, OrderQuery, OwnerQuery, StatisticsQuery, TradingQuery,
+    permission,
 };
 
 impl Stream {
@@ -16,13 +17,14 @@ impl Stream {
             permissions |= permission::ADMIN;
         }
         let instrument = self.instrument_id(model);
-        let bytes = match self.random.below(if self.profile.features.orders { 12 } else { 8 }) {
+        let bytes = match self.random.below(if self.profile.features.orders { 13 } else { 8 }) {
             8 => {
                 let (account, order) = self.order(model);
                 OrderDetailQuery::new(account, order).as_bytes().to_vec()
             }
             9 => TradingQuery::new(instrument).as_bytes().to_vec(),
             10 => OwnerQuery::new(account).as_bytes().to_vec(),
+            12 => AuctionQuery::new(instrument).as_bytes().to_vec(),
             11 => AccessQuery::new(account).as_bytes().to_vec(),
             0 => {
                 let mut query = BookLevelsQuery::new(instrument, self.random.id(1, 20) as u8);
