@@ -92,6 +92,9 @@ impl Configs {
     /// R6: W for a node whose disk has the log up to `durable`: what it owes after a power loss goes by what its
     /// disk knows then, and that may be any from there on.
     pub(crate) fn window_of(&self, durable: BatchIndex) -> u64 {
+        if let [(first, window)] = self.windows[..] {
+            return if first <= durable { window } else { 0 };
+        }
         let known = self.windows.partition_point(|(index, _)| *index <= durable);
         if known == 0 {
             return 0;

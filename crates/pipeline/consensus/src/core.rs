@@ -111,6 +111,8 @@ pub struct Core {
     truncating: Option<BatchIndex>,
     commit: BatchIndex,
     announced: BatchIndex,
+    /// This node's copies as they were counted last.
+    counted: (BatchIndex, BatchIndex),
 
     role: Role,
     leader: Option<NodeId>,
@@ -218,6 +220,7 @@ impl Core {
             truncating: None,
             commit: BatchIndex::ZERO,
             announced: BatchIndex::ZERO,
+            counted: Default::default(),
             role: Role::Follower,
             leader: None,
             following: Following::default(),
@@ -355,7 +358,7 @@ impl Core {
     pub fn appended(&mut self, index: BatchIndex) {
         assert_eq!(self.role, Role::Leader, "only a leader seals batches");
         self.log.push(index, self.state.term);
-        self.settle();
+        self.settle_with(false);
     }
 
     /// The kernel has all batches up to here.

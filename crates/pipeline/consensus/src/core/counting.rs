@@ -26,7 +26,9 @@ impl Core {
         if self.role == Role::Follower && self.acknowledged() != self.following.acked {
             self.following.ack_due = true;
         }
-        self.settle();
+        let own = self.own_copies();
+        let moved = core::mem::replace(&mut self.counted, own) != own;
+        self.settle_with(moved);
     }
 
     /// R1.
@@ -57,6 +59,11 @@ impl Core {
             }
             received[at] = has.min(BatchIndex(synced.0.saturating_add(window)));
             durable[at] = synced;
+        }
+        // Most inputs bring one copy more, and not yet enough.
+        let (enough, _) = self.configs.weakest().of_voters(n);
+        if received[..n].iter().filter(|has| **has > self.commit).count() < enough {
+            return;
         }
         received[..n].sort_unstable();
         durable[..n].sort_unstable();
@@ -121,6 +128,12 @@ impl Core {
 
     /// Ends every input: draws the consequences.
     pub(super) fn settle(&mut self) {
+        self.counted = self.own_copies();
+        self.settle_with(true);
+    }
+
+    /// The same. `counts`: whether what is counted may have changed.
+    pub(super) fn settle_with(&mut self, counts: bool) {
         let leads = self.role == Role::Leader;
         if self.state.floor.is_some()
             && let Some(mark) = self.following.mark
@@ -138,7 +151,9 @@ impl Core {
             self.effects.push_back(Effect::Persist(self.state));
         }
         if leads {
-            self.count();
+            if counts {
+                self.count();
+            }
         } else if let Some(synced) = self.synced {
             if let Some((candidate, end)) = self.granted
                 && (synced.term, synced.voted_for) == (self.state.term, Some(candidate))
