@@ -156,7 +156,7 @@ impl Engine {
         change: &Change,
         sink: &mut S,
     ) -> Step {
-        let taker = Taker {
+        let mut taker = Taker {
             event: Event::new(context),
             second: change.second,
             price: change.price,
@@ -166,6 +166,9 @@ impl Engine {
         };
         if self.live_instrument(order.instrument).state.gathers() {
             return self.gather(&taker, sink);
+        }
+        if taker.banded {
+            self.bind(&mut taker);
         }
         self.take(taker, sink)
     }

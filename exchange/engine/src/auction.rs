@@ -37,6 +37,10 @@ pub(crate) struct Call {
     pub days: [[u32; 2]; 2],
     /// What was last said about the auction.
     pub said: Indication,
+    /// When the call ends of the auction that a band brought about; 0 if there is none.
+    pub until: u64,
+    /// How often it was made longer.
+    pub extended: u8,
 }
 
 impl Call {
@@ -50,6 +54,8 @@ impl Call {
         market: [Level::EMPTY; 2],
         days: [[NONE; 2]; 2],
         said: Indication::NONE,
+        until: 0,
+        extended: 0,
     };
 
     /// Notes a price that auctions traded at.
@@ -144,6 +150,8 @@ impl Engine {
     pub(crate) fn market<S: Sink>(&mut self, context: &Context, market: &Market<'_>, sink: &mut S) -> Step {
         match market {
             Market::SetReference(message) => self.set_reference(context, message, sink),
+            Market::SetBands(message) => self.set_bands(context, message, sink),
+            Market::SetSchedule(message) => self.set_schedule(context, message, sink),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::access::Accesses;
 use crate::accounts::Account;
 use crate::auction::Call;
+use crate::bands::Bands;
 use crate::cancel::Sweep;
 use crate::expiry::{Ending, Expiries};
 use crate::index::Index;
@@ -10,11 +11,13 @@ use crate::instrument::{Instrument, live};
 use crate::kill::Clearing;
 use crate::ledger::Ledger;
 use crate::levels::{Ladder, Levels, key};
-use crate::matching::Taker;
+use crate::matching::{Event, Taker};
 use crate::orders::{Order, Orders};
 use crate::reply::Answer;
+use crate::schedule::Schedule;
 use crate::snapshot::Loading;
-use crate::states::Change;
+use crate::states::{Change, Turn};
+use crate::timers::NEVER;
 use crate::transfers::Transfers;
 use crate::waiting::Cascade;
 use crate::{Context, Limits, Sink, Step};
@@ -29,6 +32,7 @@ pub(crate) enum Work {
     Sweep(Sweep),
     End(Ending),
     States(Change),
+    Pause(Turn, Event, Answer),
     Clear(Clearing),
 }
 
@@ -49,6 +53,12 @@ pub struct Engine {
     pub(crate) expiries: Expiries,
     /// By instrument, what its auctions need.
     pub(crate) calls: Vec<Call>,
+    /// By instrument.
+    pub(crate) bands: Vec<Bands>,
+    /// By instrument.
+    pub(crate) schedules: Vec<Schedule>,
+    /// The next time at which something happens to an instrument.
+    pub(crate) next_timer: u64,
     /// Instruments in an auction whose books the event changed, each once.
     pub(crate) changed: Vec<u16>,
     pub(crate) ledger: Ledger,
@@ -102,6 +112,9 @@ impl Engine {
             triggers,
             expiries: Expiries::new(limits.orders),
             calls: vec![Call::NONE; limits.instruments as usize],
+            bands: vec![Bands::NONE; limits.instruments as usize],
+            schedules: vec![Schedule::none(); limits.instruments as usize],
+            next_timer: NEVER,
             changed: Vec::with_capacity(limits.instruments as usize),
             ledger: Ledger::new(limits.accounts, limits.currencies),
             index: Index::new(limits.orders, hash_seed),
@@ -166,6 +179,7 @@ impl Engine {
             Work::Sweep(sweep) => self.sweep(sweep, sink),
             Work::End(ending) => self.end_orders(ending, sink),
             Work::States(change) => self.change_states(change, sink),
+            Work::Pause(turn, event, answer) => self.go_on_pausing(turn, event, answer, sink),
             Work::Clear(clearing) => self.clear(clearing, sink),
         };
         self.ledger.assert_balanced();

@@ -279,7 +279,10 @@ impl Engine {
             }
         }
         let fill_or_kill = wanted.time_in_force == TimeInForce::Fok;
-        let taker = self.taker(context, wanted, account, instrument, price, quantity);
+        let mut taker = self.taker(context, wanted, account, instrument, price, quantity);
+        if taker.banded {
+            self.bind(&mut taker);
+        }
         let worst = if fill_or_kill {
             let owns = taker.mode != SelfTrade::Allow && (account.orders > 0 || account.group != 0);
             let cost = if owns {
@@ -345,6 +348,7 @@ impl Engine {
             rests: !wanted.time_in_force.is_immediate(),
             budgeted: market && wanted.side == Side::Buy && wanted.time_in_force == TimeInForce::Ioc,
             gathers: instrument.state.gathers(),
+            banded: instrument.banded,
             end: End::Open,
             listed: false,
             second: wanted.second,

@@ -2,7 +2,10 @@
 
 use crate::cancel::{STEP_CANCELS, report_closed};
 use crate::engine::Work;
+use crate::matching::Event;
 use crate::orders::Extra;
+use crate::states::Turn;
+use crate::timers::NEVER;
 use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::Reason;
 
@@ -14,9 +17,12 @@ pub(crate) struct Expiries {
 /// Orders ending under way.
 #[derive(Clone, Copy)]
 pub(crate) struct Ending {
-    context: Context,
-    /// Orders that end at this time or before.
-    until: u64,
+    pub context: Context,
+    /// What is due at this time or before.
+    pub until: u64,
+    /// What an instrument does whose time has come.
+    pub event: Event,
+    pub turn: Option<Turn>,
 }
 
 #[inline]
@@ -99,29 +105,47 @@ impl Expiries {
 }
 
 impl Engine {
-    /// Log time at which the next order ends, if any does.
+    /// Log time at which the next order ends or the next thing happens to an instrument, if any does.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        self.expiries.first().map(|slot| self.orders.extras[slot as usize].expiry)
+        let order = self.expiries.first().map_or(NEVER, |slot| self.orders.extras[slot as usize].expiry);
+        let next = order.min(self.next_timer);
+        (next != NEVER).then_some(next)
     }
 
-    /// Ends the orders whose time is at or before `until`, or the first of them. There is no reply.
+    /// Ends the orders whose time is at or before `until`, then lets happen to instruments what is due, or the first part
+    /// of this. There is no reply.
     ///
     /// # Panics
     /// If an earlier event is not finished.
     pub fn expire<S: Sink>(&mut self, context: &Context, until: u64, sink: &mut S) -> Step {
         assert!(self.work.is_none(), "an event follows only when the one before is done");
-        self.end_orders(Ending { context: *context, until }, sink)
+        self.end_orders(Ending { context: *context, until, event: Event::new(context), turn: None }, sink)
     }
 
-    pub(crate) fn end_orders<S: Sink>(&mut self, ending: Ending, sink: &mut S) -> Step {
+    pub(crate) fn end_orders<S: Sink>(&mut self, mut ending: Ending, sink: &mut S) -> Step {
         let mut room = STEP_CANCELS;
         while room > 0 {
+            if let Some(turn) = &mut ending.turn {
+                if self.turn(turn, &mut ending.event, &mut room, sink) == Step::More {
+                    break;
+                }
+                ending.turn = None;
+                continue;
+            }
             let due = self.expiries.first();
             let Some(slot) = due.filter(|slot| self.orders.extras[*slot as usize].expiry <= ending.until)
             else {
+                // What ended is said before anything happens to an instrument.
                 if self.tell_changes(&ending.context, &mut room, sink) == Step::More {
                     break;
+                }
+                if room == 0 {
+                    break;
+                }
+                if self.fire(&mut ending, sink).is_some() {
+                    room -= 1;
+                    continue;
                 }
                 return Step::Done;
             };

@@ -31,6 +31,8 @@ pub(crate) struct Instrument {
     pub self_trade: SelfTrade,
     /// What may be done.
     pub state: MarketState,
+    /// Has price bands.
+    pub banded: bool,
 }
 
 const _: () = assert!(size_of::<Option<Instrument>>() == 128);
@@ -56,6 +58,7 @@ impl Instrument {
             last: 0,
             self_trade: SelfTrade::Allow,
             state: MarketState::Continuous,
+            banded: false,
         }
     }
 

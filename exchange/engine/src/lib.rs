@@ -14,7 +14,7 @@
 //!   `matching`: trades. `owners`: orders of one owner that meet. `waiting`: orders that wait for a trade, and what a trade
 //!   sets off. `expiry`: orders that end at a time. `states`: what may be done in instruments, and
 //!   what a change of that brings about. `auction`, `uncross`: orders that gather, and trade at one price. `day`: orders that end
-//!   with the day or with an auction. `access`, `kill`: who may do what, and operators who end it. `amend`, `cancel`, `custody`, `admin`: the other commands.
+//!   with the day or with an auction. `bands`: where may be traded. `timers`, `schedule`: what happens to instruments at a time. `access`, `kill`: who may do what, and operators who end it. `amend`, `cancel`, `custody`, `admin`: the other commands.
 //! * `query`: the questions. `snapshot`: the state as bytes and back. `audit`: a recount of everything kept twice.
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ mod admin;
 mod amend;
 mod auction;
 mod audit;
+mod bands;
 mod cancel;
 mod custody;
 mod day;
@@ -41,8 +42,10 @@ mod orders;
 mod owners;
 mod query;
 mod reply;
+mod schedule;
 mod snapshot;
 mod states;
+mod timers;
 mod transfers;
 mod uncross;
 mod waiting;

@@ -41,6 +41,8 @@ pub(crate) enum End {
     Open,
     Budget,
     SelfTrade,
+    /// What is next would trade outside the bands.
+    Band,
 }
 
 /// An order that trades now.
@@ -62,6 +64,8 @@ pub(crate) struct Taker {
     pub rests: bool,
     /// Is entered where orders gather, and so does not trade.
     pub gathers: bool,
+    /// The instrument has price bands.
+    pub banded: bool,
     /// Buys for what free funds and cash allow.
     pub budgeted: bool,
     pub end: End,
@@ -99,6 +103,9 @@ impl Engine {
             self.work = Some(Work::Take(taker));
             return Step::More;
         }
+        if taker.banded {
+            self.after_bands(&mut taker);
+        }
         let Outcome { state, reason, cancelled } = self.finish(&taker);
         let reply = OrderReply {
             tag: OrderReply::TAG,
@@ -122,6 +129,9 @@ impl Engine {
             time: taker.event.context.time.into(),
         };
         let answer = Answer { reply, second: taker.second, price: taker.price, prevented: taker.prevented };
+        if taker.end == End::Band && self.pauses(taker.instrument) {
+            return self.begin_pause(taker.event, taker.instrument, answer);
+        }
         if taker.fills > 0 && self.live_instrument(taker.instrument).waiting > 0 {
             return self.begin_cascade(&taker, answer);
         }
@@ -132,7 +142,8 @@ impl Engine {
     /// Rests, cancels or ends what a taker is left with.
     pub(crate) fn finish(&mut self, taker: &Taker) -> Outcome {
         let outcome = |state, reason, cancelled| Outcome { state, reason, cancelled };
-        if taker.remaining > 0 && taker.rests && taker.end == End::Open {
+        let may_rest = taker.end == End::Open || (taker.end == End::Band && self.pauses(taker.instrument));
+        if taker.remaining > 0 && taker.rests && may_rest {
             self.rest(taker);
             return outcome(OrderState::Live, Reason::None, 0);
         }
@@ -144,6 +155,7 @@ impl Engine {
             (rest, End::SelfTrade) => outcome(OrderState::Cancelled, Reason::SelfTrade, rest),
             (0, _) => outcome(OrderState::Filled, Reason::None, 0),
             (rest, End::Budget) => outcome(OrderState::Cancelled, Reason::Budget, rest),
+            (rest, End::Band) => outcome(OrderState::Cancelled, Reason::Band, rest),
             (rest, End::Open) => outcome(OrderState::Cancelled, Reason::Remainder, rest),
         }
     }

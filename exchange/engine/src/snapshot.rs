@@ -5,6 +5,8 @@
 //! built anew. Slots, free ones included, and transfers keep their order, so equal states give equal bytes.
 
 mod auctions;
+mod bands;
+mod schedules;
 
 use crate::access::AccessItem;
 use crate::accounts::Account;
@@ -39,10 +41,13 @@ enum Section {
     Groups = 9,
     Accesses = 10,
     Auctions = 11,
+    Bands = 12,
+    Buckets = 13,
+    Schedules = 14,
 }
 
 impl Section {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Summary,
         Self::Supplies,
         Self::Instruments,
@@ -55,6 +60,9 @@ impl Section {
         Self::Groups,
         Self::Accesses,
         Self::Auctions,
+        Self::Bands,
+        Self::Buckets,
+        Self::Schedules,
     ];
     /// Those from here on are left out from the first behind which all are empty.
     const OPTIONAL: u32 = Self::Accesses as u32;
@@ -258,7 +266,13 @@ impl Engine {
 
     /// How many sections a snapshot of this state has.
     fn sections(&self) -> u32 {
-        let last = if self.has_auctions() {
+        let last = if self.has_schedules() {
+            Some(Section::Schedules)
+        } else if self.has_buckets() {
+            Some(Section::Buckets)
+        } else if self.has_bands() {
+            Some(Section::Bands)
+        } else if self.has_auctions() {
             Some(Section::Auctions)
         } else if !self.accesses.is_unchanged() {
             Some(Section::Accesses)
@@ -282,7 +296,8 @@ impl Engine {
             Section::Extras => self.orders.slots.len(),
             Section::Groups => self.accounts.len(),
             Section::Accesses => self.access_places(),
-            Section::Auctions => self.instruments.len(),
+            Section::Auctions | Section::Bands | Section::Schedules => self.instruments.len(),
+            Section::Buckets => self.bucket_places(),
         }
     }
 
@@ -374,6 +389,9 @@ impl Engine {
                 }
             }
             Section::Auctions => self.put_auction(at, chunk),
+            Section::Bands => self.put_bands_of(at, chunk),
+            Section::Schedules => self.put_schedule(at, chunk),
+            Section::Buckets => self.put_bucket(at, chunk),
         }
     }
 
@@ -444,6 +462,9 @@ impl Engine {
                 self.load_items(head, rest, |engine, item| engine.load_access(item).map_err(LoadError))?
             }
             Some(Section::Auctions) => self.load_items(head, rest, Self::load_auction)?,
+            Some(Section::Schedules) => self.load_items(head, rest, Self::load_schedule)?,
+            Some(Section::Bands) => self.load_items(head, rest, Self::load_bands)?,
+            Some(Section::Buckets) => self.load_items(head, rest, Self::load_bucket)?,
             None => return Err(LoadError("a chunk is of no known kind")),
         };
         ensure(items == head.items.get() as usize, "a chunk is cut short")?;
@@ -714,6 +735,7 @@ impl Engine {
         self.queue_orders()?;
         self.list_orders()?;
         self.rebuild_auctions();
+        self.set_timers();
         self.orders.free = summary.free.get();
         self.audit().map_err(LoadError)
     }

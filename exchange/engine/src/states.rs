@@ -31,6 +31,15 @@ pub(crate) struct Turn {
     instrument: u16,
     state: MarketState,
     phase: Phase,
+    /// A band brings it about.
+    pause: bool,
+}
+
+impl Turn {
+    /// Into an auction, because a band was reached.
+    pub const fn to_pause(instrument: u16) -> Self {
+        Self { instrument, state: MarketState::VolatilityAuction, phase: Phase::Switch, pause: true }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -83,7 +92,7 @@ impl Engine {
     }
 
     /// `None` if the instrument is in this state already.
-    fn begin_turn(&self, instrument: u16, state: MarketState, event: &Event) -> Option<Turn> {
+    pub(crate) fn begin_turn(&self, instrument: u16, state: MarketState, event: &Event) -> Option<Turn> {
         let previous = live(&self.instruments, instrument).state;
         if previous == state {
             return None;
@@ -99,11 +108,17 @@ impl Engine {
         } else {
             Phase::Switch
         };
-        Some(Turn { instrument, state, phase })
+        Some(Turn { instrument, state, phase, pause: false })
     }
 
     /// Goes on while there is room for outputs. `Done` when all is as the new state wants it.
-    fn turn<S: Sink>(&mut self, turn: &mut Turn, event: &mut Event, room: &mut usize, sink: &mut S) -> Step {
+    pub(crate) fn turn<S: Sink>(
+        &mut self,
+        turn: &mut Turn,
+        event: &mut Event,
+        room: &mut usize,
+        sink: &mut S,
+    ) -> Step {
         let Turn { instrument, state, .. } = *turn;
         loop {
             let next = match &mut turn.phase {
@@ -157,11 +172,23 @@ impl Engine {
                     }
                 }
                 Phase::Tell => {
-                    return self.tell_changes(&event.context, room, sink);
+                    if self.tell_changes(&event.context, room, sink) == Step::More || *room == 0 {
+                        return Step::More;
+                    }
+                    if turn.pause {
+                        *room -= 1;
+                        self.call_until(instrument, event.context.time, &event.context, sink);
+                    }
+                    return Step::Done;
                 }
                 Phase::SetOff(cascade) => {
                     let step = self.set_off(cascade, room, sink);
                     (event.trades, event.meetings) = (cascade.event.trades, cascade.event.meetings);
+                    if step == Step::Done && cascade.paused {
+                        let reached = cascade.event;
+                        *turn = self.pause(&reached, instrument);
+                        return Step::More;
+                    }
                     return step;
                 }
             };
@@ -186,8 +213,13 @@ impl Engine {
             }
             call.under_way = true;
         }
+        let timed = call.until != 0;
+        (call.until, call.extended) = (0, 0);
         if !state.is_auction() {
             call.said = crate::auction::Indication::NONE;
+        }
+        if timed {
+            self.set_timers();
         }
         let report = StateReport {
             tag: StateReport::TAG,
@@ -207,6 +239,6 @@ impl Engine {
         let (low, high) = (call.low, call.high);
         (call.low, call.high) = (0, 0);
         let event = Event { low, high, ..*event };
-        (low > 0).then_some(Cascade { event, instrument: id, taker: None })
+        (low > 0).then_some(Cascade { event, instrument: id, taker: None, paused: false })
     }
 }

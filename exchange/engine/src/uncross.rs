@@ -1,6 +1,7 @@
 //! The trades of an auction: one price, the best orders of both sides first.
 
 use crate::auction::Indication;
+use crate::bands::Bands;
 use crate::instrument::{live, live_mut};
 use crate::ledger::fee;
 use crate::levels::key;
@@ -51,6 +52,11 @@ impl Engine {
         call.under_way = false;
         if found.price > 0 {
             call.trade_at(found.price);
+            let volume = u128::from(found.volume);
+            let bands = &mut self.bands[usize::from(instrument) - 1];
+            // Trades at prices from before the auction say nothing about those after it.
+            bands.buckets = Bands::NONE.buckets;
+            bands.note(event.context.time, found.price as u128 * volume, volume);
         }
         let report = AuctionReport {
             tag: AuctionReport::TAG,

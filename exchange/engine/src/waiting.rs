@@ -57,6 +57,8 @@ pub(crate) struct Cascade {
     pub instrument: u16,
     /// The order that trades now.
     pub taker: Option<Taker>,
+    /// An order reached a band that brings about an auction: nothing more trades now.
+    pub paused: bool,
 }
 
 impl Engine {
@@ -123,7 +125,8 @@ impl Engine {
     /// What a taker's trades set off comes in the next step: this one may have made as many outputs as it may.
     #[cold]
     pub(crate) fn begin_cascade(&mut self, taker: &Taker, answer: Answer) -> Step {
-        let cascade = Cascade { event: taker.event, instrument: taker.instrument, taker: None };
+        let cascade =
+            Cascade { event: taker.event, instrument: taker.instrument, taker: None, paused: false };
         self.work = Some(Work::Cascade(cascade, answer));
         Step::More
     }
@@ -133,6 +136,9 @@ impl Engine {
         if self.set_off(&mut cascade, &mut { STEP_OUTPUTS_MAX }, sink) == Step::More {
             self.work = Some(Work::Cascade(cascade, answer));
             return Step::More;
+        }
+        if cascade.paused {
+            return self.begin_pause(cascade.event, cascade.instrument, answer);
         }
         answer.send(sink);
         Step::Done
@@ -146,8 +152,15 @@ impl Engine {
                     break;
                 }
                 cascade.event = taker.event;
-                let taker = cascade.taker.take().expect("it is there");
+                let mut taker = cascade.taker.take().expect("it is there");
+                if taker.banded {
+                    self.after_bands(&mut taker);
+                }
                 *room -= usize::from(self.finish_triggered(&taker, sink));
+                if taker.end == End::Band && self.pauses(taker.instrument) {
+                    cascade.paused = true;
+                    return Step::Done;
+                }
             } else if let Some(slot) = self.next_triggered(cascade.instrument, &cascade.event) {
                 cascade.taker = Some(self.trigger(slot, cascade.event, sink));
                 *room -= 1;
@@ -200,7 +213,11 @@ impl Engine {
         };
         sink.output(Audience::Account(order.account), report.as_bytes());
         let rests = order_type.has_price();
-        Taker { event, traits, rests, ..self.taker_of(&order, order_id, slot) }
+        let mut taker = Taker { event, traits, rests, ..self.taker_of(&order, order_id, slot) };
+        if taker.banded {
+            self.bind(&mut taker);
+        }
+        taker
     }
 
     /// An order that is out of its queue and holds nothing, as the one that trades.
@@ -219,6 +236,7 @@ impl Engine {
             rests: true,
             budgeted: false,
             gathers: false,
+            banded: live(&self.instruments, order.instrument).banded,
             end: End::Open,
             listed: true,
             second: false,

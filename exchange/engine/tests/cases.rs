@@ -73,6 +73,12 @@ impl Case {
             }
             ["state", state] => self.send(SetState::new(1, state_of(state), note("case")).as_bytes()),
             ["state-all", state] => self.send(SetState::new(0, state_of(state), note("case")).as_bytes()),
+            ["bands", ref words @ ..] => self.send(bands_of(words, line).as_bytes()),
+            ["schedule", period, ref words @ ..] => {
+                let entry = |words: &[&str]| (number(words[0]), number(words[1]), state_of(words[2]));
+                let entries: Vec<_> = words.chunks(3).map(entry).collect();
+                self.send(SetSchedule::new(1, number(period), &entries, note("case")).as_bytes());
+            }
             ["reference", price] => {
                 self.send(SetReference::new(1, number(price), note("case")).as_bytes());
             }
@@ -233,6 +239,9 @@ impl Case {
                     report.trades,
                     auction(report.price, report.volume, report.imbalance, report.side)
                 ),
+                Output::Call(report) => {
+                    format!("call until {}, made longer {} times", report.until, report.extensions)
+                }
                 Output::State(report) => {
                     format!("state {}, was {}", lower(report.state), lower(report.previous))
                 }
@@ -333,6 +342,27 @@ fn auction(price: I64, volume: U64, imbalance: U64, side: Sides) -> String {
         Sides::Any => String::new(),
     };
     format!("{volume} @ {price}{over}")
+}
+
+fn bands_of(words: &[&str], line: &str) -> SetBands {
+    let mut bands = SetBands::off(1, note("case"));
+    let mut words = words.iter().copied();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().unwrap_or_else(|| panic!("{word} of what? {line}"));
+        match word {
+            "off" => {}
+            "reject" => bands.action = BandAction::Reject,
+            "auction" => bands.action = BandAction::Auction,
+            "static" => bands.fixed = number::<u32>(value()).into(),
+            "dynamic" => bands.moving = number::<u32>(value()).into(),
+            "bucket" => bands.width = number::<u64>(value()).into(),
+            "buckets" => bands.buckets = number(value()),
+            "call" => bands.call = number::<u64>(value()).into(),
+            "extensions" => bands.extensions = number(value()),
+            _ => panic!("no such word: {word} in {line}"),
+        }
+    }
+    bands
 }
 
 fn mode_of(text: &str) -> SelfTrade {

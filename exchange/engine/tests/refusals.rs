@@ -504,6 +504,49 @@ fn auctions(rows: &mut Rows, good: &NewOrder2) {
             _ => rows.row(|exchange| at_open(exchange, TimeInForce::Atc), &trigger, TriggerConflict),
         }
     }
+    let bands = SetBands { action: BandAction::Reject, fixed: 50_000.into(), ..SetBands::off(1, note("")) };
+    rows.row_as(nothing, KEY, TRADER, &bands, NotPermitted);
+    rows.row(nothing, &SetBands { instrument: 3.into(), ..bands }, UnknownInstrument);
+    let averaging = SetBands { moving: 1.into(), width: 5.into(), buckets: 4, ..bands };
+    for unsound in [
+        SetBands { action: BandAction::Off, ..bands },
+        SetBands { fixed: 0.into(), ..bands },
+        SetBands { fixed: 1_000_001.into(), ..bands },
+        SetBands { moving: 1_000_001.into(), ..averaging },
+        SetBands { width: 0.into(), ..averaging },
+        SetBands { width: 86_400_000_000_001.into(), ..averaging },
+        SetBands { buckets: 0, ..averaging },
+        SetBands { buckets: 17, ..averaging },
+        SetBands { buckets: 1, ..bands },
+        SetBands { width: 1.into(), ..bands },
+        SetBands { call: 1.into(), ..bands },
+        SetBands { extensions: 1, ..bands },
+        SetBands { action: BandAction::Auction, ..bands },
+    ] {
+        rows.row(nothing, &unsound, BandInvalid);
+    }
+    use MarketState::{Closed, Continuous};
+    let plan =
+        |period: u64, entries: &[(u64, u64, MarketState)]| SetSchedule::new(1, period, entries, note(""));
+    let sound = plan(0, &[(9_000, 5, Closed), (9_006, 0, Continuous)]);
+    rows.row_as(nothing, KEY, TRADER, &sound, NotPermitted);
+    rows.row(nothing, &SetSchedule { instrument: 3.into(), ..sound }, UnknownInstrument);
+    for unsound in [
+        plan(0, &[(1_000, 0, Closed)]),
+        plan(0, &[(9_000, 0, Closed), (9_000, 0, Continuous)]),
+        plan(0, &[(9_000, 5, Closed), (9_005, 0, Continuous)]),
+        plan(0, &[(9_000, 0, MarketState::None)]),
+        plan(0, &[(9_000, 86_400_000_000_001, Closed)]),
+        plan(0, &[(1 << 63, 0, Closed)]),
+        plan(6, &[(9_000, 5, Closed), (9_006, 0, Continuous)]),
+        plan(366 * 86_400_000_000_000 + 1, &[(9_000, 0, Closed)]),
+        plan(1, &[]),
+        SetSchedule { count: 9, ..sound },
+        SetSchedule { count: 1, ..sound },
+        SetSchedule { count: 3, ..sound },
+    ] {
+        rows.row(nothing, &unsound, ScheduleInvalid);
+    }
     let market_day = NewOrder2 { order_type: OrderType::Market, time_in_force: TimeInForce::Day, ..*good };
     rows.row(nothing, &market_day, MarketMustNotRest);
     let at_market: Setup = |exchange| {

@@ -359,6 +359,7 @@ impl Model {
             Request::Market(Market::SetReference(request)) => {
                 admin_reply(context, request.instrument.get(), &self.set_reference(context, request))
             }
+            Request::Market(_) => panic!("the model has no bands and schedules yet"),
         };
         self.indicate_all(&mut command);
         self.assert_sound();

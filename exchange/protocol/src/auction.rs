@@ -1,7 +1,7 @@
 //! Auctions: what they are told, and what they tell. Layouts: `docs/exchange/auctions.md`.
 
 use crate::{
-    Flag, I64, Malformed, MarketState, Note, Schema, Sides, U16, U32, U64, Zero, block,
+    BandAction, Flag, I64, Malformed, MarketState, Note, Schema, Sides, U16, U32, U64, Zero, block,
     request::note_is_valid,
 };
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
@@ -130,11 +130,106 @@ pub struct AuctionAnswer {
     pub market_sells: U64,
 }
 
+/// Sets an instrument's price bands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SetBands {
+    /// [`SetBands::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// What happens at them.
+    pub action: BandAction,
+    /// How many buckets the average goes over.
+    pub buckets: u8,
+    /// Instrument id.
+    pub instrument: U32,
+    /// Static band: width either way of the reference of the day, parts per million; 0 for none.
+    pub fixed: U32,
+    /// Dynamic band: width either way of the average, parts per million; 0 for none.
+    pub moving: U32,
+    /// Time that a bucket covers, nanoseconds.
+    pub width: U64,
+    /// How long the call of an auction is, nanoseconds.
+    pub call: U64,
+    /// How often it may be made longer by as much.
+    pub extensions: u8,
+    /// Zero.
+    pub reserved: [Zero; 7],
+    /// Why.
+    pub note: Note,
+}
+
+/// Most entries of a schedule: the states of a day, with a break.
+pub const SCHEDULE_MAX: usize = 8;
+
+/// A state that an instrument goes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ScheduleEntry {
+    /// Log time, nanoseconds since the Unix epoch.
+    pub time: U64,
+    /// How much later it is at most; drawn when the time has come.
+    pub random: U64,
+    /// The state; none in entries that are not used.
+    pub state: MarketState,
+    /// Zero.
+    pub reserved: [Zero; 7],
+}
+
+/// Sets the states that an instrument goes into by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SetSchedule {
+    /// [`SetSchedule::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// How many entries are used; none ends the schedule.
+    pub count: u8,
+    /// Zero.
+    pub reserved: Zero,
+    /// Instrument id.
+    pub instrument: U32,
+    /// After how long all entries come again, nanoseconds; 0 if they do not.
+    pub period: U64,
+    /// What is not used is zero.
+    pub entries: [ScheduleEntry; SCHEDULE_MAX],
+    /// Why.
+    pub note: Note,
+}
+
+/// Until when the call of an auction goes that a band brought about, as everybody hears it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct CallReport {
+    /// [`CallReport::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// How often it was made longer.
+    pub extensions: u8,
+    /// State of the instrument.
+    pub state: MarketState,
+    /// Instrument id.
+    pub instrument: U32,
+    /// Log time at which it ends or is made longer, nanoseconds since the Unix epoch.
+    pub until: U64,
+    /// Number of the command in the log.
+    pub seq: U64,
+    /// Log time, nanoseconds since the Unix epoch.
+    pub time: U64,
+}
+
 /// Operators' commands on how instruments trade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Market<'a> {
     /// Sets the price that an instrument's next auction starts from.
     SetReference(&'a SetReference),
+    /// Sets an instrument's price bands.
+    SetBands(&'a SetBands),
+    /// Sets the states that an instrument goes into by itself.
+    SetSchedule(&'a SetSchedule),
 }
 
 impl<'a> Market<'a> {
@@ -147,6 +242,14 @@ impl<'a> Market<'a> {
             SetReference::TAG => {
                 let message: &SetReference = block(bytes)?;
                 valid(note_is_valid(&message.note), Self::SetReference(message))
+            }
+            SetBands::TAG => {
+                let message: &SetBands = block(bytes)?;
+                valid(note_is_valid(&message.note), Self::SetBands(message))
+            }
+            SetSchedule::TAG => {
+                let message: &SetSchedule = block(bytes)?;
+                valid(note_is_valid(&message.note), Self::SetSchedule(message))
             }
             _ => Err(Malformed::Tag),
         }
@@ -169,6 +272,68 @@ impl SetReference {
             note,
         }
     }
+}
+
+impl SetBands {
+    /// Tag of the message.
+    pub const TAG: u8 = 0x11;
+
+    /// No bands.
+    #[must_use]
+    pub fn off(instrument: u32, note: Note) -> Self {
+        Self {
+            tag: Self::TAG,
+            schema: Schema::V1,
+            action: BandAction::Off,
+            buckets: 0,
+            instrument: instrument.into(),
+            fixed: U32::ZERO,
+            moving: U32::ZERO,
+            width: U64::ZERO,
+            call: U64::ZERO,
+            extensions: 0,
+            reserved: [Zero::Zero; 7],
+            note,
+        }
+    }
+}
+
+impl ScheduleEntry {
+    /// One that says nothing.
+    pub const UNUSED: Self =
+        Self { time: U64::ZERO, random: U64::ZERO, state: MarketState::None, reserved: [Zero::Zero; 7] };
+}
+
+impl SetSchedule {
+    /// Tag of the message.
+    pub const TAG: u8 = 0x12;
+
+    /// The message.
+    ///
+    /// # Panics
+    /// If there are more entries than a schedule has.
+    #[must_use]
+    pub fn new(instrument: u32, period: u64, entries: &[(u64, u64, MarketState)], note: Note) -> Self {
+        let mut all = [ScheduleEntry::UNUSED; SCHEDULE_MAX];
+        for (place, &(time, random, state)) in all[..entries.len()].iter_mut().zip(entries) {
+            (place.time, place.random, place.state) = (time.into(), random.into(), state);
+        }
+        Self {
+            tag: Self::TAG,
+            schema: Schema::V1,
+            count: entries.len() as u8,
+            reserved: Zero::Zero,
+            instrument: instrument.into(),
+            period: period.into(),
+            entries: all,
+            note,
+        }
+    }
+}
+
+impl CallReport {
+    /// Tag of the message.
+    pub const TAG: u8 = 0xCA;
 }
 
 impl AuctionQuery {
@@ -198,6 +363,10 @@ impl AuctionAnswer {
 }
 
 const _: () = assert!(size_of::<SetReference>() == 48);
+const _: () = assert!(size_of::<SetBands>() == 72);
+const _: () = assert!(size_of::<ScheduleEntry>() == 24);
+const _: () = assert!(size_of::<SetSchedule>() == 240);
+const _: () = assert!(size_of::<CallReport>() == 32);
 const _: () = assert!(size_of::<IndicationReport>() == 48);
 const _: () = assert!(size_of::<AuctionReport>() == 56);
 const _: () = assert!(size_of::<AuctionQuery>() == 8);

@@ -1,8 +1,8 @@
 //! Outputs: what others than the sender are told, and the sender's fills one by one.
 
 use crate::{
-    AuctionReport, Flag, I64, IndicationReport, Malformed, MarketState, OrderState, OrderType, Reason,
-    Schema, SelfTrade, Side, U32, U64, Zero, block, tag,
+    AuctionReport, CallReport, Flag, I64, IndicationReport, Malformed, MarketState, OrderState, OrderType,
+    Reason, Schema, SelfTrade, Side, U32, U64, Zero, block, tag,
 };
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -272,6 +272,8 @@ pub enum Output<'a> {
     Indication(&'a IndicationReport),
     /// An auction is over.
     Auction(&'a AuctionReport),
+    /// Until when an auction goes that a band brought about.
+    Call(&'a CallReport),
 }
 
 impl<'a> Output<'a> {
@@ -289,6 +291,7 @@ impl<'a> Output<'a> {
             StateReport::TAG => block(bytes).map(Self::State),
             IndicationReport::TAG => block(bytes).map(Self::Indication),
             AuctionReport::TAG => block(bytes).map(Self::Auction),
+            CallReport::TAG => block(bytes).map(Self::Call),
             _ => Err(Malformed::Tag),
         }
     }

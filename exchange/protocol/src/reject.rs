@@ -96,6 +96,8 @@ reject! {
     AuctionGathers = 54, "In an auction nothing trades at once: enter a limit order, or one for the auction.";
     NoReference = 55, "There is no reference price yet that a market order could be held to.";
     ReferenceFixed = 56, "The reference price stands while an auction is under way: set it before or after.";
+    BandInvalid = 57, "The parts of the bands do not go together, or one is out of range.";
+    ScheduleInvalid = 58, "The entries of the schedule do not follow each other, or one is out of range.";
 
     AmountInvalid = 60, "The amount is 0 or above 2^63 - 1.";
     TransactionConflict = 61, "The transaction id was used with other contents. The first result stands.";

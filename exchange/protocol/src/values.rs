@@ -147,6 +147,17 @@ value! {
     }
 }
 value! {
+    /// What happens where an order would trade at a price outside the bands.
+    BandAction {
+        /// There are no bands.
+        Off = 0,
+        /// What is left of it is cancelled.
+        Reject = 1,
+        /// Trading stops for an auction.
+        Auction = 2,
+    }
+}
+value! {
     /// What happens where an order would trade with one of the same owner. The taker's mode rules.
     SelfTrade {
         /// What the instrument says.
@@ -247,6 +258,8 @@ value! {
         AuctionOver = 10,
         /// The day is over.
         DayOver = 11,
+        /// It would have traded at a price outside the bands.
+        Band = 12,
         /// An operator cancelled it.
         Purged = 16,
         /// An operator cancelled it and lets no new ones come.

@@ -640,6 +640,44 @@ fn auctions() {
          0600000000000000 07000000 00000000",
     );
     assert_eq!(Output::decode(auction.as_bytes()), Ok(Output::Auction(&auction)));
+    let bands = SetBands {
+        action: BandAction::Auction,
+        buckets: 3,
+        fixed: 4.into(),
+        moving: 5.into(),
+        width: 6.into(),
+        call: 7.into(),
+        extensions: 8,
+        ..SetBands::off(1, note("ops-12"))
+    };
+    check(
+        &bands,
+        "1101 02 03 01000000 04000000 05000000 0600000000000000 0700000000000000 08 00000000000000 \
+         6f70732d3132 0000000000000000000000000000000000000000000000000000",
+    );
+    assert_eq!(Request::decode(bands.as_bytes()), Ok(Request::Market(Market::SetBands(&bands))));
+    let call = CallReport {
+        tag: CallReport::TAG,
+        schema: Schema::V1,
+        extensions: 1,
+        state: MarketState::VolatilityAuction,
+        instrument: 2.into(),
+        until: 3.into(),
+        seq: 4.into(),
+        time: 5.into(),
+    };
+    check(&call, "ca01 01 07 02000000 0300000000000000 0400000000000000 0500000000000000");
+    assert_eq!(Output::decode(call.as_bytes()), Ok(Output::Call(&call)));
+    let schedule = SetSchedule::new(1, 2, &[(3, 4, MarketState::Closed)], note("ops-12"));
+    let unused = "00".repeat(7 * 24);
+    check(
+        &schedule,
+        &format!(
+            "1201 01 00 01000000 0200000000000000 0300000000000000 0400000000000000 09 00000000000000 {unused} \
+             6f70732d3132 0000000000000000000000000000000000000000000000000000"
+        ),
+    );
+    assert_eq!(Request::decode(schedule.as_bytes()), Ok(Request::Market(Market::SetSchedule(&schedule))));
     let query = AuctionQuery::new(1);
     check(&query, "4b01 0000 01000000");
     assert_eq!(Query::decode(query.as_bytes()), Ok(Query::Auction(&query)));

@@ -459,6 +459,8 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::SetGroup(_) => "SetGroup",
         Request::SetState(_) => "SetState",
         Request::Market(Market::SetReference(_)) => "SetReference",
+        Request::Market(Market::SetBands(_)) => "SetBands",
+        Request::Market(Market::SetSchedule(_)) => "SetSchedule",
         Request::Control(Control::SetFirm(_)) => "SetFirm",
         Request::Control(Control::SetAccess(_)) => "SetAccess",
         Request::Control(Control::Kill(_)) => "Kill",

@@ -122,6 +122,7 @@ fn request(bytes: &[u8]) -> String {
         }
         Request::SetState(it) => format!("state {:?} in instrument {}", it.state, it.instrument),
         Request::SetGroup(it) => format!("account {} into group {}", it.account, it.group),
+        Request::Market(it @ (Market::SetBands(_) | Market::SetSchedule(_))) => format!("{it:?}"),
         Request::Market(Market::SetReference(it)) => {
             format!("reference {} in instrument {}", it.price, it.instrument)
         }

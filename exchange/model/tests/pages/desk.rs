@@ -219,6 +219,7 @@ fn short(output: &[u8]) -> String {
         Output::Trigger(it) => format!("triggered {} at {}", it.remaining, it.price),
         Output::State(it) => format!("state {:?}", it.state),
         Output::Indication(it) => format!("indication {} at {}", it.volume, it.price),
+        Output::Call(it) => format!("call until {}", it.until),
         Output::Auction(it) => format!("auction {} at {}", it.volume, it.price),
     }
 }
