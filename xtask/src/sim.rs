@@ -66,7 +66,7 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "tick sealed",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
-    const CLUSTER: [&str; 35] = [
+    const CLUSTER: [&str; 36] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
@@ -93,6 +93,7 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "policy strengthened",
         "policy weakened",
         "removed node stops",
+        "segments of two nodes rotten",
         "snapshot offered",
         "snapshot part refused",
         "snapshot took the log's place",

@@ -33,7 +33,7 @@ use ordain_agent::shared::Holder;
 use ordain_node::journal::Floor;
 use ordain_types::members::Member;
 use ordain_types::{Nanos, Now};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const MILLI: u64 = Nanos::MILLI;
@@ -115,8 +115,8 @@ struct Node {
     owed_floor: Floor,
     /// A bit that was flipped and is to be flipped back if the node notices.
     damage: Option<(FileId, u64, u8)>,
-    /// A segment that is not what was written.
-    rotten: Option<u64>,
+    /// Segments that are not what was written.
+    rotten: BTreeSet<u64>,
     /// The next reply that it computes as a follower is bent.
     bends: bool,
     /// Its life has computed something else.
@@ -230,7 +230,7 @@ impl<W: Workload> World<W> {
                 oldest: 0,
                 owed_floor: Floor::default(),
                 damage: None,
-                rotten: None,
+                rotten: BTreeSet::new(),
                 bends: false,
                 bent: None,
                 evidence: false,

@@ -68,7 +68,8 @@ impl<W: Workload> World<W> {
         state.blank = true;
         (state.promised, state.owed_floor) = (Floor::default(), Floor::default());
         (state.owes_promises, state.evidence) = (false, false);
-        (state.damage, state.rotten, state.oldest) = (None, None, 0);
+        (state.damage, state.oldest) = (None, 0);
+        state.rotten.clear();
         self.logs.lose(node);
     }
 

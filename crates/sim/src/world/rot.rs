@@ -1,5 +1,5 @@
-//! Disks that forget: what stands in a sealed segment is no longer what was written. One segment at a time, of which
-//! another node has everything, so that each datum is somewhere.
+//! Disks that forget: what stands in a sealed segment is no longer what was written. Any number of segments of any nodes
+//! at once, as long as another node has everything that stood in each of them, so that each datum is somewhere.
 
 use super::World;
 use crate::disk::Crash;
@@ -22,9 +22,14 @@ impl<W: Workload> World<W> {
         file.is_some() && file == self.segment_of_log(segment)
     }
 
-    /// Lets a sealed segment of a node go bad, if another node has all of it, and no segment anywhere is bad.
+    /// Whether somebody else than these nodes has all of a segment.
+    fn is_kept(&self, but: &[usize], segment: u64) -> bool {
+        (0..self.nodes.len()).any(|other| !but.contains(&other) && self.is_whole(other, segment))
+    }
+
+    /// Lets a sealed segment of a node go bad, if another node has all of it.
     pub(super) fn rot(&mut self, node: usize) {
-        if self.plan.scrub_every.is_none() || self.nodes.iter().any(|node| node.rotten.is_some()) {
+        if self.plan.scrub_every.is_none() {
             return;
         }
         let size = self.plan.facts.segment_size;
@@ -36,9 +41,11 @@ impl<W: Workload> World<W> {
         // Laggards read the newest ones.
         let newest = self.rng.one_in(2);
         let segment = if newest { sealed - 1 } else { oldest + self.rng.below(sealed - oldest) };
-        let others = (0..self.nodes.len()).filter(|other| *other != node);
-        let keeps = others.filter(|other| self.is_whole(*other, segment)).count();
-        if keeps == 0 || !self.is_whole(node, segment) {
+        // Nor may it be the last copy of what is bad elsewhere.
+        let is_bad_at = |other: &usize| self.nodes[*other].rotten.contains(&segment);
+        let mut bad = (0..self.nodes.len()).filter(is_bad_at);
+        let is_needed = bad.any(|other| !self.is_kept(&[node, other], segment));
+        if is_needed || !self.is_kept(&[node], segment) || !self.is_whole(node, segment) {
             return;
         }
         let at = self.rng.below(size);
@@ -58,9 +65,12 @@ impl<W: Workload> World<W> {
         if self.is_whole(node, segment) {
             return;
         }
-        self.nodes[node].rotten = Some(segment);
+        self.nodes[node].rotten.insert(segment);
         self.trace.event("rot", &[node as u64, segment, from, to]);
         self.trace.mark("segment rotten");
+        if self.nodes.iter().filter(|node| !node.rotten.is_empty()).count() > 1 {
+            self.trace.mark("segments of two nodes rotten");
+        }
     }
 
     /// Looks at segments that got their name anew.
@@ -72,32 +82,34 @@ impl<W: Workload> World<W> {
                 return self.trace.fail("a mended segment is what it was", what);
             }
             self.trace.mark("segment mended");
-            if self.nodes[node].rotten == Some(segment) {
-                self.nodes[node].rotten = None;
-            }
+            self.nodes[node].rotten.remove(&segment);
         }
     }
 
     /// What is bad and was removed is bad no more, and where nobody has what was there any more, an operator restores it.
     pub(super) fn note_rot(&mut self) {
         for node in 0..self.nodes.len() {
-            let Some(segment) = self.nodes[node].rotten else { continue };
-            if self.nodes[node].store.lock().durable(FileId::Segment(segment)).is_none() {
-                self.trace.mark("rotten segment removed");
-                self.nodes[node].rotten = None;
-                continue;
-            }
-            let mut others = (0..self.nodes.len()).filter(|other| *other != node);
-            if !others.any(|other| self.is_whole(other, segment)) {
-                self.trace.mark("rot beyond help");
-                self.restore(node);
+            for segment in self.nodes[node].rotten.clone() {
+                if self.nodes[node].store.lock().durable(FileId::Segment(segment)).is_none() {
+                    self.trace.mark("rotten segment removed");
+                    self.nodes[node].rotten.remove(&segment);
+                } else if !self.is_kept(&[node], segment) {
+                    self.trace.mark("rot beyond help");
+                    self.restore_segment(node, segment);
+                }
             }
         }
     }
 
-    /// An operator puts a segment back.
+    /// An operator puts all segments back that are bad.
     pub(super) fn restore(&mut self, node: usize) {
-        let Some(segment) = self.nodes[node].rotten.take() else { return };
+        for segment in self.nodes[node].rotten.clone() {
+            self.restore_segment(node, segment);
+        }
+    }
+
+    fn restore_segment(&mut self, node: usize, segment: u64) {
+        self.nodes[node].rotten.remove(&segment);
         let bytes = self.segment_of_log(segment).expect("it is sealed").to_vec();
         self.nodes[node].store.lock().restore(FileId::Segment(segment), &bytes);
     }
@@ -116,6 +128,6 @@ impl<W: Workload> World<W> {
 
     /// Whether the disk of a member holds something that is not what was written.
     pub(super) fn is_rotten(&self) -> bool {
-        self.members().into_iter().any(|node| self.nodes[node].rotten.is_some())
+        self.members().into_iter().any(|node| !self.nodes[node].rotten.is_empty())
     }
 }

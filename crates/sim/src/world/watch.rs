@@ -288,7 +288,7 @@ impl<W: Workload> World<W> {
             self.trace.mark("first start on a full disk");
             return self.bring_down(node, Crash::Kill);
         }
-        if !excused && self.nodes[node].rotten.is_some() && fatal.to_string().contains("damaged") {
+        if !excused && !self.nodes[node].rotten.is_empty() && fatal.to_string().contains("damaged") {
             return self.stopped_for_rot(node, stage, &fatal.to_string());
         }
         if !excused && fatal.to_string().contains("has diverged") {
