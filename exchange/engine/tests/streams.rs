@@ -269,6 +269,36 @@ fn check(x: &Exchange, act: &Act, said: &[Said]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn day_reference(x: &Exchange, instrument: u32) -> i64 {
+    let bytes = x.ask(ALL, &AuctionQuery::new(instrument));
+    match Answer::decode(&bytes) {
+        Ok(Answer::Auction(answer)) => answer.day_reference.get(),
+        other => panic!("not an auction: {other:?}"),
+    }
+}
+
+/// No order trades outside the static band, whatever set it off; what an auction does to its reference is left out.
+fn check_static_bands(said: &[Said], references: [i64; 2], widths: [u32; 3]) -> Result<(), TestCaseError> {
+    let outputs = said.iter().flat_map(|said| &said.outputs);
+    let mut trades = Vec::new();
+    for (_, bytes) in outputs {
+        match Output::decode(bytes) {
+            Ok(Output::Trade(trade)) => trades.push(trade),
+            Ok(Output::Auction(_)) => return Ok(()),
+            _ => {}
+        }
+    }
+    for trade in trades {
+        let instrument = trade.instrument.get() as usize;
+        let (reference, width) = (references[instrument - 1], i64::from(widths[instrument]));
+        if reference > 0 && width > 0 {
+            let off = (trade.price.get() - reference).abs();
+            prop_assert!(off <= reference * width / 1_000_000, "{} is {off} off {reference}", trade.price);
+        }
+    }
+    Ok(())
+}
+
 /// The trades of an auction have one price, no order trades beyond its own, and what is told of it adds up.
 fn check_auctions(said: &[Said]) -> Result<(), TestCaseError> {
     let mut traded = Vec::new();
@@ -296,9 +326,17 @@ proptest! {
     #[test]
     fn events_keep_the_rules(acts in prop::collection::vec(act(), 1..160)) {
         let mut x = Exchange::open_with(SMALL);
+        let mut widths = [0; 3];
         for act in acts {
+            let references = [1, 2].map(|instrument| day_reference(&x, instrument));
             let said = perform(&mut x, &act);
             check(&x, &act, &said)?;
+            check_static_bands(&said, references, widths)?;
+            if let Act::Send(bytes) = &act
+                && let Ok(Request::Market(Market::SetBands(bands))) = Request::decode(bytes)
+            {
+                widths[bands.instrument.get() as usize] = bands.fixed.get();
+            }
         }
     }
 
