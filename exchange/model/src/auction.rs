@@ -46,6 +46,11 @@ impl Model {
         self.auctions.entry(instrument).or_default()
     }
 
+    /// Prices that trigger orders once the instrument is continuous.
+    pub(crate) fn remember_prices(&mut self, instrument: u32, prices: Vec<i128>) {
+        self.auction_mut(instrument).prices.extend(prices);
+    }
+
     /// Whether orders gather in an instrument without trading.
     pub(crate) fn gathers(&self, instrument: u32) -> bool {
         self.state(instrument).gathers()
@@ -98,6 +103,7 @@ impl Model {
             self.end_all(command, Reason::AuctionOver, in_book);
             self.auction_mut(id).under_way = false;
         }
+        self.calls.remove(&id);
         self.states.insert(id, state);
         command.report_state(id, state, before);
 
@@ -244,6 +250,7 @@ impl Model {
         if trades > 0 {
             self.day_references.insert(id, outlook.price);
             self.auction_mut(id).prices.push(outlook.price);
+            self.count_auction(id, command.context.time, outlook.price, outlook.volume);
         }
         command.report_auction(id, before, &outlook, trades);
     }

@@ -13,6 +13,8 @@ pub struct Command {
     pub prices: Vec<i128>,
     /// Instruments in the order in which it changed their books, as far as that is more than one.
     pub touched: Vec<u32>,
+    /// Whether a band stopped it, so that trading stops for an auction.
+    pub stopped: bool,
     /// How often orders of one owner met.
     pub meetings: u32,
 }
@@ -25,6 +27,7 @@ impl Command {
             trades: 0,
             prices: Vec::new(),
             touched: Vec::new(),
+            stopped: false,
             meetings: 0,
         }
     }
@@ -52,6 +55,8 @@ pub struct Fills {
     pub cancelled: i128,
     /// Whether free funds or cash ended it.
     pub budget: bool,
+    /// Whether a band ended it.
+    pub banded: bool,
     /// Whether a meeting with an order of its owner took its last lots.
     pub met: bool,
 }

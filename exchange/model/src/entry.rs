@@ -7,8 +7,8 @@ use crate::report::{Layout, order_reply};
 use crate::trade::Budget;
 use crate::{Context, Instrument, Model, Order, ensure};
 use ordain_exchange_protocol::{
-    Amend2, Cancel, MassCancel, NewOrder2, OrderRef, OrderState, OrderType, PostOnly, Reason, Reject, Side,
-    TimeInForce,
+    Amend2, BandAction, Cancel, MassCancel, NewOrder2, OrderRef, OrderState, OrderType, PostOnly, Reason,
+    Reject, Side, TimeInForce,
 };
 
 /// What the price of an order is settled from.
@@ -27,7 +27,7 @@ impl Model {
         let named = (request.instrument.get(), request.account.get(), 0, request.client_order_id.get());
         let result = self.new_order(command, request);
         if let Ok(outcome) = &result {
-            self.cascade(command, outcome.order.instrument);
+            self.follow_up(command, outcome.order.instrument);
         }
         order_reply(&context, layout, named, &result)
     }
@@ -42,9 +42,18 @@ impl Model {
         let named = (0, request.account.get(), request.order_id.get(), request.client_order_id.get());
         let result = self.amend(command, request);
         if let Ok(outcome) = &result {
-            self.cascade(command, outcome.order.instrument);
+            self.follow_up(command, outcome.order.instrument);
         }
         order_reply(&context, layout, named, &result)
+    }
+
+    /// What the trading of an order leads to.
+    fn follow_up(&mut self, command: &mut Command, instrument: u32) {
+        if command.stopped {
+            self.call_auction(command, instrument);
+        } else {
+            self.cascade(command, instrument);
+        }
     }
 
     /// Check 4: what goes with what.
@@ -215,7 +224,7 @@ impl Model {
         };
         let mut reach = Vec::new();
         if tif == TimeInForce::Fok {
-            reach = self.within_reach(&order);
+            reach = self.within_reach(&order, command.context.time);
             ensure(reach.iter().map(|makers| makers.1).sum::<i128>() >= quantity, Reject::NotFillable)?;
         }
         // 13.
@@ -247,12 +256,23 @@ impl Model {
             _ => Budget::Held,
         };
         let fills = if self.gathers(id) { Fills::default() } else { self.trade(command, &mut order, budget) };
-        Ok(self.conclude(order, may_rest, fee_currency, fills))
+        Ok(self.conclude(command, order, may_rest, fee_currency, fills))
     }
 
     /// What becomes of an order that has traded, or met its owner's, as much as it could.
-    fn conclude(&mut self, mut order: Order, may_rest: bool, fee_currency: u32, fills: Fills) -> Outcome {
-        let (state, reason) = if order.remaining > 0 && may_rest {
+    fn conclude(
+        &mut self,
+        command: &mut Command,
+        mut order: Order,
+        may_rest: bool,
+        fee_currency: u32,
+        fills: Fills,
+    ) -> Outcome {
+        let action = self.band_action(order.instrument);
+        command.stopped = fills.banded && action == BandAction::Auction;
+        let (state, reason) = if fills.banded && (action == BandAction::Reject || !may_rest) {
+            (OrderState::Cancelled, Reason::Band)
+        } else if order.remaining > 0 && may_rest {
             (OrderState::Live, Reason::None)
         } else if fills.met {
             (OrderState::Cancelled, Reason::SelfTrade)
@@ -375,7 +395,7 @@ impl Model {
         } else {
             self.trade(command, &mut order, Budget::Held)
         };
-        Ok(self.conclude(order, true, fee_currency, fills))
+        Ok(self.conclude(command, order, true, fee_currency, fills))
     }
 
     /// Returns how many orders it closed.

@@ -9,6 +9,7 @@
 
 mod access;
 mod auction;
+mod bands;
 mod command;
 mod entry;
 mod instrument;
@@ -16,6 +17,7 @@ mod message;
 mod order;
 mod query;
 mod report;
+mod schedule;
 mod state;
 mod trade;
 
@@ -23,6 +25,7 @@ pub use instrument::Instrument;
 pub use order::Order;
 
 use auction::Auction;
+use bands::{Bands, Call};
 use command::Command;
 use instrument::AMOUNT_MAX;
 use message::Message;
@@ -30,6 +33,7 @@ use ordain_exchange_protocol::{
     Access, Amend2, Audience, Definition, Grant, GrantAction, Market, MarketState, NewOrder2, OrderRef,
     Reject, Request, SelfTrade, Side, Transfer, permission,
 };
+use schedule::Timetable;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most keys that may act for an account.
@@ -103,6 +107,10 @@ pub struct Model {
     /// By instrument: what may be done, if that was ever set.
     states: BTreeMap<u32, MarketState>,
     auctions: BTreeMap<u32, Auction>,
+    bands: BTreeMap<u32, Bands>,
+    /// Auctions that a band called, until when.
+    calls: BTreeMap<u32, Call>,
+    timetables: BTreeMap<u32, Timetable>,
     /// By instrument: the reference price of the day, if there is one.
     day_references: BTreeMap<u32, i128>,
     /// By instrument: the price of the last trade.
@@ -144,6 +152,9 @@ impl Model {
             modes: BTreeMap::new(),
             states: BTreeMap::new(),
             auctions: BTreeMap::new(),
+            bands: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            timetables: BTreeMap::new(),
             day_references: BTreeMap::new(),
             last: BTreeMap::new(),
             orders: Vec::new(),
@@ -299,7 +310,7 @@ impl Model {
     /// If the rules contradict each other: if a balance becomes negative, or money appears or vanishes.
     pub fn apply(&mut self, context: &Context, request: &Request<'_>) -> (Vec<u8>, Outputs) {
         let mut command = Command::new(*context);
-        self.expire(&mut command);
+        self.pass_time(&mut command);
         let reply = match request {
             Request::CreateInstrument(request) => {
                 let result = self.create_instrument(context, &request.definition);
@@ -359,7 +370,12 @@ impl Model {
             Request::Market(Market::SetReference(request)) => {
                 admin_reply(context, request.instrument.get(), &self.set_reference(context, request))
             }
-            Request::Market(_) => panic!("the model has no bands and schedules yet"),
+            Request::Market(Market::SetBands(request)) => {
+                admin_reply(context, request.instrument.get(), &self.set_bands(context, request))
+            }
+            Request::Market(Market::SetSchedule(request)) => {
+                admin_reply(context, request.instrument.get(), &self.set_schedule(context, request))
+            }
         };
         self.indicate_all(&mut command);
         self.assert_sound();

@@ -189,6 +189,18 @@ impl Command {
         self.outputs.push((Audience::Instrument(instrument), report));
     }
 
+    pub fn report_call(&mut self, instrument: u32, extensions: u8, until: u64) {
+        let report = Message::new(0xCA, 32)
+            .put(2, 1, extensions)
+            .put(3, 1, MarketState::VolatilityAuction as u8)
+            .put(4, 4, instrument)
+            .put(8, 8, until)
+            .put(16, 8, self.context.seq)
+            .put(24, 8, self.context.time)
+            .bytes();
+        self.outputs.push((Audience::Instrument(instrument), report));
+    }
+
     /// `order` as it waited.
     pub fn report_trigger(&mut self, order: &Order) {
         let report = Message::new(0xC5, 72)

@@ -4,7 +4,7 @@ use crate::command::{Command, Fills};
 use crate::instrument::{at_or_better, fee};
 use crate::order::Direction;
 use crate::{Instrument, Model, Order};
-use ordain_exchange_protocol::{OrderType, Reason, SelfTrade, Side};
+use ordain_exchange_protocol::{BandAction, OrderType, Reason, SelfTrade, Side};
 
 /// What a taker may spend.
 #[derive(Clone, Copy)]
@@ -27,11 +27,15 @@ impl Model {
     }
 
     /// What counts for an order that wants to be filled whole: prices and lots, best first.
-    pub(crate) fn within_reach(&self, taker: &Order) -> Vec<(i128, i128)> {
+    pub(crate) fn within_reach(&self, taker: &Order, time: u64) -> Vec<(i128, i128)> {
+        let (low, high) = self.bounds(taker.instrument, time);
         let mode = self.ruling(taker);
         let makers = self.side(taker.instrument, taker.side.opposite());
-        let makers: Vec<&Order> =
-            makers.into_iter().filter(|maker| at_or_better(taker.side, taker.price, maker.price)).collect();
+        let makers: Vec<&Order> = makers
+            .into_iter()
+            .filter(|maker| at_or_better(taker.side, taker.price, maker.price))
+            .take_while(|maker| (low..=high).contains(&maker.price))
+            .collect();
         let is_own = |maker: &&Order| self.same_owner(maker.account, taker.account);
         let whole = |maker: &Order| (maker.price, maker.remaining);
         match mode {
@@ -54,6 +58,8 @@ impl Model {
     /// Trades an order that is not in the book with the opposite side, as far as its price allows.
     pub(crate) fn trade(&mut self, command: &mut Command, taker: &mut Order, mut budget: Budget) -> Fills {
         let instrument = self.instruments[&taker.instrument].clone();
+        let (low, high) = self.bounds(taker.instrument, command.context.time);
+        let mut traded: Vec<(i128, i128)> = Vec::new();
         let mut fills = Fills::default();
         while taker.remaining > 0 && !fills.budget {
             let Some(maker) = self.side(taker.instrument, taker.side.opposite()).first().copied().cloned()
@@ -61,6 +67,10 @@ impl Model {
                 break;
             };
             if !at_or_better(taker.side, taker.price, maker.price) {
+                break;
+            }
+            if !(low..=high).contains(&maker.price) {
+                fills.banded = true;
                 break;
             }
             let mode = self.ruling(taker);
@@ -81,12 +91,14 @@ impl Model {
                 lots = lots.min(affordable);
             }
             if lots > 0 {
+                traded.push((maker.price, lots));
                 let cost = self.fill(command, &instrument, taker, maker, lots, &mut fills);
                 if let Budget::Cash(cash) = &mut budget {
                     *cash -= cost;
                 }
             }
         }
+        self.count_trades(taker.instrument, command.context.time, &traded);
         fills
     }
 
@@ -209,8 +221,12 @@ impl Model {
             command.report_trigger(&order);
             let rests = matches!(order.order_type, OrderType::StopLimit | OrderType::LimitIfTouched);
             let mut taker = Order { order_type: OrderType::Limit, trigger: 0, ..order };
-            self.trade(command, &mut taker, Budget::Held);
+            let fills = self.trade(command, &mut taker, Budget::Held);
+            let action = self.band_action(instrument);
             if taker.remaining == 0 {
+                self.give_back_slot(taker.id);
+            } else if fills.banded && (action == BandAction::Reject || !rests) {
+                command.report_cancel(&taker, Reason::Band, taker.remaining);
                 self.give_back_slot(taker.id);
             } else if rests && self.has_room(instrument, taker.side, taker.price, 0) {
                 self.rest(taker);
@@ -218,6 +234,9 @@ impl Model {
                 let reason = if rests { Reason::NoLevel } else { Reason::Remainder };
                 command.report_cancel(&taker, reason, taker.remaining);
                 self.give_back_slot(taker.id);
+            }
+            if fills.banded && action == BandAction::Auction {
+                return self.call_auction(command, instrument);
             }
         }
     }
@@ -233,19 +252,5 @@ impl Model {
             .filter(|order| order.trigger >= *low)
             .min_by_key(|order| (-order.trigger, order.place));
         up.or(down).cloned()
-    }
-
-    /// Ends the orders whose time has come.
-    pub(crate) fn expire(&mut self, command: &mut Command) {
-        let time = command.context.time;
-        let due = |order: &&Order| order.expiry != 0 && order.expiry <= time;
-        while let Some(expiry) = self.orders.iter().filter(due).map(|order| order.expiry).min() {
-            // Those of one time, in the order in which they were accepted.
-            while let Some(id) = self.orders.iter().find(|order| order.expiry == expiry).map(|order| order.id)
-            {
-                self.close_and_report(command, id, Reason::Expired);
-            }
-            self.indicate_all(command);
-        }
     }
 }

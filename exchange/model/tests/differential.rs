@@ -25,7 +25,7 @@ use event::Event;
 use ordain_exchange_engine::Limits;
 use pair::Pair;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use stream::{Features, Profile, Stream};
+use stream::{Features, Profile, Stream, Theme};
 
 /// Runs streams of a profile and returns what they reached.
 fn check(name: &str, profile: impl Fn(u64) -> Profile, streams: u64, events_per_stream: usize) -> Coverage {
@@ -67,6 +67,7 @@ fn run(
     coverage: &mut Coverage,
 ) -> Result<(), String> {
     let mut pair = Pair::new(&profile.limits);
+    pair.listens = !(profile.features.day && Theme::of(seed).day);
     let mut stream = Stream::new(seed, profile);
     let mut waiting = stream.opening();
     while log.len() < events {
@@ -178,12 +179,13 @@ fn with_little_of_everything() {
         let stops = if seed.is_multiple_of(4) { 90 } else { TINY.stops };
         Profile { limits, stops, ..TINY }
     };
-    check("tiny", profile, 600, 700).assert_complete(&[
+    check("tiny", profile, 800, 700).assert_complete(&[
         coverage::TINY,
         coverage::PAGES,
         coverage::STATES,
         coverage::ACCESS,
         coverage::AUCTIONS,
+        coverage::DAY,
     ]);
 }
 

@@ -432,6 +432,14 @@ pub const AUCTIONS: Required = &[
     ),
 ];
 
+/// What `bands.md` and `schedules.md` add.
+pub const DAY: Required = &[
+    ("SetBands", &["accepted", "NotPermitted", "UnknownInstrument", "BandInvalid"]),
+    ("SetSchedule", &["accepted", "NotPermitted", "UnknownInstrument", "ScheduleInvalid"]),
+    ("NewOrder2", &["cancelled: band", "cancelled: band with fills"]),
+    ("mark", &["call: begins", "call: is made longer"]),
+];
+
 /// Who is refused, and by whom.
 const REFUSED: &[&str] = &[
     "ExchangeBlocked",
@@ -507,6 +515,13 @@ impl Coverage {
                 }
                 let outputs: Vec<Output<'_>> =
                     said.outputs.iter().map(|(_, bytes)| Output::decode(bytes).expect("an output")).collect();
+                for output in &outputs {
+                    match output {
+                        Output::Call(it) if it.extensions == 0 => self.count("mark", "call: begins"),
+                        Output::Call(_) => self.count("mark", "call: is made longer"),
+                        _ => {}
+                    }
+                }
                 outputs.windows(3).for_each(|trade| self.note_fills(trade));
             }
             Event::Query(_, bytes) => {
@@ -563,6 +578,8 @@ impl Coverage {
                 (OrderState::Cancelled, Reason::Cancelled, false) => "cancelled: by its owner",
                 (OrderState::Cancelled, Reason::Remainder, false) => "cancelled: remainder",
                 (OrderState::Cancelled, Reason::Remainder, true) => "cancelled: remainder with fills",
+                (OrderState::Cancelled, Reason::Band, false) => "cancelled: band",
+                (OrderState::Cancelled, Reason::Band, true) => "cancelled: band with fills",
                 (OrderState::Cancelled, Reason::Budget, true) => "cancelled: budget with fills",
                 (OrderState::Cancelled, Reason::AmendedBelowFilled, false) => {
                     "cancelled: amended to or below what was filled"

@@ -5,6 +5,8 @@
 
 #[path = "stream/control.rs"]
 mod control;
+#[path = "stream/day.rs"]
+mod day;
 #[path = "stream/office.rs"]
 mod office;
 #[path = "stream/orders.rs"]
@@ -143,8 +145,8 @@ impl Stream {
                 self.past_orders.push_front(order.id);
             }
         }
-        let expiries = model.orders().iter().map(|order| order.expiry).filter(|expiry| *expiry > self.time);
-        self.next_expiry = expiries.min().unwrap_or(0);
+        let expiries = model.orders().iter().map(|order| order.expiry);
+        self.next_expiry = expiries.chain(model.edges()).filter(|time| *time > self.time).min().unwrap_or(0);
         // As long as it may take to fill a book and to clear it.
         if self.random.below(2 * u64::from(self.profile.limits.orders)) == 0 {
             self.building = self.random.percent(self.profile.building);
@@ -176,6 +178,8 @@ impl Stream {
             self.set_reference(model)
         } else if self.profile.features.access && falls(self.controls(model)) {
             vec![self.control(model)]
+        } else if self.profile.features.day && self.theme.day && falls(20) {
+            vec![if self.random.percent(60) { self.set_bands(model) } else { self.set_schedule(model) }]
         } else if falls(cancels) {
             vec![self.cancel(model)]
         } else if falls(220) {

@@ -15,6 +15,8 @@ pub struct Features {
     pub access: bool,
     /// Auctions, and orders that end with them or with the day.
     pub auctions: bool,
+    /// Price bands and schedules.
+    pub day: bool,
 }
 
 impl Features {
@@ -27,6 +29,7 @@ impl Features {
         states: false,
         access: false,
         auctions: false,
+        day: false,
     };
     pub const ALL: Self = Self {
         orders: true,
@@ -37,6 +40,7 @@ impl Features {
         states: true,
         access: true,
         auctions: true,
+        day: true,
     };
 }
 
@@ -47,12 +51,18 @@ pub struct Theme {
     pub states: bool,
     pub access: bool,
     pub auctions: bool,
+    pub day: bool,
 }
 
 impl Theme {
     pub const fn of(seed: u64) -> Self {
         let nth = seed % 8;
-        Self { states: nth == 2, access: matches!(nth, 3 | 5), auctions: matches!(nth, 4..=6) }
+        Self {
+            states: nth == 2,
+            access: matches!(nth, 3 | 5),
+            auctions: matches!(nth, 4..=7),
+            day: matches!(nth, 0 | 6),
+        }
     }
 }
 
