@@ -5,8 +5,7 @@ use crate::admin::reply_admin;
 use crate::engine::permitted;
 use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
-    Access, AccessAnswer, AccessQuery, Control, Reject, Schema, Scope, SetAccess, SetFirm, U32, Zero,
-    permission,
+    Access, AccessAnswer, AccessQuery, Control, Reject, Schema, Scope, SetAccess, U32, Zero, permission,
 };
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -74,30 +73,26 @@ impl Engine {
     ) -> Step {
         let permitted = permitted(context, permission::ADMIN);
         match control {
-            Control::SetFirm(message) => {
-                let done = permitted.and_then(|()| self.set_firm(message));
-                reply_admin(context, message.account.get(), done, sink)
-            }
+            Control::SetFirm(message) => self.set_firm(context, message, permitted, sink),
             Control::SetAccess(message) => {
                 let done = permitted.and_then(|()| self.change_access(message));
                 reply_admin(context, message.id.get(), done, sink)
             }
             Control::Kill(message) => self.kill(context, message, permitted, sink),
             Control::Purge(message) => self.purge(context, message, permitted, sink),
+            Control::SetLimits(message) => self.set_limits(context, message, permitted, sink),
+            Control::SetGrossLimit(message) => self.set_gross_limit(context, message, permitted, sink),
+            Control::SetInstrumentLimits(message) => {
+                self.set_instrument_limits(context, message, permitted, sink)
+            }
+            Control::SetPosition(message) => self.set_position(context, message, permitted, sink),
+            Control::SetFees(message) => self.set_fees(context, message, permitted, sink),
+            Control::SetFeeClass(message) => self.set_fee_class(context, message, permitted, sink),
+            Control::SetFeeTier(message) => self.set_fee_tier(context, message, permitted, sink),
         }
     }
 
-    fn set_firm(&mut self, message: &SetFirm) -> Result<(), Reject> {
-        let (id, firm) = (message.account.get(), message.firm.get());
-        self.check_scope(Scope::Account, id)?;
-        if firm > FIRMS {
-            return Err(Reject::FirmOutOfRange);
-        }
-        self.put_firm(id, firm);
-        Ok(())
-    }
-
-    fn put_firm(&mut self, account: u32, firm: u32) {
+    pub(crate) fn put_firm(&mut self, account: u32, firm: u32) {
         let previous = std::mem::replace(&mut self.accounts[account as usize].firm, firm);
         self.accesses.members += u32::from(firm != 0);
         self.accesses.members -= u32::from(previous != 0);

@@ -12,6 +12,9 @@ pub(crate) struct Account {
     pub key_count: u8,
     /// What it may do, were it not for its firm and all.
     pub access: Access,
+    /// What it has open is kept in `Risk`: it has limits or a firm.
+    pub tracked: bool,
+    pub fee_tier: u8,
     pub orders: u32,
     pub head: u32,
     pub tail: u32,
@@ -19,6 +22,8 @@ pub(crate) struct Account {
     pub group: u32,
     /// Its firm's id; 0 for none.
     pub firm: u32,
+    /// Its limits in instruments, in `Risk`.
+    pub table: u32,
     /// Ascending.
     pub keys: [u32; KEYS_PER_ACCOUNT],
 }
@@ -30,16 +35,25 @@ impl Account {
         exists: false,
         key_count: 0,
         access: Access::Active,
+        tracked: false,
+        fee_tier: 0,
         orders: 0,
         head: NONE,
         tail: NONE,
         group: 0,
         firm: 0,
+        table: NONE,
         keys: [0; KEYS_PER_ACCOUNT],
     };
 
     pub fn keys(&self) -> &[u32] {
         &self.keys[..self.key_count.into()]
+    }
+
+    /// Whether limits, or its firm, make it count.
+    #[inline]
+    pub const fn is_watched(&self) -> bool {
+        self.tracked || self.table != NONE
     }
 
     #[inline]
@@ -85,6 +99,9 @@ impl Engine {
         let account = &mut self.accounts[owner as usize];
         let tail = std::mem::replace(&mut account.tail, slot);
         account.orders += 1;
+        if account.firm != 0 {
+            self.risk.firms[account.firm as usize].orders += 1;
+        }
         match tail {
             NONE => account.head = slot,
             tail => self.orders.get_mut(tail).account_next = slot,
@@ -107,6 +124,9 @@ impl Engine {
         self.index.remove(self.index.hash(order.account, order.client_order_id), slot);
         let account = &mut self.accounts[order.account as usize];
         account.orders -= 1;
+        if account.firm != 0 {
+            self.risk.firms[account.firm as usize].orders -= 1;
+        }
         match order.account_previous {
             NONE => account.head = order.account_next,
             previous => self.orders.get_mut(previous).account_next = order.account_next,

@@ -13,7 +13,7 @@ use ordain_exchange_protocol::{
 /// Most decimals of a price or quantity in text.
 const DECIMALS_MAX: u8 = 18;
 /// 100 %.
-const FEE_MAX: u32 = 1_000_000;
+pub(crate) const FEE_MAX: u32 = 1_000_000;
 
 impl Engine {
     pub(crate) fn create_instrument<S: Sink>(

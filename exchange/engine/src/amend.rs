@@ -5,6 +5,7 @@ use crate::levels::key;
 use crate::matching::{Event, Taker};
 use crate::orders::{Extra, Order};
 use crate::reply::{Answer, refused};
+use crate::risk::Exposure;
 use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
     Amend, Amend2, MarketState, OrderRef, OrderReply, OrderState, PostOnly, Reason, Reject,
@@ -64,7 +65,10 @@ impl Engine {
     fn change<S: Sink>(&mut self, context: &Context, mut change: Change, sink: &mut S) -> Step {
         let checked = self.touch(context, change.account, change.order).and_then(|slot| {
             if change.quantity > self.orders.get(slot).cumulative {
-                change.price = self.check_change(slot, &change)?;
+                change.price = self.check_change(context, slot, &change)?;
+                if self.is_watched(change.account) {
+                    self.take_tokens(change.account, context.time);
+                }
             }
             Ok(slot)
         });
@@ -125,6 +129,7 @@ impl Engine {
             }
             let (currency, hold) = self.hold_of(slot);
             self.ledger.hold(self.ledger.at(order.account, currency), hold);
+            self.lots_open(order.account, order.instrument, order.side, change.price, remaining);
             self.reply_kept(context, slot, OrderState::Waiting, change.second, sink);
             return Step::Done;
         }
@@ -193,7 +198,7 @@ impl Engine {
 
     /// Whether the order may become what is asked for; gives the price that it then has.
     #[inline(always)]
-    fn check_change(&self, slot: u32, change: &Change) -> Result<i64, Reject> {
+    fn check_change(&self, context: &Context, slot: u32, change: &Change) -> Result<i64, Reject> {
         let order = self.orders.get(slot);
         let instrument = self.live_instrument(order.instrument);
         if order.traits.has_extra() || change.second {
@@ -247,12 +252,51 @@ impl Engine {
                 return Err(Reject::LevelsFull);
             }
         }
+        if self.is_watched(order.account) {
+            self.check_changed_risk(context, slot, change, price)?;
+        }
         let (currency, held) = instrument.hold(order.side, order.price, self.orders.left(slot));
         let (_, hold) = instrument.hold(order.side, price, change.quantity - order.cumulative);
         if hold > held + self.ledger.free(self.ledger.at(order.account, currency)) {
             return Err(Reject::InsufficientFunds);
         }
         Ok(price)
+    }
+
+    /// Whether what the order becomes keeps within limits.
+    #[cold]
+    fn check_changed_risk(
+        &self,
+        context: &Context,
+        slot: u32,
+        change: &Change,
+        price: i64,
+    ) -> Result<(), Reject> {
+        let order = self.orders.get(slot);
+        let instrument = self.live_instrument(order.instrument);
+        let (left, open) = (self.orders.left(slot), change.quantity - order.cumulative);
+        let trigger = match self.orders.extra(slot) {
+            Some(extra) if order.traits.waits() && change.trigger == 0 => extra.trigger,
+            _ => change.trigger,
+        };
+        let changed = Exposure {
+            account: order.account,
+            instrument: order.instrument,
+            side: order.side,
+            price,
+            trigger,
+            quantity: change.quantity,
+            notional: instrument.notional(price, change.quantity),
+            open,
+            open_notional: instrument.notional(price, open),
+            open_before: left,
+            notional_before: instrument.notional(order.price, left),
+            is_by_cash: false,
+            is_new: false,
+            lessens: self.lessens(slot, change),
+            time: context.time,
+        };
+        self.check_risk(&self.accounts[order.account as usize], instrument, &changed)
     }
 
     /// Whether the order may be changed so where not everything may be done.
@@ -337,8 +381,10 @@ impl Engine {
         let (currency, hold) =
             live(&self.instruments, order.instrument).hold(order.side, order.price, shown + hidden);
         self.ledger.hold(self.ledger.at(order.account, currency), hold);
-        self.book_changed(order.instrument);
-        if order.traits.has_extra() {
+        let Order { account, instrument, side, price, traits, .. } = order;
+        self.book_changed(instrument);
+        self.lots_open(account, instrument, side, price, shown + hidden);
+        if traits.has_extra() {
             self.orders.extras[slot as usize].hidden = hidden;
         }
     }

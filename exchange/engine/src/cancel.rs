@@ -100,7 +100,11 @@ impl Engine {
     /// Frees what a live order holds.
     pub(crate) fn release(&mut self, slot: u32) {
         let (currency, hold) = self.hold_of(slot);
-        self.ledger.release(self.ledger.at(self.orders.get(slot).account, currency), hold);
+        let Order { account, instrument, side, price, .. } = *self.orders.get(slot);
+        self.ledger.release(self.ledger.at(account, currency), hold);
+        if self.is_watched(account) {
+            self.lots_close(account, instrument, side, price, self.orders.left(slot));
+        }
     }
 
     pub(crate) fn mass_cancel<S: Sink>(

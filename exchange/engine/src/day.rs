@@ -171,6 +171,8 @@ impl Engine {
             }
             self.ledger.release(at, held);
             self.ledger.hold(at, hold);
+            self.lots_close(order.account, order.instrument, order.side, order.price, order.remaining);
+            self.lots_open(order.account, order.instrument, order.side, price, order.remaining);
             self.orders.get_mut(slot).price = price;
         } else {
             let ladder = instrument.ladder(order.side);

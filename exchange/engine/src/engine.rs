@@ -6,6 +6,7 @@ use crate::auction::Call;
 use crate::bands::Bands;
 use crate::cancel::Sweep;
 use crate::expiry::{Ending, Expiries};
+use crate::fees::Fees;
 use crate::index::Index;
 use crate::instrument::{Instrument, live};
 use crate::kill::Clearing;
@@ -14,6 +15,7 @@ use crate::levels::{Ladder, Levels, key};
 use crate::matching::{Event, Taker};
 use crate::orders::{Order, Orders};
 use crate::reply::Answer;
+use crate::risk::{Count, Risk};
 use crate::schedule::Schedule;
 use crate::snapshot::Loading;
 use crate::states::{Change, Turn};
@@ -34,6 +36,7 @@ pub(crate) enum Work {
     States(Change),
     Pause(Turn, Event, Answer),
     Clear(Clearing),
+    Count(Count),
 }
 
 /// The exchange.
@@ -44,6 +47,8 @@ pub struct Engine {
     pub(crate) definitions: Vec<Definition>,
     pub(crate) accounts: Vec<Account>,
     pub(crate) accesses: Accesses,
+    pub(crate) risk: Risk,
+    pub(crate) fees: Fees,
     pub(crate) orders: Orders,
     pub(crate) levels: Levels,
     /// Triggers that orders wait for, as levels are prices.
@@ -106,6 +111,8 @@ impl Engine {
             definitions: vec![Definition::new_zeroed(); limits.instruments as usize],
             accounts,
             accesses: Accesses::new(),
+            risk: Risk::new(&limits),
+            fees: Fees::new(),
             orders: Orders::new(limits.orders),
             levels: Levels::new(limits.instruments, limits.levels_per_side, limits.orders),
             queues: (1..=limits.instruments).map(|id| triggers.ladders(id)).collect(),
@@ -181,6 +188,7 @@ impl Engine {
             Work::States(change) => self.change_states(change, sink),
             Work::Pause(turn, event, answer) => self.go_on_pausing(turn, event, answer, sink),
             Work::Clear(clearing) => self.clear(clearing, sink),
+            Work::Count(count) => self.count(count, sink),
         };
         self.ledger.assert_balanced();
         step

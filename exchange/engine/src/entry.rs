@@ -8,6 +8,7 @@ use crate::levels::key;
 use crate::matching::{End, Event, Taker};
 use crate::orders::{Extra, NONE, Traits};
 use crate::reply::{Answer, refused};
+use crate::risk::Exposure;
 use crate::waiting::Direction;
 use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
@@ -164,6 +165,9 @@ impl Engine {
                 taker.slot = self.orders.take();
                 taker.order_id = self.orders.id(taker.slot);
                 self.accepted += 1;
+                if self.is_watched(taker.account) {
+                    self.take_tokens(taker.account, context.time);
+                }
                 if wanted.second && taker.traits.has_extra() {
                     let tif = wanted.time_in_force;
                     self.orders.extras[taker.slot as usize] = Extra {
@@ -265,6 +269,27 @@ impl Engine {
         }
         if account.orders >= self.limits.orders_per_account {
             return Err(Reject::AccountOrdersFull);
+        }
+        if self.risk.is_on() && account.is_watched() {
+            let notional = if by_cash { wanted.cash } else { instrument.notional(price, quantity) };
+            let order = Exposure {
+                account: wanted.account,
+                instrument: wanted.instrument as u16,
+                side,
+                price,
+                trigger: wanted.trigger,
+                quantity,
+                notional,
+                open: quantity,
+                open_notional: notional,
+                open_before: 0,
+                notional_before: 0,
+                is_by_cash: by_cash,
+                is_new: true,
+                lessens: false,
+                time: context.time,
+            };
+            self.check_risk(account, instrument, &order)?;
         }
         if wanted.post_only == PostOnly::Reject && self.crosses(instrument, side, price) {
             return Err(Reject::PostOnlyWouldCross);

@@ -33,6 +33,8 @@ pub(crate) struct Instrument {
     pub state: MarketState,
     /// Has price bands.
     pub banded: bool,
+    /// 0 for its own terms.
+    pub fee_class: u8,
 }
 
 const _: () = assert!(size_of::<Option<Instrument>>() == 128);
@@ -59,6 +61,7 @@ impl Instrument {
             self_trade: SelfTrade::Allow,
             state: MarketState::Continuous,
             banded: false,
+            fee_class: 0,
         }
     }
 
@@ -77,6 +80,12 @@ impl Instrument {
     pub fn lot_cost(&self, price: i64) -> u64 {
         let notional = price as u64 * self.scale.get();
         notional + fee(notional, self.worst_ppm) as u64
+    }
+
+    /// What lots are worth at a price.
+    #[inline]
+    pub fn notional(&self, price: i64, quantity: u64) -> u64 {
+        price as u64 * quantity * self.scale.get()
     }
 
     /// The currency that an order on `side` pays in.
@@ -131,7 +140,7 @@ impl Instrument {
     }
 
     pub fn check_notional(&self, price: i64, quantity: u64) -> Result<(), Reject> {
-        if price as u64 * quantity * self.scale.get() < self.min_notional {
+        if self.notional(price, quantity) < self.min_notional {
             Err(Reject::NotionalTooSmall)
         } else {
             Ok(())

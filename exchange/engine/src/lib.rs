@@ -14,8 +14,9 @@
 //!   `matching`: trades. `owners`: orders of one owner that meet. `waiting`: orders that wait for a trade, and what a trade
 //!   sets off. `expiry`: orders that end at a time. `states`: what may be done in instruments, and
 //!   what a change of that brings about. `auction`, `uncross`: orders that gather, and trade at one price. `day`: orders that end
-//!   with the day or with an auction. `bands`: where may be traded. `timers`, `schedule`: what happens to instruments at a time. `access`, `kill`: who may do what, and operators who end it. `amend`, `cancel`, `custody`, `admin`: the other commands.
-//! * `query`: the questions. `snapshot`: the state as bytes and back. `audit`: a recount of everything kept twice.
+//!   with the day or with an auction. `bands`: where may be traded. `timers`, `schedule`: what happens to instruments at a time. `access`, `kill`, `risk`: who may do what and how much, and operators who end it. `amend`, `cancel`, `custody`, `admin`: the other commands.
+//! * `fees`: what accounts of a tier pay in instruments of a class. `query`: the questions. `snapshot`: the state as bytes
+//!   and back. `audit`: a recount of everything kept twice.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -31,6 +32,7 @@ mod day;
 mod engine;
 mod entry;
 mod expiry;
+mod fees;
 mod index;
 mod instrument;
 mod kill;
@@ -42,6 +44,7 @@ mod orders;
 mod owners;
 mod query;
 mod reply;
+mod risk;
 mod schedule;
 mod snapshot;
 mod states;
@@ -55,6 +58,7 @@ pub use access::FIRMS;
 pub use engine::Engine;
 pub use limits::{KEYS_PER_ACCOUNT, Limits};
 pub use ordain_exchange_protocol::Audience;
+pub use risk::{PAIRED_ACCOUNTS, PAIRS};
 pub use snapshot::LoadError;
 
 /// What the log says about a request. Replicated facts only.

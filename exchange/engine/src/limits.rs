@@ -24,7 +24,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a server uses. Reserves about 270 MiB of address space; pages become resident when first used.
+    /// What a server uses. Reserves about 430 MiB of address space; pages become resident when first used.
     pub const DEFAULT: Self = Self {
         instruments: 1_024,
         currencies: 64,

@@ -207,8 +207,12 @@ impl Engine {
 
         let notional = price as u64 * lots * instrument.scale.get();
         let base = lots * instrument.base_per_lot;
-        let taker_fee = fee(notional, instrument.taker_ppm);
-        let maker_fee = fee(notional, instrument.maker_ppm);
+        let [maker_fee, taker_fee] = if instrument.fee_class == 0 {
+            [fee(notional, instrument.maker_ppm), fee(notional, instrument.taker_ppm)]
+        } else {
+            let tiers = [maker.account, taker.account].map(|id| self.accounts[id as usize].fee_tier);
+            self.fees.of_fill(instrument, tiers, price, lots)
+        };
         let ledger = &mut self.ledger;
         let (taker_base, taker_quote) =
             (ledger.at(taker.account, instrument.base), ledger.at(taker.account, instrument.quote));
@@ -236,10 +240,14 @@ impl Engine {
                 ledger.receive(taker_quote, with_fee(notional, -taker_fee));
             }
         }
-        // Never negative: maker and taker rates add up to zero or more, and rounding favours the exchange.
+        // Never negative: an instrument's own rates add up to zero or more, and rounding favours the exchange; schedules
+        // see to it fill by fill.
         ledger.receive(ledger.at(0, instrument.quote), with_fee(0, taker_fee + maker_fee));
         let quote = instrument.quote;
 
+        self.lots_close(maker.account, taker.instrument, maker.side, price, lots);
+        self.count_trade(maker.account, taker.instrument, maker.side, lots);
+        self.count_trade(taker.account, taker.instrument, taker.side, lots);
         taker.remaining -= lots;
         taker.cumulative += lots;
         taker.notional += notional;
@@ -342,6 +350,7 @@ impl Engine {
         let instrument = live(&self.instruments, taker.instrument);
         let (currency, hold) = instrument.hold(taker.side, taker.price, taker.remaining);
         self.ledger.hold(self.ledger.at(taker.account, currency), hold);
+        self.lots_open(taker.account, taker.instrument, taker.side, taker.price, taker.remaining);
         let mut shown = taker.remaining;
         if taker.traits.has_extra() {
             let extra = &mut self.orders.extras[taker.slot as usize];
@@ -409,6 +418,6 @@ impl Engine {
 
 /// A notional and a fee, which is never more than the notional either way.
 #[inline]
-fn with_fee(notional: u64, fee: i64) -> u64 {
+pub(crate) fn with_fee(notional: u64, fee: i64) -> u64 {
     notional.checked_add_signed(fee).expect("a fee is no more than the notional")
 }

@@ -79,9 +79,10 @@ impl Engine {
         let order = self.orders.get_mut(slot);
         order.remaining -= lots;
         let (shown, level) = (order.remaining, order.level);
-        let (account, side, price) = (order.account, order.side, order.price);
-        let (currency, hold) = live(&self.instruments, order.instrument).hold(side, price, lots);
+        let (account, side, price, instrument) = (order.account, order.side, order.price, order.instrument);
+        let (currency, hold) = live(&self.instruments, instrument).hold(side, price, lots);
         self.ledger.release(self.ledger.at(account, currency), hold);
+        self.lots_close(account, instrument, side, price, lots);
         self.levels.get_mut(level).quantity -= lots;
         if shown == 0 {
             self.shown_up(slot, hidden);

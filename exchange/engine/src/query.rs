@@ -54,6 +54,15 @@ impl Engine {
                 answer.put(&self.access_answer(context, checked, query));
             }
             Query::Auction(query) => self.auction(checked, query, &mut answer),
+            Query::Control(ControlQuery::Limits(query)) => {
+                answer.put(&self.limits_answer(context, checked, query));
+            }
+            Query::Control(ControlQuery::InstrumentLimits(query)) => {
+                answer.put(&self.instrument_limits_answer(context, checked, query));
+            }
+            Query::Control(ControlQuery::Fees(query)) => {
+                answer.put(&self.fees_answer(context, checked, query));
+            }
         }
         answer.len
     }

@@ -6,13 +6,14 @@
 
 mod auctions;
 mod bands;
+mod rebuild;
 mod schedules;
 
 use crate::access::AccessItem;
 use crate::accounts::Account;
+use crate::fees::Fees;
 use crate::ledger::Balance;
-use crate::levels::key;
-use crate::orders::{Extra, NONE, Order, Traits};
+use crate::orders::{Extra, Order, Traits};
 use crate::transfers::Executed;
 use crate::{Engine, KEYS_PER_ACCOUNT, Step};
 use core::fmt;
@@ -44,10 +45,15 @@ enum Section {
     Bands = 12,
     Buckets = 13,
     Schedules = 14,
+    Parties = 15,
+    GrossLimits = 16,
+    Pairs = 17,
+    FeeSchedules = 18,
+    Fees = 19,
 }
 
 impl Section {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 20] = [
         Self::Summary,
         Self::Supplies,
         Self::Instruments,
@@ -63,6 +69,11 @@ impl Section {
         Self::Bands,
         Self::Buckets,
         Self::Schedules,
+        Self::Parties,
+        Self::GrossLimits,
+        Self::Pairs,
+        Self::FeeSchedules,
+        Self::Fees,
     ];
     /// Those from here on are left out from the first behind which all are empty.
     const OPTIONAL: u32 = Self::Accesses as u32;
@@ -232,6 +243,12 @@ impl<'a> Chunk<'a> {
         self.out[self.start + 4..][..4].copy_from_slice(&self.items.to_le_bytes());
     }
 
+    fn put_some(&mut self, item: Option<impl IntoBytes + Immutable>) {
+        if let Some(item) = item {
+            self.put(&item);
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.out.len() - self.start >= CHUNK_BYTES
     }
@@ -266,20 +283,20 @@ impl Engine {
 
     /// How many sections a snapshot of this state has.
     fn sections(&self) -> u32 {
-        let last = if self.has_schedules() {
-            Some(Section::Schedules)
-        } else if self.has_buckets() {
-            Some(Section::Buckets)
-        } else if self.has_bands() {
-            Some(Section::Bands)
-        } else if self.has_auctions() {
-            Some(Section::Auctions)
-        } else if !self.accesses.is_unchanged() {
-            Some(Section::Accesses)
-        } else {
-            None
-        };
-        last.map_or(Section::OPTIONAL, |last| last as u32 + 1)
+        let [parties, gross_limits, pairs] = self.risk.is_kept();
+        let kept = [
+            !self.accesses.is_unchanged(),
+            self.has_auctions(),
+            self.has_bands(),
+            self.has_buckets(),
+            self.has_schedules(),
+            parties,
+            gross_limits,
+            pairs,
+            self.fees.has_schedules(),
+            self.fees.has_assigned(),
+        ];
+        Section::OPTIONAL + kept.iter().rposition(|kept| *kept).map_or(0, |last| last as u32 + 1)
     }
 
     /// Places of a section, of which some may have no item.
@@ -298,6 +315,11 @@ impl Engine {
             Section::Accesses => self.access_places(),
             Section::Auctions | Section::Bands | Section::Schedules => self.instruments.len(),
             Section::Buckets => self.bucket_places(),
+            Section::Parties => self.risk.party_places(),
+            Section::GrossLimits => self.risk.gross_places(),
+            Section::Pairs => self.risk.pairs.len(),
+            Section::FeeSchedules => Fees::schedule_places(),
+            Section::Fees => self.fee_places(),
         }
     }
 
@@ -383,15 +405,16 @@ impl Engine {
                     chunk.put(&GroupItem { account: (at as u32).into(), group: group.into() });
                 }
             }
-            Section::Accesses => {
-                if let Some(item) = self.access_item(at) {
-                    chunk.put(&item);
-                }
-            }
+            Section::Accesses => chunk.put_some(self.access_item(at)),
             Section::Auctions => self.put_auction(at, chunk),
             Section::Bands => self.put_bands_of(at, chunk),
             Section::Schedules => self.put_schedule(at, chunk),
             Section::Buckets => self.put_bucket(at, chunk),
+            Section::Parties => chunk.put_some(self.risk.party_item(at)),
+            Section::GrossLimits => chunk.put_some(self.risk.gross_item(at)),
+            Section::Pairs => chunk.put(&self.risk.pair_item(at)),
+            Section::FeeSchedules => chunk.put_some(self.fees.schedule_item(at)),
+            Section::Fees => chunk.put_some(self.fee_item(at)),
         }
     }
 
@@ -458,13 +481,16 @@ impl Engine {
             Some(Section::Trading) => self.load_items(head, rest, Self::load_trading)?,
             Some(Section::Extras) => self.load_items(head, rest, Self::load_extra)?,
             Some(Section::Groups) => self.load_items(head, rest, Self::load_group)?,
-            Some(Section::Accesses) => {
-                self.load_items(head, rest, |engine, item| engine.load_access(item).map_err(LoadError))?
-            }
+            Some(Section::Accesses) => self.load_own(head, rest, Self::load_access)?,
             Some(Section::Auctions) => self.load_items(head, rest, Self::load_auction)?,
             Some(Section::Schedules) => self.load_items(head, rest, Self::load_schedule)?,
             Some(Section::Bands) => self.load_items(head, rest, Self::load_bands)?,
             Some(Section::Buckets) => self.load_items(head, rest, Self::load_bucket)?,
+            Some(Section::Parties) => self.load_own(head, rest, Self::load_party)?,
+            Some(Section::GrossLimits) => self.load_own(head, rest, Self::load_gross)?,
+            Some(Section::Pairs) => self.load_own(head, rest, Self::load_pair)?,
+            Some(Section::FeeSchedules) => self.load_own(head, rest, Self::load_fee_schedule)?,
+            Some(Section::Fees) => self.load_own(head, rest, Self::load_fee)?,
             None => return Err(LoadError("a chunk is of no known kind")),
         };
         ensure(items == head.items.get() as usize, "a chunk is cut short")?;
@@ -479,6 +505,25 @@ impl Engine {
         head: &Head,
         bytes: &'a [u8],
         load: fn(&mut Self, &T) -> Result<(), LoadError>,
+    ) -> Result<(usize, &'a [u8]), LoadError> {
+        self.load_each(head, bytes, load)
+    }
+
+    /// The same of items that other modules take.
+    fn load_own<'a, T: TryFromBytes + Immutable + KnownLayout + Unaligned>(
+        &mut self,
+        head: &Head,
+        bytes: &'a [u8],
+        load: fn(&mut Self, &T) -> Result<(), &'static str>,
+    ) -> Result<(usize, &'a [u8]), LoadError> {
+        self.load_each(head, bytes, |engine, item| load(engine, item).map_err(LoadError))
+    }
+
+    fn load_each<'a, T: TryFromBytes + Immutable + KnownLayout + Unaligned>(
+        &mut self,
+        head: &Head,
+        bytes: &'a [u8],
+        load: impl Fn(&mut Self, &T) -> Result<(), LoadError>,
     ) -> Result<(usize, &'a [u8]), LoadError> {
         let count = head.items.get() as usize;
         let (items, rest) = count
@@ -736,113 +781,9 @@ impl Engine {
         self.list_orders()?;
         self.rebuild_auctions();
         self.set_timers();
+        self.count_loaded();
         self.orders.free = summary.free.get();
         self.audit().map_err(LoadError)
-    }
-
-    /// Sets the forward links from the backward ones.
-    fn link_forward(&mut self) -> Result<(), LoadError> {
-        for slot in 0..self.orders.slots.len() {
-            let order = self.orders.slots[slot];
-            if order.account == 0 {
-                continue;
-            }
-            if order.previous != NONE {
-                let before = self.live_slot(order.previous)?;
-                ensure(before.next == NONE, "two orders stand behind the same one")?;
-                before.next = slot as u32;
-            }
-            if order.account_previous != NONE {
-                let before = self.live_slot(order.account_previous)?;
-                ensure(before.account_next == NONE, "two orders were entered after the same one")?;
-                before.account_next = slot as u32;
-            }
-        }
-        Ok(())
-    }
-
-    fn live_slot(&mut self, slot: u32) -> Result<&mut Order, LoadError> {
-        let order = self.orders.slots.get_mut(slot as usize).filter(|order| order.account != 0);
-        order.ok_or(LoadError("an order stands behind none"))
-    }
-
-    /// Builds the levels. Chains begin at orders without one before them, so a ring of orders is left out
-    /// and found by the audit.
-    fn queue_orders(&mut self) -> Result<(), LoadError> {
-        for first in 0..self.orders.slots.len() {
-            let head = self.orders.slots[first];
-            if head.account == 0 || head.previous != NONE || head.level != NONE {
-                continue;
-            }
-            let mut slot = first as u32;
-            if self.is_parked(slot) {
-                ensure(head.next == NONE, "an order stands behind one that waits")?;
-            } else if head.traits.waits() {
-                self.has_room_to_wait(slot)?;
-            } else if self.orders.extra(slot).is_some_and(Extra::is_market) {
-                let level = &self.call(head.instrument).market[head.side as usize - 1];
-                ensure(level.orders == 0, "market orders have two queues")?;
-            } else {
-                self.has_room_to_rest(&head)?;
-            }
-            while slot != NONE {
-                let next = self.orders.get(slot).next;
-                let order = self.orders.get(slot);
-                let is_market = |slot: u32| self.orders.extra(slot).is_some_and(Extra::is_market);
-                let alike = (order.instrument, order.side, order.price, order.traits.waits())
-                    == (head.instrument, head.side, head.price, false)
-                    && is_market(slot) == is_market(first as u32);
-                if self.is_parked(slot) && slot == first as u32 {
-                    // It is in no queue.
-                } else if order.traits.waits() && head.traits.waits() {
-                    let same = self.orders.extras[slot as usize].trigger == self.orders.extras[first].trigger
-                        && order.instrument == head.instrument
-                        && self.direction(slot) == self.direction(first as u32);
-                    ensure(same, "an order is in the wrong queue")?;
-                    self.enter_queue(slot);
-                } else {
-                    ensure(alike, "an order is in the wrong queue")?;
-                    self.enter_level(slot);
-                }
-                slot = next;
-            }
-        }
-        Ok(())
-    }
-
-    fn has_room_to_rest(&self, head: &Order) -> Result<(), LoadError> {
-        let ladder = self.live_instrument(head.instrument).ladder(head.side);
-        ensure(self.levels.find(ladder, key(head.side, head.price)).is_none(), "a price has two queues")?;
-        ensure(!self.levels.is_full(ladder), "a book has more prices than the limit")
-    }
-
-    fn has_room_to_wait(&self, slot: u32) -> Result<(), LoadError> {
-        let direction = self.direction(slot);
-        let at = usize::from(self.orders.get(slot).instrument) - 1;
-        let queue = &self.queues[at][direction as usize];
-        let trigger = self.orders.extras[slot as usize].trigger;
-        ensure(self.triggers.find(queue, direction.key(trigger)).is_none(), "a trigger has two queues")?;
-        ensure(!self.triggers.is_full(queue), "a queue has more triggers than the limit")
-    }
-
-    /// Builds the accounts' lists and the index.
-    fn list_orders(&mut self) -> Result<(), LoadError> {
-        for first in 0..self.orders.slots.len() {
-            let head = self.orders.slots[first];
-            if head.account == 0 || head.account_previous != NONE {
-                continue;
-            }
-            ensure(self.accounts[head.account as usize].orders == 0, "an account has two lists")?;
-            let mut slot = first as u32;
-            while slot != NONE {
-                let order = *self.orders.get(slot);
-                let duplicate = self.find_client_order(order.account, order.client_order_id).is_some();
-                ensure(order.account == head.account && !duplicate, "an account's list is broken")?;
-                self.list(slot);
-                slot = order.account_next;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::bands::Bands;
 use crate::instrument::{live, live_mut};
 use crate::ledger::fee;
 use crate::levels::key;
-use crate::matching::Event;
+use crate::matching::{Event, with_fee};
 use crate::{Engine, Sink, Step};
 use ordain_exchange_protocol::{
     AuctionReport, Audience, FillReport, Flag, IntoBytes, OrderState, Reason, Schema, Side, Zero,
@@ -92,7 +92,8 @@ impl Engine {
         (best.0 >= worst).then_some(best.1)
     }
 
-    /// One trade between two orders in the book. Neither made the other wait, so both pay the higher of the two fees.
+    /// One trade between two orders in the book. Neither made the other wait, so both pay the same rate: the
+    /// auction's of a schedule, or the higher of the instrument's own.
     fn cross<S: Sink>(&mut self, buy: u32, sell: u32, price: i64, event: &mut Event, sink: &mut S) {
         let (buyer, seller) = (*self.orders.get(buy), *self.orders.get(sell));
         let lots = buyer.remaining.min(seller.remaining);
@@ -100,17 +101,23 @@ impl Engine {
         instrument.last = price;
         let notional = price as u64 * lots * instrument.scale.get();
         let base = lots * instrument.base_per_lot;
-        let charge = fee(notional, instrument.worst_ppm);
-        let paid = charge as u64;
+        let fees @ [buyers, sellers] = if instrument.fee_class == 0 {
+            [fee(notional, instrument.worst_ppm); 2]
+        } else {
+            let tiers = [buyer.account, seller.account].map(|id| self.accounts[id as usize].fee_tier);
+            self.fees.of_auction(instrument, tiers, price, lots)
+        };
         let (base_currency, quote) = (instrument.base, instrument.quote);
         let hold = lots * instrument.lot_cost(buyer.price);
         let ledger = &mut self.ledger;
-        ledger.pay_held(ledger.at(buyer.account, quote), hold, notional + paid);
+        ledger.pay_held(ledger.at(buyer.account, quote), hold, with_fee(notional, buyers));
         ledger.pay_held(ledger.at(seller.account, base_currency), base, base);
         ledger.receive(ledger.at(buyer.account, base_currency), base);
-        ledger.receive(ledger.at(seller.account, quote), notional - paid);
-        ledger.receive(ledger.at(0, quote), 2 * paid);
-        for (slot, order) in [(buy, &buyer), (sell, &seller)] {
+        ledger.receive(ledger.at(seller.account, quote), with_fee(notional, -sellers));
+        ledger.receive(ledger.at(0, quote), with_fee(0, buyers + sellers));
+        for ((slot, order), charge) in [(buy, &buyer), (sell, &seller)].into_iter().zip(fees) {
+            self.lots_close(order.account, order.instrument, order.side, order.price, lots);
+            self.count_trade(order.account, order.instrument, order.side, lots);
             let (id, hidden) = (self.orders.id(slot), self.orders.hidden(slot));
             self.level_mut(slot).quantity -= lots;
             let now = self.orders.get_mut(slot);

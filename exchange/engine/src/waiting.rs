@@ -88,6 +88,7 @@ impl Engine {
         self.orders.get_mut(taker.slot).traits = taker.traits.waiting();
         let (currency, hold) = self.hold_of(taker.slot);
         self.ledger.hold(self.ledger.at(taker.account, currency), hold);
+        self.lots_open(taker.account, taker.instrument, taker.side, taker.price, taker.remaining);
         self.enter_queue(taker.slot);
         self.list(taker.slot);
     }

@@ -19,21 +19,60 @@ fn scope() -> impl Strategy<Value = (Scope, u32)> {
 
 fn order() -> impl Strategy<Value = NewOrder2> {
     let kind = prop_oneof![6 => Just(OrderType::Limit), 1 => Just(OrderType::StopLimit), 1 => Just(OrderType::Market)];
-    let tif = prop_oneof![5 => Just(TimeInForce::Gtc), 1 => Just(TimeInForce::Ioc)];
-    (1..=3_u32, 1..=2_u32, 0..16_u64, any::<bool>(), 96..104_i64, 1..12_u64, kind, tif, 0..3_u64).prop_map(
-        |(account, instrument, id, buy, price, quantity, order_type, time_in_force, display)| {
-            let side = if buy { Side::Buy } else { Side::Sell };
-            let limit = NewOrder2::limit(account, instrument, id, side, price, quantity);
-            match order_type {
-                OrderType::Market => {
-                    NewOrder2 { order_type, price: 0.into(), time_in_force: TimeInForce::Ioc, ..limit }
+    let tif = prop_oneof![
+        5 => Just(TimeInForce::Gtc),
+        1 => Just(TimeInForce::Ioc),
+        1 => Just(TimeInForce::Day),
+        1 => Just(TimeInForce::Ato),
+    ];
+    let mode = prop::sample::select(vec![
+        SelfTrade::Allow,
+        SelfTrade::CancelMaker,
+        SelfTrade::CancelBoth,
+        SelfTrade::Decrement,
+    ]);
+    (1..=3_u32, 1..=2_u32, 0..16_u64, any::<bool>(), 96..104_i64, 1..12_u64, kind, tif, (0..3_u64, mode))
+        .prop_map(
+            |(
+                account,
+                instrument,
+                id,
+                buy,
+                price,
+                quantity,
+                order_type,
+                time_in_force,
+                (display, self_trade),
+            )| {
+                let side = if buy { Side::Buy } else { Side::Sell };
+                let limit = NewOrder2 {
+                    self_trade,
+                    ..NewOrder2::limit(account, instrument, id, side, price, quantity)
+                };
+                match order_type {
+                    OrderType::Market => {
+                        let auction = time_in_force == TimeInForce::Ato;
+                        let time_in_force = if auction { time_in_force } else { TimeInForce::Ioc };
+                        NewOrder2 { order_type, price: 0.into(), time_in_force, ..limit }
+                    }
+                    OrderType::StopLimit => NewOrder2 { order_type, trigger: (price + 1).into(), ..limit },
+                    _ if time_in_force == TimeInForce::Gtc => NewOrder2 { display: display.into(), ..limit },
+                    _ => NewOrder2 { time_in_force, ..limit },
                 }
-                OrderType::StopLimit => NewOrder2 { order_type, trigger: (price + 1).into(), ..limit },
-                _ if time_in_force == TimeInForce::Gtc => NewOrder2 { display: display.into(), ..limit },
-                _ => NewOrder2 { time_in_force, ..limit },
-            }
-        },
-    )
+            },
+        )
+}
+
+/// Auctions come and go, and with them orders that gather.
+fn state() -> impl Strategy<Value = Vec<u8>> {
+    let state = prop_oneof![
+        3 => Just(MarketState::Continuous),
+        2 => Just(MarketState::OpeningAuction),
+        1 => Just(MarketState::ClosingAuction),
+        1 => Just(MarketState::Closed),
+    ];
+    (0..=2_u32, state)
+        .prop_map(|(instrument, state)| SetState::new(instrument, state, note("")).as_bytes().to_vec())
 }
 
 fn control() -> impl Strategy<Value = Vec<u8>> {
@@ -53,6 +92,87 @@ fn control() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+fn limit() -> impl Strategy<Value = u64> {
+    prop_oneof![2 => 0..30_u64, 1 => Just(NO_LIMIT)]
+}
+
+fn party() -> impl Strategy<Value = (Scope, u32)> {
+    prop_oneof![(0..=4_u32).prop_map(|id| (Scope::Account, id)), (1..=2_u32).prop_map(|id| (Scope::Firm, id))]
+}
+
+/// Commands that limit.
+fn limits() -> impl Strategy<Value = Vec<u8>> {
+    let orders = prop_oneof![2 => 0..6_u32, 1 => Just(NO_LIMIT_32)];
+    let rate = prop_oneof![2 => Just((0, 0)), 1 => (1..3_u32, 1..6_u64)];
+    prop_oneof![
+        2 => (party(), orders, rate, 0..8_u8).prop_map(|((scope, id), orders, (burst, interval), listed)| {
+            let listed_only = (listed == 0 && scope == Scope::Account).into();
+            let set = SetLimits {
+                listed_only,
+                orders: orders.into(),
+                burst: burst.into(),
+                interval: interval.into(),
+                ..SetLimits::new(scope, id, note(""))
+            };
+            set.as_bytes().to_vec()
+        }),
+        2 => (party(), 1..=5_u32, prop_oneof![2 => 0..30_000_u64, 1 => Just(NO_LIMIT)]).prop_map(
+            |((scope, id), currency, limit)| {
+                SetGrossLimit::new(scope, id, currency, limit, note("")).as_bytes().to_vec()
+            }
+        ),
+        3 => (1..=3_u32, 1..=2_u32, prop::array::uniform6(limit()), 0..4_u8).prop_map(
+            |(account, instrument, [quantity, notional, collar, open, long, short], allowed)| {
+                let set = SetInstrumentLimits {
+                    allowed: (allowed > 0).into(),
+                    quantity: quantity.into(),
+                    notional: notional.saturating_mul(1_000).into(),
+                    collar: collar.into(),
+                    open: open.into(),
+                    long: long.into(),
+                    short: short.into(),
+                    ..SetInstrumentLimits::new(account, instrument, note(""))
+                };
+                set.as_bytes().to_vec()
+            }
+        ),
+        1 => (1..=3_u32, 1..=2_u32, -20..20_i64).prop_map(|(account, instrument, position)| {
+            SetPosition::new(account, instrument, position, note("")).as_bytes().to_vec()
+        }),
+    ]
+}
+
+/// What a new order that was let in must keep within.
+fn check_limits(x: &Exchange, order: &NewOrder2) -> Result<(), TestCaseError> {
+    let (account, instrument) = (order.account.get(), order.instrument.get());
+    let bytes = x.ask(ALL, &InstrumentLimitsQuery::new(account, instrument));
+    let Ok(Answer::Control(ControlAnswer::InstrumentLimits(pair))) = Answer::decode(&bytes) else {
+        panic!("not an answer")
+    };
+    let within = |lots: i128, limit: u64| limit == NO_LIMIT || lots <= i128::from(limit);
+    let [buys, sells] = [pair.open_buys, pair.open_sells].map(|lots| i128::from(lots.get()));
+    prop_assert!(within(order.quantity.get().into(), pair.quantity.get()));
+    prop_assert!(within(buys + sells, pair.open.get()));
+    match order.side {
+        Side::Buy => prop_assert!(within(buys + pair.position.get(), pair.long.get())),
+        Side::Sell => prop_assert!(within(sells - pair.position.get(), pair.short.get())),
+    }
+    let firm = access(x, account).firm.get();
+    for (scope, id) in [(Scope::Account, account), (Scope::Firm, firm)] {
+        if id == 0 {
+            continue;
+        }
+        let bytes = x.ask(ALL, &LimitsQuery::new(scope, id, QUOTE));
+        let Ok(Answer::Control(ControlAnswer::Limits(party))) = Answer::decode(&bytes) else {
+            panic!("not an answer")
+        };
+        prop_assert!(party.orders <= party.max_orders);
+        prop_assert!(within(party.gross.get() as i128, party.max_gross.get()));
+        prop_assert!(party.listed_only == Flag::No || (pair.set, pair.allowed) == (Flag::Yes, Flag::Yes));
+    }
+    Ok(())
+}
+
 fn request() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         12 => order().prop_map(|order| order.as_bytes().to_vec()),
@@ -64,7 +184,9 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         1 => (1..=3_u32, 0..90_u64, 1..1_000_u64).prop_map(|(account, transaction, amount)| {
             Transfer::withdraw(account, QUOTE, 100 + transaction, amount).as_bytes().to_vec()
         }),
-        4 => control(),
+        3 => control(),
+        2 => state(),
+        5 => limits(),
     ]
 }
 
@@ -97,6 +219,56 @@ fn is_in(x: &Exchange, scope: Scope, id: u32, account: u32) -> bool {
     }
 }
 
+/// A bucket as one would draw it: tokens in units of a nanosecond's share, filled by time.
+struct Bucket {
+    level: u128,
+    size: u128,
+    token: u128,
+    time: u64,
+}
+
+impl Bucket {
+    fn new(burst: u32, interval: u64, time: u64) -> Self {
+        let size = u128::from(burst) * u128::from(interval);
+        Self { level: size, size, token: interval.into(), time }
+    }
+
+    fn may_come(&mut self, time: u64) -> bool {
+        self.level = self.size.min(self.level + u128::from(time - self.time));
+        self.time = time;
+        self.level >= self.token
+    }
+}
+
+proptest! {
+    /// The one number that is kept says what a bucket would; a snapshot in the middle changes nothing.
+    #[test]
+    fn a_rate_is_a_bucket(burst in 1..5_u32, interval in 1..50_u64, gaps in prop::collection::vec(0..60_u64, 1..60), at in 0..60_usize) {
+        let mut x = Exchange::open_with(SMALL);
+        x.time = Some(5_000);
+        let set = SetLimits { burst: burst.into(), interval: interval.into(), ..SetLimits::new(Scope::Account, 1, note("")) };
+        x.must(&set);
+        let mut bucket = Bucket::new(burst, interval, 5_000);
+        let mut time = 5_000;
+        for (number, gap) in gaps.into_iter().enumerate() {
+            if number == at {
+                let mut engine = Engine::new(SMALL, 9);
+                engine.load(&x.engine.snapshot()).and_then(|()| engine.finish_load()).expect("loads");
+                x.engine = engine;
+            }
+            time += gap;
+            x.time = Some(time);
+            let said = x.send(&NewOrder::limit(1, 1, 1, Side::Buy, 100, 2));
+            let comes = bucket.may_come(time);
+            prop_assert_eq!(said.code(), (!comes).then_some(Reject::AccountRateLimit));
+            if comes {
+                bucket.level -= bucket.token;
+                x.must(&Cancel::new(1, OrderRef::Client(1)));
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
@@ -116,6 +288,7 @@ proptest! {
             match request {
                 Request::NewOrder2(order) => {
                     prop_assert_eq!(allowed[order.account.get() as usize - 1], Access::Active);
+                    check_limits(&x, order)?;
                 }
                 Request::Amend(amend) => {
                     let access = allowed[amend.account.get() as usize - 1];

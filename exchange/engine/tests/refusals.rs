@@ -238,6 +238,7 @@ fn every_refusal_has_its_code_and_changes_nothing() {
 
     second_layouts(&mut rows);
     access(&mut rows);
+    limits(&mut rows);
 
     for code in Reject::ALL.iter().filter(|code| **code != NotSupported) {
         assert!(rows.seen.contains(code), "no row brings about {code:?}");
@@ -564,4 +565,114 @@ fn auctions(rows: &mut Rows, good: &NewOrder2) {
 /// An order of account 1 that waits for its auction.
 fn at_open(exchange: &mut Exchange, time_in_force: TimeInForce) {
     exchange.must(&NewOrder2 { time_in_force, ..NewOrder2::limit(1, 1, 9, Side::Buy, 90, 10) });
+}
+
+fn limit_pair(exchange: &mut Exchange, change: fn(&mut SetInstrumentLimits)) {
+    let mut set = SetInstrumentLimits::new(1, 1, note(""));
+    change(&mut set);
+    exchange.must(&set);
+}
+
+fn limit_party(exchange: &mut Exchange, scope: Scope, change: fn(&mut SetLimits)) {
+    exchange.must(&SetFirm::new(1, 5, note("")));
+    let mut set = SetLimits::new(scope, if scope == Scope::Account { 1 } else { 5 }, note(""));
+    change(&mut set);
+    exchange.must(&set);
+}
+
+fn limits(rows: &mut Rows) {
+    use Reject::*;
+    let why = note("");
+    let order = buy(100, 10);
+    rows.row(|x| limit_pair(x, |set| set.quantity = 9.into()), &order, OrderQuantityLimit);
+    rows.row(|x| limit_pair(x, |set| set.notional = 9_999.into()), &order, OrderNotionalLimit);
+    rows.row(
+        |x| {
+            ask(x);
+            limit_pair(x, |set| set.collar = 3.into());
+        },
+        &buy(104, 10),
+        OrderCollarLimit,
+    );
+    rows.row(|x| limit_pair(x, |set| set.open = 9.into()), &order, OpenQuantityLimit);
+    rows.row(|x| limit_pair(x, |set| set.long = 9.into()), &order, PositionLimit);
+    rows.row(
+        |x| {
+            limit_pair(x, |set| set.short = 0.into());
+            x.must(&SetPosition::new(1, 1, 9, note("")));
+        },
+        &NewOrder::limit(1, 1, 9, Side::Sell, 100, 10),
+        PositionLimit,
+    );
+    rows.row(
+        |x| limit_party(x, Scope::Account, |set| set.listed_only = Flag::Yes),
+        &order,
+        InstrumentNotAllowed,
+    );
+    rows.row(|x| limit_party(x, Scope::Account, |set| set.orders = 0.into()), &order, AccountOrdersLimit);
+    rows.row(|x| limit_party(x, Scope::Firm, |set| set.orders = 0.into()), &order, FirmOrdersLimit);
+    rows.row(
+        |x| drop(x.must(&SetGrossLimit::new(Scope::Account, 1, QUOTE, 9_999, note("")))),
+        &order,
+        AccountNotionalLimit,
+    );
+    rows.row(
+        |x| {
+            limit_party(x, Scope::Firm, |_| {});
+            x.must(&SetGrossLimit::new(Scope::Firm, 5, QUOTE, 9_999, note("")));
+        },
+        &order,
+        FirmNotionalLimit,
+    );
+    for (scope, code) in [(Scope::Account, AccountRateLimit), (Scope::Firm, FirmRateLimit)] {
+        let setup: Setup = match scope {
+            Scope::Account => |x| {
+                limit_party(x, Scope::Account, |set| (set.burst, set.interval) = (1.into(), 1_000.into()));
+                x.must(&buy(90, 10));
+            },
+            _ => |x| {
+                limit_party(x, Scope::Firm, |set| (set.burst, set.interval) = (1.into(), 1_000.into()));
+                x.must(&buy(90, 10));
+            },
+        };
+        rows.row(setup, &NewOrder::limit(1, 1, 10, Side::Buy, 90, 10), code);
+        rows.row(setup, &Amend::new(1, OrderRef::Client(9), 90, 9), code);
+    }
+    rows.row(nothing, &SetLimits::new(Scope::Account, 0, why), UnknownAccount);
+    rows.row(nothing, &SetLimits::new(Scope::Firm, 0, why), FirmOutOfRange);
+    rows.row(nothing, &SetGrossLimit::new(Scope::Account, 1, 5, 1, why), CurrencyOutOfRange);
+    rows.row(nothing, &SetInstrumentLimits::new(1, 3, why), UnknownInstrument);
+    rows.row(nothing, &SetPosition::new(5, 1, 0, why), UnknownAccount);
+    rows.seen.push(RiskTablesFull);
+    rows.row(nothing, &SetFees::new(1, 0, 1_000_001, 0, why), FeeInvalid);
+    rows.row(
+        |x| drop(x.must(&SetFeeClass::new(1, 1, note("")))),
+        &SetFees::new(1, 0, 30_001, 0, why),
+        FeeAboveTerms,
+    );
+    rows.row(nothing, &SetFeeClass::new(3, 1, why), UnknownInstrument);
+    rows.row(nothing, &SetFeeTier::new(0, 1, why), UnknownAccount);
+}
+
+/// It takes more accounts than the other rows' exchange has. Without the audit behind every command, for its length.
+#[test]
+fn pairs_of_account_and_instrument_have_a_bound() {
+    let accounts = ordain_exchange_engine::PAIRED_ACCOUNTS as u32;
+    let limits = ordain_exchange_engine::Limits { accounts: accounts + 1, ..LIMITS };
+    let mut engine = ordain_exchange_engine::Engine::new(limits, 1);
+    let mut send = |bytes: &[u8]| {
+        let context = ordain_exchange_engine::Context { permissions: ALL, ..Default::default() };
+        let mut said = Said::default();
+        let step = engine.apply(&context, &Request::decode(bytes).expect("decodes"), &mut said);
+        assert_eq!(step, ordain_exchange_engine::Step::Done);
+        said.code()
+    };
+    assert_eq!(send(CreateInstrument::new(definition()).as_bytes()), None);
+    for account in 1..=accounts + 1 {
+        assert_eq!(send(CreateAccount::new(account).as_bytes()), None);
+        let code = send(SetPosition::new(account, 1, 1, note("")).as_bytes());
+        assert_eq!(code, (account > accounts).then_some(Reject::RiskTablesFull));
+    }
+    assert_eq!(send(SetPosition::new(1, 1, 2, note("")).as_bytes()), None);
+    assert_eq!(engine.audit(), Ok(()));
 }

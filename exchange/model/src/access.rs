@@ -32,6 +32,7 @@ impl Model {
             Control::SetAccess(it) => admin_reply(&context, it.id.get(), &self.set_access(&context, it)),
             Control::Kill(it) => mass_cancel_reply(&context, it.id.get(), &self.kill(command, it)),
             Control::Purge(it) => mass_cancel_reply(&context, it.id.get(), &self.purge(command, it)),
+            _ => panic!("the model does not execute this yet"),
         }
     }
 

@@ -152,6 +152,7 @@ impl Model {
             }
             Query::Control(ControlQuery::Access(query)) => self.access_answer(context, query),
             Query::Auction(query) => self.auction_answer(context, query),
+            Query::Control(_) => panic!("the model does not execute this yet"),
         }
     }
 

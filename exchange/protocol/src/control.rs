@@ -1,6 +1,10 @@
 //! Commands by which operators control who trades, and how much; questions about that.
 
-use crate::{Access, Scope};
+use crate::{
+    Access, FEE_CLASS_MAX, FEE_TIER_MAX, FeesAnswer, FeesQuery, InstrumentLimitsAnswer,
+    InstrumentLimitsQuery, LimitsAnswer, LimitsQuery, Scope, SetFeeClass, SetFeeTier, SetFees, SetGrossLimit,
+    SetInstrumentLimits, SetLimits, SetPosition,
+};
 use crate::{Malformed, Note, Schema, Sides, U16, U32, Zero, block, permission, request::note_is_valid};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -210,6 +214,20 @@ pub enum Control<'a> {
     Kill(&'a Kill),
     /// Cancels orders.
     Purge(&'a Purge),
+    /// Limits an account or a firm.
+    SetLimits(&'a SetLimits),
+    /// Limits what an account or a firm may have open in a currency.
+    SetGrossLimit(&'a SetGrossLimit),
+    /// Limits an account in an instrument.
+    SetInstrumentLimits(&'a SetInstrumentLimits),
+    /// Sets a position.
+    SetPosition(&'a SetPosition),
+    /// Sets a fee schedule.
+    SetFees(&'a SetFees),
+    /// Puts an instrument into a fee class.
+    SetFeeClass(&'a SetFeeClass),
+    /// Puts an account into a fee tier.
+    SetFeeTier(&'a SetFeeTier),
 }
 
 impl<'a> Control<'a> {
@@ -240,6 +258,37 @@ impl<'a> Control<'a> {
                 let names = message.scope.goes_with(message.id);
                 valid(names && note_is_valid(&message.note), Self::Purge(message))
             }
+            SetLimits::TAG => {
+                let message: &SetLimits = block(bytes)?;
+                valid(message.is_valid() && note_is_valid(&message.note), Self::SetLimits(message))
+            }
+            SetGrossLimit::TAG => {
+                let message: &SetGrossLimit = block(bytes)?;
+                let names = message.scope != Scope::All;
+                valid(names && note_is_valid(&message.note), Self::SetGrossLimit(message))
+            }
+            SetInstrumentLimits::TAG => {
+                let message: &SetInstrumentLimits = block(bytes)?;
+                valid(note_is_valid(&message.note), Self::SetInstrumentLimits(message))
+            }
+            SetPosition::TAG => {
+                let message: &SetPosition = block(bytes)?;
+                valid(message.is_valid() && note_is_valid(&message.note), Self::SetPosition(message))
+            }
+            SetFees::TAG => {
+                let message: &SetFees = block(bytes)?;
+                valid(message.is_valid() && note_is_valid(&message.note), Self::SetFees(message))
+            }
+            SetFeeClass::TAG => {
+                let message: &SetFeeClass = block(bytes)?;
+                let exists = message.class <= FEE_CLASS_MAX;
+                valid(exists && note_is_valid(&message.note), Self::SetFeeClass(message))
+            }
+            SetFeeTier::TAG => {
+                let message: &SetFeeTier = block(bytes)?;
+                let exists = message.tier <= FEE_TIER_MAX;
+                valid(exists && note_is_valid(&message.note), Self::SetFeeTier(message))
+            }
             _ => Err(Malformed::Tag),
         }
     }
@@ -256,12 +305,24 @@ impl<'a> Control<'a> {
 pub enum ControlQuery<'a> {
     /// What an account may do.
     Access(&'a AccessQuery),
+    /// Limits and use of an account or a firm.
+    Limits(&'a LimitsQuery),
+    /// Limits and use of an account in an instrument.
+    InstrumentLimits(&'a InstrumentLimitsQuery),
+    /// What an account pays in an instrument.
+    Fees(&'a FeesQuery),
 }
 
 impl<'a> ControlQuery<'a> {
     pub(crate) fn decode(tag: u8, bytes: &'a [u8]) -> Result<Self, Malformed> {
         match tag {
             AccessQuery::TAG => block(bytes).map(Self::Access),
+            LimitsQuery::TAG => {
+                let message: &LimitsQuery = block(bytes)?;
+                if message.scope == Scope::All { Err(Malformed::Value) } else { Ok(Self::Limits(message)) }
+            }
+            InstrumentLimitsQuery::TAG => block(bytes).map(Self::InstrumentLimits),
+            FeesQuery::TAG => block(bytes).map(Self::Fees),
             _ => Err(Malformed::Tag),
         }
     }
@@ -272,12 +333,21 @@ impl<'a> ControlQuery<'a> {
 pub enum ControlAnswer<'a> {
     /// What an account may do.
     Access(&'a AccessAnswer),
+    /// Limits and use of an account or a firm.
+    Limits(&'a LimitsAnswer),
+    /// Limits and use of an account in an instrument.
+    InstrumentLimits(&'a InstrumentLimitsAnswer),
+    /// What an account pays in an instrument.
+    Fees(&'a FeesAnswer),
 }
 
 impl<'a> ControlAnswer<'a> {
     pub(crate) fn decode(tag: u8, bytes: &'a [u8]) -> Result<Self, Malformed> {
         match tag {
             AccessAnswer::TAG => block(bytes).map(Self::Access),
+            LimitsAnswer::TAG => block(bytes).map(Self::Limits),
+            InstrumentLimitsAnswer::TAG => block(bytes).map(Self::InstrumentLimits),
+            FeesAnswer::TAG => block(bytes).map(Self::Fees),
             _ => Err(Malformed::Tag),
         }
     }

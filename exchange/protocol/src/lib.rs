@@ -13,6 +13,8 @@
 mod auction;
 mod control;
 mod detail;
+mod fees;
+mod limits;
 mod output;
 mod query;
 mod reject;
@@ -23,6 +25,8 @@ mod values;
 pub use auction::*;
 pub use control::*;
 pub use detail::*;
+pub use fees::*;
+pub use limits::*;
 pub use output::*;
 pub use query::*;
 pub use reject::Reject;
@@ -30,7 +34,7 @@ pub use reply::*;
 pub use request::*;
 pub use values::*;
 
-pub use zerocopy::little_endian::{I32, I64, U16, U32, U64};
+pub use zerocopy::little_endian::{I32, I64, I128, U16, U32, U64, U128};
 pub use zerocopy::{FromZeros, IntoBytes};
 
 /// Longest reply, answer or output, bytes.

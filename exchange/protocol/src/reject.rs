@@ -109,6 +109,20 @@ reject! {
     FirmSuspended = 67, "Accounts of this firm may do nothing but cancel.";
     AccountBlocked = 68, "The account may not enter orders or make them larger.";
     AccountSuspended = 69, "The account may do nothing but cancel.";
+    OrderQuantityLimit = 70, "The quantity is above the account's limit for an order.";
+    OrderNotionalLimit = 71, "Price times quantity, or the cash, is above the account's limit for an order.";
+    OrderCollarLimit = 72, "The price is worse than the market by more than the account may.";
+    InstrumentNotAllowed = 73, "The account may trade listed instruments only, and this is none of them.";
+    OpenQuantityLimit = 74, "The account would have more lots open in the instrument than it may.";
+    PositionLimit = 75, "The account's position could come to be larger than it may be.";
+    AccountOrdersLimit = 76, "The account has as many live orders as it may: cancel some.";
+    FirmOrdersLimit = 77, "The firm's accounts have as many live orders as they may: cancel some.";
+    AccountNotionalLimit = 78, "The account would have more notional open in the currency than it may.";
+    FirmNotionalLimit = 79, "The firm's accounts would have more notional open in the currency than they may.";
+    AccountRateLimit = 80, "The account enters and amends faster than it may: wait.";
+    FirmRateLimit = 81, "The firm's accounts enter and amend faster than they may: wait.";
+    RiskTablesFull = 82, "Limits are kept for as many pairs of account and instrument as they can be.";
+    FeeAboveTerms = 83, "A rate is above the higher of the instrument's own, which orders hold for.";
 }
 
 impl core::fmt::Display for Reject {

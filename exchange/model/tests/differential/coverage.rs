@@ -473,6 +473,7 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::Control(Control::SetAccess(_)) => "SetAccess",
         Request::Control(Control::Kill(_)) => "Kill",
         Request::Control(Control::Purge(_)) => "Purge",
+        Request::Control(_) => "another control",
     }
 }
 
@@ -490,6 +491,7 @@ fn query_kind(query: &Query<'_>) -> &'static str {
         Query::Owner(_) => "Owner",
         Query::Auction(_) => "Auction",
         Query::Control(ControlQuery::Access(_)) => "Access",
+        Query::Control(_) => "another control",
     }
 }
 
