@@ -76,7 +76,7 @@ impl Schedule {
             (0, _) => true,
             (_, []) => false,
             (period, [first, ..]) => {
-                period <= PERIOD_MAX && end(&entries[count - 1]) - first.time.get() < period
+                follow && period <= PERIOD_MAX && end(&entries[count - 1]) - first.time.get() < period
             }
         };
         follow && unused && repeats
