@@ -542,6 +542,8 @@ fn auctions(rows: &mut Rows, good: &NewOrder2) {
         plan(6, &[(9_000, 5, Closed), (9_006, 0, Continuous)]),
         plan(366 * 86_400_000_000_000 + 1, &[(9_000, 0, Closed)]),
         plan(1, &[]),
+        plan(100, &[(9_000, 0, Closed), (8_000, 0, Continuous)]),
+        plan(100, &[(9_000, 0, Closed), (u64::MAX, 400, Continuous)]),
         SetSchedule { count: 9, ..sound },
         SetSchedule { count: 1, ..sound },
         SetSchedule { count: 3, ..sound },
