@@ -9,7 +9,7 @@ use ordain_exchange_protocol::{
 };
 
 /// Highest firm id.
-const FIRMS: u32 = 4_096;
+pub const FIRMS: u32 = 4_096;
 
 impl Model {
     /// The firm of an account; 0 for none.
@@ -32,11 +32,27 @@ impl Model {
             Control::SetAccess(it) => admin_reply(&context, it.id.get(), &self.set_access(&context, it)),
             Control::Kill(it) => mass_cancel_reply(&context, it.id.get(), &self.kill(command, it)),
             Control::Purge(it) => mass_cancel_reply(&context, it.id.get(), &self.purge(command, it)),
-            _ => panic!("the model does not execute this yet"),
+            Control::SetLimits(it) => admin_reply(&context, it.id.get(), &self.set_limits(&context, it)),
+            Control::SetGrossLimit(it) => {
+                admin_reply(&context, it.id.get(), &self.set_gross_limit(&context, it))
+            }
+            Control::SetInstrumentLimits(it) => {
+                admin_reply(&context, it.account.get(), &self.set_instrument_limits(&context, it))
+            }
+            Control::SetPosition(it) => {
+                admin_reply(&context, it.account.get(), &self.set_position(&context, it))
+            }
+            Control::SetFees(it) => admin_reply(&context, it.class.into(), &self.set_fees(&context, it)),
+            Control::SetFeeClass(it) => {
+                admin_reply(&context, it.instrument.get(), &self.set_fee_class(&context, it))
+            }
+            Control::SetFeeTier(it) => {
+                admin_reply(&context, it.account.get(), &self.set_fee_tier(&context, it))
+            }
         }
     }
 
-    fn check_scope(&self, context: &Context, scope: Scope, id: u32) -> Result<(), Reject> {
+    pub(crate) fn check_scope(&self, context: &Context, scope: Scope, id: u32) -> Result<(), Reject> {
         context.may(permission::ADMIN)?;
         match scope {
             Scope::Account => ensure(self.accounts.contains_key(&id), Reject::UnknownAccount),

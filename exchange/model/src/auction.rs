@@ -1,7 +1,8 @@
 //! Call auctions: orders that gather, and the one price at which they trade.
 
 use crate::command::Command;
-use crate::instrument::{at_or_better, fee};
+use crate::fees::Role;
+use crate::instrument::at_or_better;
 use crate::message::Message;
 use crate::{Context, Instrument, Model, Order, code, ensure};
 use ordain_exchange_protocol::{
@@ -271,13 +272,15 @@ impl Model {
     ) {
         let lots = buy.shown.min(sell.shown);
         let notional = instrument.notional(price, lots);
-        let charge = fee(notional, instrument.maker_ppm.max(instrument.taker_ppm));
-        self.change(buy.account, instrument.quote, -(notional + charge));
-        self.change(sell.account, instrument.quote, notional - charge);
-        self.change(0, instrument.quote, 2 * charge);
+        let (of_buyer, of_seller) =
+            self.fees(instrument, (buy.account, Role::Auction), (sell.account, Role::Auction), price, lots);
+        self.change(buy.account, instrument.quote, -(notional + of_buyer));
+        self.change(sell.account, instrument.quote, notional - of_seller);
+        self.change(0, instrument.quote, of_buyer + of_seller);
+        self.move_position(buy.account, sell.account, instrument.id, lots);
         self.change(sell.account, instrument.base, -lots * instrument.base_per_lot);
         self.change(buy.account, instrument.base, lots * instrument.base_per_lot);
-        for order in [&mut buy, &mut sell] {
+        for (order, charge) in [(&mut buy, of_buyer), (&mut sell, of_seller)] {
             order.cumulative += lots;
             order.remaining -= lots;
             command.report_fill(order, false, (price, lots), (instrument.quote, charge));

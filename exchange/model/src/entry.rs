@@ -2,6 +2,7 @@
 
 use crate::command::{Command, Fills, Outcome};
 use crate::instrument::at_or_better;
+use crate::limits::Wish;
 use crate::order::Direction;
 use crate::report::{Layout, order_reply};
 use crate::trade::Budget;
@@ -190,6 +191,20 @@ impl Model {
         ensure(self.orders.len() < self.limits.orders, Reject::OrdersFull)?;
         let of_account = self.orders.iter().filter(|order| order.account == account).count();
         ensure(of_account < self.limits.orders_per_account, Reject::AccountOrdersFull)?;
+        let notional = if cash == 0 { instrument.notional(price, quantity) } else { cash };
+        let wish = Wish {
+            account,
+            side,
+            price,
+            trigger,
+            quantity: (cash == 0).then_some(quantity),
+            notional,
+            more_lots: quantity,
+            more_notional: notional,
+            new: true,
+        };
+        self.check_limits(&instrument, &wish)?;
+        self.check_rate(&command.context, account)?;
         // 10.
         self.check_crossing(id, side, post_only, price)?;
         // 11.
@@ -240,6 +255,7 @@ impl Model {
         };
         ensure(needed <= self.free(account, currency), Reject::InsufficientFunds)?;
 
+        self.count_rate(&command.context, account);
         self.accepted += 1;
         order.id = self.take_slot();
         order.entered = self.accepted;
@@ -361,14 +377,32 @@ impl Model {
             let fits = stays || self.has_room(old.instrument, old.side, price, old.id);
             ensure(fits, Reject::LevelsFull)?;
         }
+        let left = quantity - old.cumulative;
+        if !old.is_only_made_smaller(request) {
+            let wish = Wish {
+                account: old.account,
+                side: old.side,
+                price,
+                trigger: if old.waits() { terms.trigger } else { 0 },
+                quantity: Some(quantity),
+                notional: instrument.notional(price, quantity),
+                more_lots: left - old.remaining,
+                more_notional: instrument.notional(price, left)
+                    - instrument.notional(old.price, old.remaining),
+                new: false,
+            };
+            self.check_limits(&instrument, &wish)?;
+        }
+        self.check_rate(&command.context, old.account)?;
         // 6.
         let (currency, needed) = instrument.hold(old.side, price, quantity - old.cumulative);
         let (_, holds) = self.hold(&old);
         ensure(needed <= holds + self.free(old.account, currency), Reject::InsufficientFunds)?;
 
+        self.count_rate(&command.context, old.account);
         let mut order = Order {
             price,
-            remaining: quantity - old.cumulative,
+            remaining: left,
             trigger: terms.trigger,
             display: if display == 0 { old.display } else { display },
             ..old.clone()

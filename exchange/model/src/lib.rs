@@ -12,7 +12,9 @@ mod auction;
 mod bands;
 mod command;
 mod entry;
+mod fees;
 mod instrument;
+mod limits;
 mod message;
 mod order;
 mod query;
@@ -27,7 +29,9 @@ pub use order::Order;
 use auction::Auction;
 use bands::{Bands, Call};
 use command::Command;
+use fees::Schedule;
 use instrument::AMOUNT_MAX;
+use limits::{Limited, Pair};
 use message::Message;
 use ordain_exchange_protocol::{
     Access, Amend2, Audience, Definition, Grant, GrantAction, Market, MarketState, NewOrder2, OrderRef,
@@ -102,6 +106,17 @@ pub struct Model {
     firms: BTreeMap<u32, u32>,
     /// By scope and id: what accounts may do, if that was ever set.
     access: BTreeMap<(u8, u32), Access>,
+    /// By scope and id: what limits an account or a firm, if that was ever set.
+    limited: BTreeMap<(u8, u32), Limited>,
+    /// By scope, id and currency: the most notional of live orders, if that was ever set.
+    gross_limits: BTreeMap<(u8, u32, u32), u64>,
+    /// By account and instrument: limits and positions.
+    pairs: BTreeMap<(u32, u32), Pair>,
+    /// Classes of instruments and tiers of accounts, where they were set.
+    fee_classes: BTreeMap<u32, u8>,
+    fee_tiers: BTreeMap<u32, u8>,
+    /// By class and tier.
+    schedules: BTreeMap<(u8, u8), Schedule>,
     /// By instrument: what happens where orders of one owner meet, if that was ever set.
     modes: BTreeMap<u32, SelfTrade>,
     /// By instrument: what may be done, if that was ever set.
@@ -149,6 +164,12 @@ impl Model {
             groups: BTreeMap::new(),
             firms: BTreeMap::new(),
             access: BTreeMap::new(),
+            limited: BTreeMap::new(),
+            gross_limits: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            fee_classes: BTreeMap::new(),
+            fee_tiers: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             modes: BTreeMap::new(),
             states: BTreeMap::new(),
             auctions: BTreeMap::new(),

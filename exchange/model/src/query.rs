@@ -151,8 +151,12 @@ impl Model {
                 }
             }
             Query::Control(ControlQuery::Access(query)) => self.access_answer(context, query),
+            Query::Control(ControlQuery::Limits(query)) => self.limits_answer(context, query),
+            Query::Control(ControlQuery::InstrumentLimits(query)) => {
+                self.instrument_limits_answer(context, query)
+            }
+            Query::Control(ControlQuery::Fees(query)) => self.fees_answer(context, query),
             Query::Auction(query) => self.auction_answer(context, query),
-            Query::Control(_) => panic!("the model does not execute this yet"),
         }
     }
 
@@ -184,6 +188,11 @@ impl Model {
         let count = asks.len();
         entries.extend(asks);
         Ok((entries, count))
+    }
+
+    /// The best price that the book shows.
+    pub(crate) fn shown_best(&self, instrument: u32, side: Side) -> Option<i128> {
+        self.shown_side(instrument, side).first().map(|order| order.price)
     }
 
     /// What the book shows of a side.

@@ -39,7 +39,9 @@ impl Model {
         let fits = match (entries.first(), entries.last()) {
             (Some(first), Some(last)) => {
                 first.0 > context.time
-                    && (period == 0 || (period <= 366 * DAY && period > last.0 + last.1 - first.0))
+                    && (period == 0
+                        || (period <= 366 * DAY
+                            && i128::from(period) > i128::from(last.0 + last.1) - i128::from(first.0)))
             }
             _ => period == 0,
         };

@@ -1,7 +1,8 @@
 //! Trading: makers and takers, owners that meet themselves, and what a trade triggers.
 
 use crate::command::{Command, Fills};
-use crate::instrument::{at_or_better, fee};
+use crate::fees::Role;
+use crate::instrument::at_or_better;
 use crate::order::Direction;
 use crate::{Instrument, Model, Order};
 use ordain_exchange_protocol::{BandAction, OrderType, Reason, SelfTrade, Side};
@@ -114,8 +115,8 @@ impl Model {
     ) -> i128 {
         let price = maker.price;
         let notional = instrument.notional(price, lots);
-        let maker_fee = fee(notional, instrument.maker_ppm);
-        let taker_fee = fee(notional, instrument.taker_ppm);
+        let (maker_fee, taker_fee) =
+            self.fees(instrument, (maker.account, Role::Maker), (taker.account, Role::Taker), price, lots);
         let (buyer, buyer_fee, seller, seller_fee) = match taker.side {
             Side::Buy => (taker.account, taker_fee, maker.account, maker_fee),
             Side::Sell => (maker.account, maker_fee, taker.account, taker_fee),
@@ -125,6 +126,7 @@ impl Model {
         self.change(0, instrument.quote, buyer_fee + seller_fee);
         self.change(seller, instrument.base, -lots * instrument.base_per_lot);
         self.change(buyer, instrument.base, lots * instrument.base_per_lot);
+        self.move_position(buyer, seller, instrument.id, lots);
 
         for order in [&mut maker, &mut *taker] {
             order.cumulative += lots;

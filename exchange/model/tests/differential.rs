@@ -179,13 +179,15 @@ fn with_little_of_everything() {
         let stops = if seed.is_multiple_of(4) { 90 } else { TINY.stops };
         Profile { limits, stops, ..TINY }
     };
-    check("tiny", profile, 800, 700).assert_complete(&[
+    check("tiny", profile, 960, 700).assert_complete(&[
         coverage::TINY,
         coverage::PAGES,
         coverage::STATES,
         coverage::ACCESS,
         coverage::AUCTIONS,
         coverage::DAY,
+        coverage::LIMITS,
+        coverage::FEES,
     ]);
 }
 
@@ -201,5 +203,17 @@ fn with_many_instruments() {
 
 #[test]
 fn with_terms_at_their_edges() {
-    check("huge", |_| HUGE, 80, 700).assert_complete(&[coverage::HUGE]);
+    // Whatever closes a market or limits an order keeps out the greatest, which are what these streams are for.
+    let features = Features {
+        states: false,
+        access: false,
+        auctions: false,
+        day: false,
+        limits: false,
+        fees: false,
+        ..Features::ALL
+    };
+    let free = Profile { features, ..HUGE };
+    check("huge", move |seed| if seed % 2 == 0 { HUGE } else { free }, 400, 700)
+        .assert_complete(&[coverage::HUGE]);
 }

@@ -8,7 +8,8 @@ mod desk;
 use desk::{Desk, amend, limit, market, order};
 use ordain_exchange_protocol::{
     Access, IntoBytes, Kill, MarketState, NewOrder2, OrderState, OrderType, PostOnly, Reason, Reject, Scope,
-    SelfTrade, SetAccess, SetFirm, Side, TimeInForce, note,
+    SelfTrade, SetAccess, SetFeeClass, SetFeeTier, SetFees, SetFirm, SetInstrumentLimits, SetLimits,
+    SetReference, Side, TimeInForce, note,
 };
 
 const A: u32 = 1;
@@ -520,4 +521,86 @@ fn access_of_all_goes_first() {
     assert_eq!(desk.controls(Kill::new(Scope::All, 0, why).as_bytes()), 1);
     assert_eq!(desk.withdraws(A, 1), Some(Reject::ExchangeSuspended));
     assert_eq!(desk.withdraws(0, 1), Some(Reject::InsufficientFunds));
+}
+
+#[test]
+fn limits_the_example() {
+    let mut desk = Desk::new();
+    let why = note("a test");
+    let mut limits = SetInstrumentLimits::new(A, 1, why);
+    (limits.open, limits.long, limits.short) = (10.into(), 5.into(), 2.into());
+    desk.controls(limits.as_bytes());
+    desk.enters(limit(A, Side::Buy, 90, 4));
+    assert_eq!(desk.refused(limit(A, Side::Buy, 89, 2)), Reject::PositionLimit);
+    desk.enters(limit(A, Side::Sell, 110, 2));
+    assert_eq!(desk.refused(limit(A, Side::Sell, 111, 1)), Reject::PositionLimit);
+    desk.enters(limit(B, Side::Sell, 90, 4));
+    assert_eq!(desk.enters(limit(A, Side::Sell, 110, 4)).state, OrderState::Live);
+}
+
+#[test]
+fn limits_of_the_rate() {
+    let mut desk = Desk::new();
+    let mut limits = SetLimits::new(Scope::Account, A, note("a test"));
+    (limits.burst, limits.interval) = (2.into(), 100.into());
+    desk.controls(limits.as_bytes());
+    let plain = limit(A, Side::Buy, 90, 1);
+    desk.time = 1_000;
+    let id = desk.enters(plain).order_id.get();
+    desk.enters(plain);
+    desk.time = 1_099;
+    assert_eq!(desk.refused(plain), Reject::AccountRateLimit);
+    assert_eq!(desk.refused_amend(amend(A, id, 91, 1)), Reject::AccountRateLimit);
+    // Getting out is not throttled, and does not count.
+    assert_eq!(desk.amends(amend(A, id, 91, 0)).reason, Reason::AmendedBelowFilled);
+    desk.time = 1_100;
+    desk.enters(plain);
+}
+
+#[test]
+fn fees_the_example() {
+    const BASIS: i32 = 10_000;
+    let mut desk = Desk::with_fees(BASIS, 3 * BASIS);
+    let why = note("a test");
+    desk.controls(SetFees::new(1, 0, 0, 2 * BASIS, why).as_bytes());
+    let mut tier = SetFees::new(1, 1, -BASIS * 3 / 2, BASIS, why);
+    (tier.min, tier.max) = (40.into(), 100.into());
+    desk.controls(tier.as_bytes());
+    desk.controls(SetFeeClass::new(1, 1, why).as_bytes());
+    desk.controls(SetFeeTier::new(A, 1, why).as_bytes());
+    // What maker and taker pay.
+    let trade = |desk: &mut Desk, maker, taker, lots| {
+        desk.enters(limit(maker, Side::Sell, 100, lots));
+        let before = desk.free(maker, desk::QUOTE);
+        let reply = desk.enters(limit(taker, Side::Buy, 100, lots));
+        let notional = i128::from(reply.notional.get());
+        (notional - (desk.free(maker, desk::QUOTE) - before), i128::from(reply.fee.get()))
+    };
+    assert_eq!(trade(&mut desk, A, B, 4), (-60, 80));
+    assert_eq!(trade(&mut desk, B, A, 1), (0, 30));
+    assert_eq!(trade(&mut desk, B, A, 30), (0, 100));
+    desk.controls(SetFeeTier::new(C, 1, why).as_bytes());
+    assert_eq!(trade(&mut desk, A, C, 4), (-40, 40));
+}
+
+#[test]
+fn auctions_the_example() {
+    let mut desk = Desk::new();
+    desk.does(SetReference::new(1, 100, note("a test")).as_bytes());
+    desk.sets_state(MarketState::OpeningAuction);
+    let bid = desk.enters(limit(A, Side::Buy, 102, 4));
+    assert_eq!(bid.state, OrderState::Live);
+    desk.enters(limit(B, Side::Buy, 101, 3));
+    let at_open = NewOrder2 { time_in_force: TimeInForce::Ato, ..order(C, OrderType::Market, Side::Buy, 2) };
+    assert_eq!(desk.enters(at_open).price.get(), 150);
+    desk.enters(limit(B, Side::Sell, 100, 5));
+    assert_eq!(desk.told(), ["indication 5 at 102"]);
+    desk.enters(limit(C, Side::Sell, 101, 6));
+    assert_eq!(desk.told(), ["indication 9 at 101"]);
+    desk.sets_state(MarketState::Continuous);
+    let told = desk.told();
+    let trades = [2, 2, 3, 3, 1, 1, 3, 3].map(|lots| format!("fill maker {lots} at 101"));
+    assert_eq!(told[..8], trades);
+    assert_eq!(told[8..], ["auction 9 at 101", "state Continuous"]);
+    assert_eq!(desk.levels(), (vec![], vec![(101, 2, 1)]));
 }

@@ -440,6 +440,47 @@ pub const DAY: Required = &[
     ("mark", &["call: begins", "call: is made longer"]),
 ];
 
+/// What `risk.md` adds.
+pub const LIMITS: Required = &[
+    ("SetLimits", &["accepted", "NotPermitted", "UnknownAccount", "FirmOutOfRange"]),
+    (
+        "SetGrossLimit",
+        &["accepted", "NotPermitted", "UnknownAccount", "FirmOutOfRange", "CurrencyOutOfRange"],
+    ),
+    ("SetInstrumentLimits", &["accepted", "NotPermitted", "UnknownAccount", "UnknownInstrument"]),
+    ("SetPosition", &["accepted", "NotPermitted", "UnknownAccount", "UnknownInstrument"]),
+    (
+        "Limits",
+        &["accepted", "NotPermitted", "UnknownAccount", "NotGranted", "FirmOutOfRange", "CurrencyOutOfRange"],
+    ),
+    ("InstrumentLimits", &["accepted", "NotPermitted", "UnknownAccount", "NotGranted", "UnknownInstrument"]),
+    ("NewOrder2", &["AccountOrdersLimit", "FirmOrdersLimit", "FirmNotionalLimit"]),
+    ("NewOrder2", LIMITED),
+    ("Amend2", LIMITED),
+];
+
+/// What limits new orders and amends.
+const LIMITED: &[&str] = &[
+    "InstrumentNotAllowed",
+    "OrderQuantityLimit",
+    "OrderNotionalLimit",
+    "OrderCollarLimit",
+    "OpenQuantityLimit",
+    "PositionLimit",
+    "AccountNotionalLimit",
+    "AccountRateLimit",
+    "FirmRateLimit",
+];
+
+/// What `fees.md` adds.
+pub const FEES: Required = &[
+    ("SetFees", &["accepted", "NotPermitted", "FeeInvalid", "FeeAboveTerms"]),
+    ("SetFeeClass", &["accepted", "NotPermitted", "UnknownInstrument", "FeeAboveTerms"]),
+    ("SetFeeTier", &["accepted", "NotPermitted", "UnknownAccount"]),
+    ("Fees", &["accepted", "NotPermitted", "UnknownAccount", "NotGranted", "UnknownInstrument"]),
+    ("mark", &["fees: a rebate as high as the charge", "fees: both charged in an auction"]),
+];
+
 /// Who is refused, and by whom.
 const REFUSED: &[&str] = &[
     "ExchangeBlocked",
@@ -473,7 +514,13 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::Control(Control::SetAccess(_)) => "SetAccess",
         Request::Control(Control::Kill(_)) => "Kill",
         Request::Control(Control::Purge(_)) => "Purge",
-        Request::Control(_) => "another control",
+        Request::Control(Control::SetLimits(_)) => "SetLimits",
+        Request::Control(Control::SetGrossLimit(_)) => "SetGrossLimit",
+        Request::Control(Control::SetInstrumentLimits(_)) => "SetInstrumentLimits",
+        Request::Control(Control::SetPosition(_)) => "SetPosition",
+        Request::Control(Control::SetFees(_)) => "SetFees",
+        Request::Control(Control::SetFeeClass(_)) => "SetFeeClass",
+        Request::Control(Control::SetFeeTier(_)) => "SetFeeTier",
     }
 }
 
@@ -491,7 +538,9 @@ fn query_kind(query: &Query<'_>) -> &'static str {
         Query::Owner(_) => "Owner",
         Query::Auction(_) => "Auction",
         Query::Control(ControlQuery::Access(_)) => "Access",
-        Query::Control(_) => "another control",
+        Query::Control(ControlQuery::Limits(_)) => "Limits",
+        Query::Control(ControlQuery::InstrumentLimits(_)) => "InstrumentLimits",
+        Query::Control(ControlQuery::Fees(_)) => "Fees",
     }
 }
 

@@ -548,6 +548,11 @@ impl Listener {
         let notional = i128::from(price) * i128::from(lots) * i128::from(definition.quote_per_tick_lot.get());
         let base = i128::from(lots) * i128::from(definition.base_per_lot.get());
         let (base_currency, quote) = (definition.base.get(), definition.quote.get());
+        let fees = i128::from(one.fee.get()) + i128::from(other.fee.get());
+        check!(fees >= 0, "the fees of a trade add up to {fees}");
+        if fees == 0 && one.fee != 0 {
+            self.marks.push("fees: a rebate as high as the charge");
+        }
         for report in [one, other] {
             let sign = if report.side == Side::Buy { 1 } else { -1 };
             let (account, fee) = (report.account.get(), i128::from(report.fee.get()));

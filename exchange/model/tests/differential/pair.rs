@@ -6,7 +6,8 @@ use ordain_exchange_engine::{Context, Engine, Limits, STEP_OUTPUTS_MAX, Sink, St
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
     Answer, AuctionQuery, Audience, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery,
-    IntoBytes, MESSAGE_MAX, Query, Request, Side, StatisticsQuery, TradingQuery, permission,
+    FeesQuery, InstrumentLimitsQuery, IntoBytes, LimitsQuery, MESSAGE_MAX, Query, Request, Scope, Side,
+    StatisticsQuery, TradingQuery, permission,
 };
 
 /// Collects what the engine says, and objects to a reply out of turn.
@@ -109,6 +110,7 @@ impl Pair {
             let ask =
                 |query: &[u8]| self.model.query(&for_model(&all), &Query::decode(query).expect("a query"));
             self.listener.compare(ask)?;
+            self.compare_limits(&all)?;
         }
         Ok(said)
     }
@@ -198,6 +200,28 @@ impl Pair {
         restored.finish_load().map_err(|error| format!("the snapshot is refused: {error}"))?;
         same("the snapshot of the restored engine", &saved, &restored.snapshot())?;
         self.engine = restored;
+        Ok(())
+    }
+
+    /// What limits everybody, how much of it is used, and what everybody pays.
+    fn compare_limits(&self, all: &Context) -> Result<(), String> {
+        let ask = |query: &[u8]| {
+            self.query(all, query).map_err(|error| format!("afterwards, {}: {error}", hex(query)))
+        };
+        for currency in 1..=self.limits.currencies.min(3) {
+            for firm in 1..=2 {
+                ask(LimitsQuery::new(Scope::Firm, firm, currency).as_bytes())?;
+            }
+            for account in 1..=self.limits.accounts {
+                ask(LimitsQuery::new(Scope::Account, account, currency).as_bytes())?;
+            }
+        }
+        for account in 1..=self.limits.accounts {
+            for instrument in 1..=self.limits.instruments {
+                ask(InstrumentLimitsQuery::new(account, instrument).as_bytes())?;
+                ask(FeesQuery::new(account, instrument).as_bytes())?;
+            }
+        }
         Ok(())
     }
 

@@ -7,6 +7,8 @@
 mod control;
 #[path = "stream/day.rs"]
 mod day;
+#[path = "stream/limits.rs"]
+mod limits;
 #[path = "stream/office.rs"]
 mod office;
 #[path = "stream/orders.rs"]
@@ -38,8 +40,8 @@ pub struct Stream {
     theme: Theme,
     seq: u64,
     time: u64,
-    /// When the next order ends.
-    next_expiry: u64,
+    /// When the next order ends, or a rate lets another command come.
+    next_edge: u64,
     /// Whether this is a time in which orders are entered that do not trade, so that books grow.
     building: bool,
     /// Ids of orders that were live once.
@@ -55,7 +57,7 @@ impl Stream {
             profile,
             theme: Theme::of(seed),
             seq: 0,
-            next_expiry: 0,
+            next_edge: 0,
             time: 1_700_000_000_000_000_000,
             building: true,
             past_orders: VecDeque::new(),
@@ -67,8 +69,8 @@ impl Stream {
         self.seq += 1 + self.random.below(3);
         self.time += self.random.below(1_000);
         // Exactly then, if that is near.
-        if (self.time..self.time + 2_000).contains(&self.next_expiry) && self.random.percent(20) {
-            self.time = self.next_expiry;
+        if (self.time..self.time + 2_000).contains(&self.next_edge) && self.random.percent(20) {
+            self.time = self.next_edge;
         }
         Context { seq: self.seq, time: self.time, key, permissions }
     }
@@ -146,7 +148,8 @@ impl Stream {
             }
         }
         let expiries = model.orders().iter().map(|order| order.expiry);
-        self.next_expiry = expiries.chain(model.edges()).filter(|time| *time > self.time).min().unwrap_or(0);
+        let edges = expiries.chain(model.edges()).chain(model.rate_edges());
+        self.next_edge = edges.filter(|time| *time > self.time).min().unwrap_or(0);
         // As long as it may take to fill a book and to clear it.
         if self.random.below(2 * u64::from(self.profile.limits.orders)) == 0 {
             self.building = self.random.percent(self.profile.building);
@@ -180,6 +183,10 @@ impl Stream {
             vec![self.control(model)]
         } else if self.profile.features.day && self.theme.day && falls(20) {
             vec![if self.random.percent(60) { self.set_bands(model) } else { self.set_schedule(model) }]
+        } else if self.profile.features.limits && self.theme.limits && falls(45) {
+            vec![self.set_limit(model)]
+        } else if self.profile.features.fees && self.theme.fees && falls(30) {
+            vec![self.set_fee(model)]
         } else if falls(cancels) {
             vec![self.cancel(model)]
         } else if falls(220) {

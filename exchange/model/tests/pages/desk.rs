@@ -46,6 +46,10 @@ impl Desk {
     }
 
     pub fn with_taker_fee(ppm: i32) -> Self {
+        Self::with_fees(0, ppm)
+    }
+
+    pub fn with_fees(maker: i32, taker: i32) -> Self {
         let model = Model::new(Limits {
             instruments: 1,
             currencies: 2,
@@ -69,7 +73,8 @@ impl Desk {
             max_quantity: 1_000.into(),
             max_price: 200.into(),
             collar: 50.into(),
-            taker_ppm: ppm.into(),
+            maker_ppm: maker.into(),
+            taker_ppm: taker.into(),
             tick: 1.into(),
             lot: 1.into(),
             ..Definition::new_zeroed()
@@ -88,7 +93,7 @@ impl Desk {
         Context { seq: self.seq, time: self.time, key: 9, permissions: ALL }
     }
 
-    fn does(&mut self, request: &[u8]) -> Vec<u8> {
+    pub fn does(&mut self, request: &[u8]) -> Vec<u8> {
         self.seq += 1;
         let request = Request::decode(request).expect("a request");
         let (reply, outputs) = self.model.apply(&self.context(), &request);

@@ -117,7 +117,13 @@ impl Listener {
         check!(buy.side == Side::Buy && sell.side == Side::Sell, "sides");
         check!(buy.index == self.trades && sell.index == self.trades, "trades are not counted");
         check!(buy.aggressor == Flag::No && sell.aggressor == Flag::No, "nobody is aggressive in an auction");
-        check!(buy.fee == sell.fee, "two fees");
+        let charged = i64::from(buy.fee > 0) + i64::from(sell.fee > 0);
+        if charged == 2 {
+            self.marks.push("fees: both charged in an auction");
+        }
+        if buy.fee < 0 || sell.fee < 0 {
+            self.marks.push("fees: a rebate in an auction");
+        }
         if self.uncrossing.is_none() {
             let most = self.most(instrument);
             self.uncrossing = Some(Uncrossing { price, most, ..Uncrossing::default() });

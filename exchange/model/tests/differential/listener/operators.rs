@@ -65,6 +65,15 @@ impl Listener {
                 self.firms.insert(it.account.get(), it.firm.get());
                 (Reason::None, Vec::new())
             }
+            Request::Control(
+                Control::SetLimits(_)
+                | Control::SetGrossLimit(_)
+                | Control::SetInstrumentLimits(_)
+                | Control::SetPosition(_)
+                | Control::SetFees(_)
+                | Control::SetFeeClass(_)
+                | Control::SetFeeTier(_),
+            ) => (Reason::None, Vec::new()),
             Request::Control(Control::SetAccess(it)) => {
                 self.access.insert((it.scope as u8, it.id.get()), it.access);
                 (Reason::None, Vec::new())

@@ -23,12 +23,14 @@ impl Stream {
     pub(super) fn controls(&self, model: &Model) -> u64 {
         match (self.theme, self.restricted(model).is_empty()) {
             (Theme { access: true, .. }, _) => 60,
+            // Firms have to come from somewhere.
+            (Theme { limits: true, .. }, true) => 12,
             (_, true) => 4,
             (_, false) => 60,
         }
     }
 
-    fn firm(&mut self) -> u32 {
+    pub(super) fn firm(&mut self) -> u32 {
         match self.random.below(30) {
             0 => 0,
             1 => 4_096,

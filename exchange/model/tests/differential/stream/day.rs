@@ -61,7 +61,7 @@ impl Stream {
                 0 => set.count = r.pick(&[set.count.saturating_sub(1), 9]),
                 1 => set.period = r.pick(&[1u64, 366 * 86_400_000_000_000 + 1]).into(),
                 2 => set.entries[0].random = r.pick(&[86_400_000_000_001u64, 20_000]).into(),
-                _ => set.entries[1].time = r.pick(&[0, u64::MAX]).into(),
+                _ => set.entries[1].time = r.pick(&[set.entries[0].time.get(), 1 << 63]).into(),
             }
         }
         self.by_office(permission::ADMIN, set.as_bytes())

@@ -168,7 +168,9 @@ impl Stream {
                 _ => 1,
             };
             let lots = 1 + r.below(12);
-            it.cash = r.pick(&[lot - 1, lot, lot.saturating_mul(lots), lot.saturating_mul(lots) + 1]).into();
+            it.cash = r
+                .pick(&[lot - 1, lot, lot.saturating_mul(lots), lot.saturating_mul(lots).saturating_add(1)])
+                .into();
         }
         if features.auctions {
             self.for_auctions(model, &mut it);

@@ -17,6 +17,8 @@ pub struct Features {
     pub auctions: bool,
     /// Price bands and schedules.
     pub day: bool,
+    pub limits: bool,
+    pub fees: bool,
 }
 
 impl Features {
@@ -30,6 +32,8 @@ impl Features {
         access: false,
         auctions: false,
         day: false,
+        limits: false,
+        fees: false,
     };
     pub const ALL: Self = Self {
         orders: true,
@@ -41,6 +45,8 @@ impl Features {
         access: true,
         auctions: true,
         day: true,
+        limits: true,
+        fees: true,
     };
 }
 
@@ -52,15 +58,19 @@ pub struct Theme {
     pub access: bool,
     pub auctions: bool,
     pub day: bool,
+    pub limits: bool,
+    pub fees: bool,
 }
 
 impl Theme {
     pub const fn of(seed: u64) -> Self {
-        let nth = seed % 8;
+        let nth = seed % 12;
         Self {
             states: nth == 2,
             access: matches!(nth, 3 | 5),
-            auctions: matches!(nth, 4..=7),
+            auctions: matches!(nth, 4..=7 | 10),
+            limits: matches!(nth, 8 | 9),
+            fees: matches!(nth, 1 | 4 | 6 | 8),
             day: matches!(nth, 0 | 6),
         }
     }

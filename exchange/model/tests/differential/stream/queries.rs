@@ -4,9 +4,9 @@ use super::Stream;
 use crate::event::Event;
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
-    AccessQuery, AuctionQuery, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery,
-    InstrumentQuery, IntoBytes, OrderDetailQuery, OrderQuery, OwnerQuery, StatisticsQuery, TradingQuery,
-    permission,
+    AccessQuery, AuctionQuery, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery, FeesQuery,
+    InstrumentLimitsQuery, InstrumentQuery, IntoBytes, LimitsQuery, OrderDetailQuery, OrderQuery, OwnerQuery,
+    StatisticsQuery, TradingQuery, permission,
 };
 
 impl Stream {
@@ -17,7 +17,7 @@ impl Stream {
             permissions |= permission::ADMIN;
         }
         let instrument = self.instrument_id(model);
-        let bytes = match self.random.below(if self.profile.features.orders { 13 } else { 8 }) {
+        let bytes = match self.random.below(if self.profile.features.orders { 16 } else { 8 }) {
             8 => {
                 let (account, order) = self.order(model);
                 OrderDetailQuery::new(account, order).as_bytes().to_vec()
@@ -25,6 +25,12 @@ impl Stream {
             9 => TradingQuery::new(instrument).as_bytes().to_vec(),
             10 => OwnerQuery::new(account).as_bytes().to_vec(),
             12 => AuctionQuery::new(instrument).as_bytes().to_vec(),
+            13 => {
+                let ((scope, id), currency) = (self.limited(), self.currency());
+                LimitsQuery::new(scope, id, currency).as_bytes().to_vec()
+            }
+            14 => InstrumentLimitsQuery::new(account, instrument).as_bytes().to_vec(),
+            15 => FeesQuery::new(account, instrument).as_bytes().to_vec(),
             11 => AccessQuery::new(account).as_bytes().to_vec(),
             0 => {
                 let mut query = BookLevelsQuery::new(instrument, self.random.id(1, 20) as u8);
