@@ -316,12 +316,7 @@ proptest! {
         let mut x = Exchange::open_with(SMALL);
         let (before, after) = requests.split_at(at % requests.len());
         before.iter().for_each(|bytes| drop(x.send_as(KEY, ALL, bytes)));
-        let snapshot = x.engine.snapshot();
-        let mut engine = Engine::new(SMALL, seed);
-        engine.load(&snapshot).expect("loads");
-        engine.finish_load().expect("is whole");
-        prop_assert!(engine.snapshot() == snapshot, "equal states, equal bytes");
-        let mut restored = Exchange { engine, seq: x.seq, time: x.time };
+        let mut restored = x.restored(seed, SMALL);
         for bytes in after {
             prop_assert_eq!(x.send_as(KEY, ALL, bytes), restored.send_as(KEY, ALL, bytes));
         }

@@ -345,12 +345,7 @@ proptest! {
         let mut x = Exchange::open_with(SMALL);
         let (before, after) = acts.split_at(at % acts.len());
         before.iter().for_each(|act| drop(perform(&mut x, act)));
-        let snapshot = x.engine.snapshot();
-        let mut engine = Engine::new(SMALL, seed);
-        engine.load(&snapshot).expect("loads");
-        engine.finish_load().expect("is whole");
-        prop_assert!(engine.snapshot() == snapshot, "equal states, equal bytes");
-        let mut restored = Exchange { engine, seq: x.seq, time: x.time };
+        let mut restored = x.restored(seed, SMALL);
         for act in after {
             prop_assert_eq!(perform(&mut x, act), perform(&mut restored, act));
         }

@@ -160,7 +160,25 @@ impl Command {
     }
 
     pub fn report_indication(&mut self, instrument: u32, state: MarketState, outlook: &Outlook) {
-        let report = Message::new(0xC8, 48)
+        let report = self.of_outlook(0xC8, 48, instrument, state, outlook).bytes();
+        self.outputs.push((Audience::Instrument(instrument), report));
+    }
+
+    /// `before`: the state in which the auction ended.
+    pub fn report_auction(&mut self, instrument: u32, before: MarketState, outlook: &Outlook, trades: u32) {
+        let report = self.of_outlook(0xC9, 56, instrument, before, outlook).put(48, 4, trades).bytes();
+        self.outputs.push((Audience::Instrument(instrument), report));
+    }
+
+    fn of_outlook(
+        &self,
+        tag: u8,
+        len: usize,
+        instrument: u32,
+        state: MarketState,
+        outlook: &Outlook,
+    ) -> Message {
+        Message::new(tag, len)
             .put(2, 1, outlook.side as u8)
             .put(3, 1, state as u8)
             .put(4, 4, instrument)
@@ -169,24 +187,6 @@ impl Command {
             .put(24, 8, outlook.imbalance)
             .put(32, 8, self.context.seq)
             .put(40, 8, self.context.time)
-            .bytes();
-        self.outputs.push((Audience::Instrument(instrument), report));
-    }
-
-    /// `before`: the state in which the auction ended.
-    pub fn report_auction(&mut self, instrument: u32, before: MarketState, outlook: &Outlook, trades: u32) {
-        let report = Message::new(0xC9, 56)
-            .put(2, 1, outlook.side as u8)
-            .put(3, 1, before as u8)
-            .put(4, 4, instrument)
-            .put(8, 8, outlook.price)
-            .put(16, 8, outlook.volume)
-            .put(24, 8, outlook.imbalance)
-            .put(32, 8, self.context.seq)
-            .put(40, 8, self.context.time)
-            .put(48, 4, trades)
-            .bytes();
-        self.outputs.push((Audience::Instrument(instrument), report));
     }
 
     pub fn report_call(&mut self, instrument: u32, extensions: u8, until: u64) {

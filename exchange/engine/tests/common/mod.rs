@@ -149,6 +149,16 @@ impl Exchange {
         exchange
     }
 
+    /// The same exchange come back from a snapshot, with another seed of the hash tables.
+    pub fn restored(&self, seed: u64, limits: Limits) -> Self {
+        let snapshot = self.engine.snapshot();
+        let mut engine = Engine::new(limits, seed);
+        engine.load(&snapshot).expect("loads");
+        engine.finish_load().expect("is whole");
+        assert!(engine.snapshot() == snapshot, "equal states, equal bytes");
+        Self { engine, seq: self.seq, time: self.time }
+    }
+
     pub fn send_as(&mut self, key: u32, permissions: u32, bytes: &[u8]) -> Said {
         self.seq += 1;
         let context =
