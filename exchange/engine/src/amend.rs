@@ -175,7 +175,7 @@ impl Engine {
         if taker.banded {
             self.bind(&mut taker);
         }
-        self.take(taker, sink)
+        self.take(&mut taker, sink)
     }
 
     /// The reply about an order that stays where it is.

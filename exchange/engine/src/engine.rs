@@ -181,7 +181,7 @@ impl Engine {
     /// If there is none, or an invariant is broken.
     pub fn resume<S: Sink>(&mut self, sink: &mut S) -> Step {
         let step = match self.work.take().expect("there is an event to go on with") {
-            Work::Take(taker) => self.take(taker, sink),
+            Work::Take(mut taker) => self.take(&mut taker, sink),
             Work::Cascade(cascade, answer) => self.cascade(cascade, answer, sink),
             Work::Sweep(sweep) => self.sweep(sweep, sink),
             Work::End(ending) => self.end_orders(ending, sink),

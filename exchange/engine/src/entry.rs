@@ -1,6 +1,5 @@
 //! New orders: what is checked before one may trade.
 
-use crate::accounts::Account;
 use crate::day::waits_for_auction;
 use crate::engine::permitted;
 use crate::instrument::Instrument;
@@ -118,6 +117,50 @@ impl Wanted {
         }
         Ok(())
     }
+
+    /// It as a taker, but for what its account and its instrument say.
+    #[inline(always)]
+    fn taker(&self, context: &Context) -> Taker {
+        let market = self.order_type == OrderType::Market;
+        let mut traits = Traits::new(self.post_only, self.self_trade);
+        let has_extra = self.second
+            && (self.display != 0
+                || self.expiry != 0
+                || self.order_type.waits()
+                || self.time_in_force.ends_with_day());
+        if has_extra {
+            traits = traits.with_extra();
+        }
+        Taker {
+            event: Event::new(context),
+            client_order_id: self.client_order_id,
+            order_id: 0,
+            slot: NONE,
+            account: self.account,
+            group: 0,
+            instrument: 0,
+            side: self.side,
+            traits,
+            mode: SelfTrade::Default,
+            rests: !self.time_in_force.is_immediate(),
+            budgeted: market && self.side == Side::Buy && self.time_in_force == TimeInForce::Ioc,
+            gathers: false,
+            banded: false,
+            end: End::Open,
+            listed: false,
+            second: self.second,
+            price: 0,
+            limit_key: 0,
+            remaining: 0,
+            cumulative: 0,
+            cancelled: 0,
+            prevented: 0,
+            cash: if self.second && self.cash > 0 { self.cash } else { u64::MAX },
+            fills: 0,
+            notional: 0,
+            fee: 0,
+        }
+    }
 }
 
 /// Whether such an order may come where not everything may be done.
@@ -160,8 +203,10 @@ impl Engine {
 
     #[inline(always)]
     fn enter<S: Sink>(&mut self, context: &Context, wanted: &Wanted, sink: &mut S) -> Step {
-        match self.check_new(context, wanted) {
-            Ok(mut taker) => {
+        // Made here and not where it is checked, so that it is not copied.
+        let mut taker = wanted.taker(context);
+        match self.check_new(context, wanted, &mut taker) {
+            Ok(()) => {
                 taker.slot = self.orders.take();
                 taker.order_id = self.orders.id(taker.slot);
                 self.accepted += 1;
@@ -191,7 +236,7 @@ impl Engine {
                 if taker.gathers {
                     return self.gather(&taker, sink);
                 }
-                self.take(taker, sink)
+                self.take(&mut taker, sink)
             }
             Err(code) => {
                 let reply = OrderReply {
@@ -219,7 +264,7 @@ impl Engine {
     }
 
     #[inline(always)]
-    fn check_new(&self, context: &Context, wanted: &Wanted) -> Result<Taker, Reject> {
+    fn check_new(&self, context: &Context, wanted: &Wanted, taker: &mut Taker) -> Result<(), Reject> {
         permitted(context, permission::TRADE)?;
         let account = self.granted(context, wanted.account)?;
         if self.accesses.any() {
@@ -304,14 +349,21 @@ impl Engine {
             }
         }
         let fill_or_kill = wanted.time_in_force == TimeInForce::Fok;
-        let mut taker = self.taker(context, wanted, account, instrument, price, quantity);
+        taker.group = account.group;
+        taker.instrument = wanted.instrument as u16;
+        taker.mode = instrument.mode(wanted.self_trade);
+        taker.gathers = instrument.state.gathers();
+        taker.banded = instrument.banded;
+        taker.price = price;
+        taker.limit_key = key(side.opposite(), price);
+        taker.remaining = quantity;
         if taker.banded {
-            self.bind(&mut taker);
+            self.bind(taker);
         }
         let worst = if fill_or_kill {
             let owns = taker.mode != SelfTrade::Allow && (account.orders > 0 || account.group != 0);
             let cost = if owns {
-                self.cost_beside_own(&taker, quantity)
+                self.cost_beside_own(taker, quantity)
             } else {
                 self.cost_of_all(instrument, side, taker.limit_key, quantity)
             };
@@ -336,58 +388,7 @@ impl Engine {
         if hold > self.ledger.free(self.ledger.at(wanted.account, currency)) {
             return Err(Reject::InsufficientFunds);
         }
-        Ok(taker)
-    }
-
-    #[inline(always)]
-    fn taker(
-        &self,
-        context: &Context,
-        wanted: &Wanted,
-        account: &Account,
-        instrument: &Instrument,
-        price: i64,
-        quantity: u64,
-    ) -> Taker {
-        let market = wanted.order_type == OrderType::Market;
-        let mut traits = Traits::new(wanted.post_only, wanted.self_trade);
-        let has_extra = wanted.second
-            && (wanted.display != 0
-                || wanted.expiry != 0
-                || wanted.order_type.waits()
-                || wanted.time_in_force.ends_with_day());
-        if has_extra {
-            traits = traits.with_extra();
-        }
-        Taker {
-            event: Event::new(context),
-            client_order_id: wanted.client_order_id,
-            order_id: 0,
-            slot: NONE,
-            account: wanted.account,
-            group: account.group,
-            instrument: wanted.instrument as u16,
-            side: wanted.side,
-            traits,
-            mode: instrument.mode(wanted.self_trade),
-            rests: !wanted.time_in_force.is_immediate(),
-            budgeted: market && wanted.side == Side::Buy && wanted.time_in_force == TimeInForce::Ioc,
-            gathers: instrument.state.gathers(),
-            banded: instrument.banded,
-            end: End::Open,
-            listed: false,
-            second: wanted.second,
-            price,
-            limit_key: key(wanted.side.opposite(), price),
-            remaining: quantity,
-            cumulative: 0,
-            cancelled: 0,
-            prevented: 0,
-            cash: if wanted.second && wanted.cash > 0 { wanted.cash } else { u64::MAX },
-            fills: 0,
-            notional: 0,
-            fee: 0,
-        }
+        Ok(())
     }
 
     /// The price of an order that is neither market nor plain limit.

@@ -98,15 +98,15 @@ pub(crate) struct Outcome {
 
 impl Engine {
     /// Lets an order trade; when it is done trading, finishes it, lets those trade that it triggered, and answers.
-    pub(crate) fn take<S: Sink>(&mut self, mut taker: Taker, sink: &mut S) -> Step {
-        if self.trade(&mut taker, &mut { STEP_OUTPUTS_MAX }, sink) == Step::More {
-            self.work = Some(Work::Take(taker));
+    pub(crate) fn take<S: Sink>(&mut self, taker: &mut Taker, sink: &mut S) -> Step {
+        if self.trade(taker, &mut { STEP_OUTPUTS_MAX }, sink) == Step::More {
+            self.work = Some(Work::Take(*taker));
             return Step::More;
         }
         if taker.banded {
-            self.after_bands(&mut taker);
+            self.after_bands(taker);
         }
-        let Outcome { state, reason, cancelled } = self.finish(&taker);
+        let Outcome { state, reason, cancelled } = self.finish(taker);
         let reply = OrderReply {
             tag: OrderReply::TAG,
             schema: Schema::V1,
@@ -133,7 +133,7 @@ impl Engine {
             return self.begin_pause(taker.event, taker.instrument, answer);
         }
         if taker.fills > 0 && self.live_instrument(taker.instrument).waiting > 0 {
-            return self.begin_cascade(&taker, answer);
+            return self.begin_cascade(taker, answer);
         }
         answer.send(sink);
         Step::Done
