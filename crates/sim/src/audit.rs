@@ -7,7 +7,7 @@ use crate::shadow::Logs;
 use crate::trace::Trace;
 use crate::workload::{Model, Workload};
 use ordain_agent::wire::{DELIVERY, Delivery, delivery};
-use ordain_api::{AppFactory, Context, Step, Stream};
+use ordain_api::{AppFactory, Context, Presence, Step, Stream};
 use ordain_apply::snapshot::Place as LogPlace;
 use ordain_apply::{Collect, Discard, Emit, Replica, snapshot};
 use ordain_node::journal::TermStart;
@@ -15,8 +15,8 @@ use ordain_types::codes::Code;
 use ordain_types::frame::ServerView;
 use ordain_types::record::permission;
 use ordain_types::{
-    BatchIndex, BatchView, ClusterFacts, Configuration, KeyId, Lineage, Nanos, RecordKind, RecordView, Seq,
-    SessionId, Stint,
+    BatchIndex, BatchKind, BatchView, ClusterFacts, Configuration, KeyId, Lineage, Nanos, RecordKind,
+    RecordView, Seq, SessionId, Stint,
 };
 use std::collections::BTreeMap;
 use zerocopy::FromBytes;
@@ -230,6 +230,8 @@ struct Naive<W: Workload> {
     step_outputs: usize,
     model: W::Model,
     sessions: BTreeMap<u64, Session>,
+    /// Whom the application watches, and who of them is gone.
+    watched: BTreeMap<u64, bool>,
     keys: BTreeMap<Vec<u8>, u32>,
     outcomes: Outcomes,
     requests: BTreeMap<Place, Vec<u8>>,
@@ -262,6 +264,7 @@ impl<W: Workload> Naive<W> {
             step_outputs: facts.step_outputs_max as usize,
             model: W::model(),
             sessions: BTreeMap::new(),
+            watched: BTreeMap::new(),
             keys: BTreeMap::new(),
             outcomes: Outcomes::new(),
             requests: BTreeMap::new(),
@@ -285,24 +288,66 @@ impl<W: Workload> Naive<W> {
         let header = batch.header;
         let time = header.time();
         self.answer(header.next_seq().0 - 1);
-        self.last = Context { batch: header.index(), time, ..self.last };
+        self.last = Context { seq: header.first_seq(), batch: header.index(), time, ..self.last };
         self.lineage = Lineage::of(header.term());
-        self.sessions.retain(|_, session| session.last + self.timeout > time.0);
+        if header.kind() == BatchKind::TermStart {
+            for session in self.watched.keys().copied().collect::<Vec<_>>() {
+                self.watched.insert(session, true);
+                self.presence(session, Presence::Unproved);
+            }
+        }
         if let Ok(Some(Configuration { level, .. })) = Configuration::of_batch(batch)
             && level > 0
         {
             self.trace.mark("level begun");
             self.model.begin_level(level);
         }
-        let passed = self.model.pass(time, header.first_seq());
-        if !passed.is_empty() {
-            self.trace.mark("timer fired");
-        }
-        self.tell(passed);
+        self.pass();
         for (seq, record) in batch.records().flatten() {
             self.record(seq, &record);
         }
         self.last.seq = Seq(header.next_seq().0 - 1);
+    }
+
+    /// Deadlines pass that have come, and sessions end whose time is over, in order of their times: the application's
+    /// before the runtime's where these are equal.
+    fn pass(&mut self) {
+        let time = self.last.time;
+        let ends = self.sessions.iter().map(|(id, session)| (session.last + self.timeout, *id));
+        let mut over: Vec<_> = ends.filter(|(end, _)| *end <= time.0).collect();
+        over.sort_unstable();
+        for (end, id) in over {
+            self.pass_until(Nanos(end));
+            self.sessions.remove(&id);
+            self.end(id);
+        }
+        self.pass_until(time);
+    }
+
+    fn pass_until(&mut self, until: Nanos) {
+        let passed = self.model.pass(until, &self.last);
+        if !passed.is_empty() {
+            self.trace.mark("timer fired");
+        }
+        self.tell(passed);
+    }
+
+    /// A session has ended.
+    fn end(&mut self, session: u64) {
+        if self.watched.remove(&session).is_some() {
+            self.presence(session, Presence::Ended);
+        }
+    }
+
+    fn presence(&mut self, session: u64, presence: Presence) {
+        self.trace.mark(match presence {
+            Presence::Lost => "presence: lost",
+            Presence::Unproved => "presence: unproved",
+            Presence::Back => "presence: back",
+            Presence::Ended => "presence: ended",
+        });
+        let reached = self.model.presence(SessionId(session), presence, self.last.time);
+        reached.iter().for_each(|mark| self.trace.mark(mark));
     }
 
     /// Checks what was answered before the log went on to `seq`.
@@ -360,6 +405,12 @@ impl<W: Workload> Naive<W> {
                     return;
                 }
                 session.last = time;
+                if let Some(gone) = self.watched.get_mut(&header.session().0)
+                    && std::mem::take(gone)
+                {
+                    self.presence(header.session().0, Presence::Back);
+                }
+                let session = self.sessions.get_mut(&header.session().0).expect("looked");
                 session.floor = session.floor.max(header.lowest_open().0.min(session.next));
                 if kind == RecordKind::SessionKeepAlive
                     || header.number().0 != session.next
@@ -374,11 +425,19 @@ impl<W: Workload> Naive<W> {
                     RecordKind::KeySet => self.key(record.payload).to_le_bytes().to_vec(),
                     _ => {
                         self.sessions.remove(&header.session().0);
+                        self.end(header.session().0);
                         Vec::new()
                     }
                 };
                 self.outcomes.insert(place, Outcome { seq, reply });
                 self.requests.insert(place, record.payload.to_vec());
+            }
+            RecordKind::SessionLost => {
+                if let Some(gone) = self.watched.get_mut(&header.session().0)
+                    && !std::mem::replace(gone, true)
+                {
+                    self.presence(header.session().0, Presence::Lost);
+                }
             }
             RecordKind::Tick => {}
         }
@@ -397,6 +456,11 @@ impl<W: Workload> Naive<W> {
             self.trace.mark("event of several steps");
         }
         self.tell(said.outputs);
+        match said.watch {
+            Some(true) => drop(self.watched.insert(about.session.0, false)),
+            Some(false) => drop(self.watched.remove(&about.session.0)),
+            None => {}
+        }
         said.reply
     }
 

@@ -81,7 +81,7 @@ impl Model for Judge {
             Audience::Instrument(instrument) => Stream::Topic(instrument),
         };
         let outputs = outputs.into_iter().map(|(audience, bytes)| (stream(audience), bytes)).collect();
-        Said { reply, outputs, reached }
+        Said { reply, outputs, watch: None, reached }
     }
 
     fn query(&self, about: &Context, payload: &[u8]) -> Vec<u8> {

@@ -66,6 +66,27 @@ pub trait Sink<A: Application> {
 
     /// Outputs that this step may still emit. A step that needs more returns [`Step::More`].
     fn outputs_left(&self) -> usize;
+
+    /// From this request on, whether [`Application::presence`] is told about the session that asks. Only requests have one.
+    ///
+    /// It costs a record in the log whenever the session's connection ends or is replaced, and nodes whose build is older
+    /// than this call cannot read that record: an application that comes to use it does so from a new level of behaviour on
+    /// ([`AppFactory::level`]).
+    fn watch(&mut self, on: bool);
+}
+
+/// What the log says of a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// The session is attached to no connection any more.
+    Lost,
+    /// A leader begins its term: whatever connection the session had is gone, and that is not the client's doing. May come
+    /// for a session that was lost before, and then again.
+    Unproved,
+    /// After either of these: the client is heard of again.
+    Back,
+    /// The session was closed, or has expired. Nothing more is told of it.
+    Ended,
 }
 
 /// Deterministic business logic.
@@ -129,6 +150,17 @@ pub trait Application: Sized + Send + 'static {
     /// the level is 0.
     fn begin_level(&mut self, level: u16) {
         let _ = level;
+    }
+
+    /// What became of the connection of a session that is watched ([`Sink::watch`]). All nodes are told at the same place of
+    /// the log; there is no reply and no output: what it sets off, a deadline does ([`Application::next_deadline`]), which
+    /// may be at the very time of `context`.
+    ///
+    /// A connection that died without a word is noticed when the node's idle time-out is over. Between two terms nobody can
+    /// say who is there: at the beginning of each, all watched sessions are [`Presence::Unproved`], before any deadline
+    /// passes.
+    fn presence(&mut self, session: SessionId, presence: Presence, context: &Context) {
+        let _ = (session, presence, context);
     }
 
     /// Appends the next chunk of a snapshot to `out`, at most about 64 KiB, and moves `cursor`, which is 0

@@ -119,6 +119,8 @@ pub mod delivery {
     /// No frame: after a start from a snapshot, the stream in `conn` has had `key` outputs, which are not
     /// delivered.
     pub const STREAM: u64 = 8;
+    /// No frame: from batch `index` on the application watches the session in `conn` (`key` 1), or does not (0).
+    pub const WATCHED: u64 = 9;
 }
 
 /// What the shadow tells of a snapshot that it stored or began with.

@@ -35,6 +35,8 @@ pub enum RecordKind {
     KeySet = 6,
     /// A seed request of the application, in the genesis batch only; key 0, all permissions.
     Genesis = 7,
+    /// The session, which the application watches, is attached to no connection. Made by the node; empty.
+    SessionLost = 8,
 }
 
 impl RecordKind {
@@ -49,6 +51,7 @@ impl RecordKind {
             5 => Self::Tick,
             6 => Self::KeySet,
             7 => Self::Genesis,
+            8 => Self::SessionLost,
             _ => return None,
         })
     }

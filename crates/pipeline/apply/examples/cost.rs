@@ -70,6 +70,8 @@ impl Sink<Counters> for Nowhere {
         CounterEncoder.output(output, &mut Buf::new(&mut self.0));
     }
 
+    fn watch(&mut self, _on: bool) {}
+
     fn outputs_left(&self) -> usize {
         64
     }

@@ -8,7 +8,8 @@ use crate::state::{Asker, Keep, State};
 use core::fmt;
 use ordain_agent::Fatal;
 use ordain_api::{
-    AppFactory, Application, Buf, Context, Malformed, RequestDecoder, ResponseEncoder, Sink, Step, WARM_MAX,
+    AppFactory, Application, Buf, Context, Malformed, Presence, RequestDecoder, ResponseEncoder, Sink, Step,
+    WARM_MAX,
 };
 use ordain_types::codes::Code;
 use ordain_types::configuration::Configuration;
@@ -146,6 +147,9 @@ where
         state.time = header.time();
         state.stint = stint;
         state.lineage = Lineage::of(header.term());
+        if header.kind() == BatchKind::TermStart {
+            self.prove_anew(header.first_seq());
+        }
         let holds_records = matches!(header.kind(), BatchKind::Data | BatchKind::Genesis);
         let left = if holds_records { header.count.get() } else { 0 };
         self.batch = Some(Progress { timers: true, offset: 0, left, warm: 0 });
@@ -206,14 +210,36 @@ where
         }
         match (due, expiry) {
             (None, None) => return Ok(false),
-            (None, Some((_, id))) => state.end_session(out, id),
-            (Some(due), Some((deadline, id))) if deadline < due => state.end_session(out, id),
+            (None, Some((_, id))) => self.end_session(seq, id, out),
+            (Some(due), Some((deadline, id))) if deadline < due => self.end_session(seq, id, out),
             (Some(due), _) => {
                 let event = Event::new(self.context(seq, SessionId::ZERO), Cause::Timer);
                 self.run(event, out, |app, context, sink| app.fire(due, context, sink))?;
             }
         }
         Ok(true)
+    }
+
+    /// A leader begins its term: whoever is watched has lost its connection, and no deadline passes before that is said.
+    fn prove_anew(&mut self, seq: Seq) {
+        let mut last = SessionId::ZERO;
+        while let Some(id) = self.state.sessions.watched_behind(last) {
+            self.state.sessions.lose(id);
+            self.tell_presence(seq, id, Presence::Unproved);
+            last = id;
+        }
+    }
+
+    fn tell_presence(&mut self, seq: Seq, id: SessionId, presence: Presence) {
+        let context = self.context(seq, id);
+        self.app.presence(id, presence, &context);
+    }
+
+    /// Removes a session that has expired.
+    fn end_session<O: Emit>(&mut self, seq: Seq, id: SessionId, out: &mut O) {
+        if self.state.end_session(out, id) {
+            self.tell_presence(seq, id, Presence::Ended);
+        }
     }
 
     fn record<O: Emit>(
@@ -236,6 +262,9 @@ where
         self.counts.records += 1;
         let genesis = batch.header.kind() == BatchKind::Genesis;
         let kind = record.header.kind().expect("split checked the kind");
+        if self.state.sessions.find_again(&record) {
+            self.tell_presence(seq, record.header.session(), Presence::Back);
+        }
         match kind {
             RecordKind::Request => {
                 if let Some(keep) = self.admit(seq, &record, out) {
@@ -256,14 +285,22 @@ where
                     .ok_or_else(|| broken(format!("record {seq} of the genesis batch is no key")))?;
             }
             RecordKind::SessionClose | RecordKind::KeySet => {
-                if let Some(keep) = self.admit(seq, &record, out) {
-                    self.state.execute_own(out, kind, seq, &record, keep);
+                if let Some(keep) = self.admit(seq, &record, out)
+                    && self.state.execute_own(out, kind, seq, &record, keep)
+                {
+                    self.tell_presence(seq, record.header.session(), Presence::Ended);
                 }
             }
             RecordKind::SessionOpen => self.state.open_session(out, seq, &record),
             RecordKind::SessionKeepAlive => {
                 // Nobody waits for an answer.
                 let _ = self.state.sessions.touch(&record, self.state.time);
+            }
+            RecordKind::SessionLost => {
+                // It may have been closed, or given up being watched, since the gateway wrote this.
+                if self.state.sessions.lose(record.header.session()) {
+                    self.tell_presence(seq, record.header.session(), Presence::Lost);
+                }
             }
             RecordKind::Tick => {}
             RecordKind::Genesis => {
@@ -350,8 +387,8 @@ where
         Ok(())
     }
 
-    /// Says the next thing that outlives the batch in which it was said: a key, or how many outputs a stream has
-    /// had. `false` when everything was said.
+    /// Says the next thing that outlives the batch in which it was said: a key, how many outputs a stream has had, that
+    /// a session is watched. `false` when everything was said.
     pub(crate) fn introduce<O: Emit>(&self, told: &mut Introduction, out: &mut O) -> bool {
         let state = &self.state;
         if let Some(key) = state.keys.get(KeyId(told.keys + 1)) {
@@ -373,7 +410,10 @@ where
                 return true;
             }
         }
-        false
+        let Some(id) = state.sessions.watched_behind(told.watched) else { return false };
+        told.watched = id;
+        state.tell_watched(out, state.applied, id, true);
+        true
     }
 
     /// The application.
@@ -516,6 +556,8 @@ pub(crate) struct Introduction {
     streams: usize,
     /// Sessions in order and the next of them, once keys and streams are told.
     sessions: Option<(Vec<SessionId>, usize)>,
+    /// The last watched session told, once those are.
+    watched: SessionId,
 }
 
 /// Who asks a query.
@@ -574,6 +616,13 @@ impl<A: Application, E: ResponseEncoder<A>, O: Emit> Sink<A> for EventSink<'_, E
 
     fn outputs_left(&self) -> usize {
         self.left
+    }
+
+    fn watch(&mut self, on: bool) {
+        match self.event.cause {
+            Cause::Request(asker, _) => self.state.watch(self.out, asker.session, on),
+            Cause::Timer | Cause::Seed => self.event.fault = Some("watched a session without a request"),
+        }
     }
 }
 

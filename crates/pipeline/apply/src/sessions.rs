@@ -3,12 +3,13 @@
 
 use crate::replies::{Fingerprint, Kept, Replies};
 use core::cmp::Reverse;
+use core::ops::Bound::{Excluded, Unbounded};
 use ordain_agent::planted::{self, Mistake};
 use ordain_types::codes::Code;
 use ordain_types::{ClusterFacts, KeyId, Nanos, Number, RecordView, SessionId};
 use rustc_hash::FxHashMap;
-use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeMap, BinaryHeap};
 
 /// One open session.
 #[derive(Clone, Debug)]
@@ -47,6 +48,10 @@ pub(crate) struct Sessions {
     /// to date when it comes to the top, so a request costs this queue nothing. Entries of closed sessions
     /// stay until they surface or outnumber the open ones.
     deadlines: BinaryHeap<Reverse<(Nanos, SessionId, u32)>>,
+    /// Sessions that the application watches, and whether it was told that the client is gone.
+    watched: BTreeMap<SessionId, bool>,
+    /// How many of them are gone: while none is, a request costs no look at who is back.
+    lost: usize,
 }
 
 /// Out-of-date entries brought up to date by one call: bounds a step.
@@ -63,7 +68,46 @@ impl Sessions {
             free: Vec::new(),
             by_id: FxHashMap::default(),
             deadlines: BinaryHeap::new(),
+            watched: BTreeMap::new(),
+            lost: 0,
         }
+    }
+
+    /// Whether the application watches a session, and if so, whether it was told that the client is gone.
+    pub fn watched(&self, id: SessionId) -> Option<bool> {
+        self.watched.get(&id).copied()
+    }
+
+    /// The first watched session behind `id`.
+    pub fn watched_behind(&self, id: SessionId) -> Option<SessionId> {
+        self.watched.range((Excluded(id), Unbounded)).next().map(|(id, _)| *id)
+    }
+
+    /// The application watches an open session, or does so no more. Gives whether that is new.
+    pub fn watch(&mut self, id: SessionId, on: bool) -> bool {
+        let was = if on { self.watched.insert(id, false) } else { self.watched.remove(&id) };
+        self.lost -= usize::from(was == Some(true));
+        was.is_some() != on
+    }
+
+    /// The client of a watched session is gone. Gives whether that is new.
+    pub fn lose(&mut self, id: SessionId) -> bool {
+        let Some(lost) = self.watched.get_mut(&id) else { return false };
+        let was = std::mem::replace(lost, true);
+        self.lost += usize::from(!was);
+        !was
+    }
+
+    /// The owner of a session is heard of. Gives whether it was gone.
+    #[inline]
+    pub fn find_again(&mut self, record: &RecordView<'_>) -> bool {
+        if self.lost == 0 || self.owned(record).is_err() {
+            return false;
+        }
+        let Some(lost) = self.watched.get_mut(&record.header.session()) else { return false };
+        let was = std::mem::take(lost);
+        self.lost -= usize::from(was);
+        was
     }
 
     pub fn len(&self) -> usize {
@@ -95,6 +139,7 @@ impl Sessions {
         let slot = self.by_id.remove(&id.0)?;
         let session = self.slots[slot as usize].take();
         self.free.push(slot);
+        self.watch(id, false);
         // Compacting at half keeps the queue at most twice the table, at constant cost per removal.
         if self.deadlines.len() > 2 * self.by_id.len() + REFRESH_MAX {
             let slots = &self.slots;

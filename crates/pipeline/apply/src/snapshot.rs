@@ -45,6 +45,10 @@ const KEY_ITEM: usize = 36;
 const STREAM_ITEM: usize = 16;
 const SESSION_ITEM: u8 = 1;
 const REPLY_ITEM: u8 = 2;
+/// As [`SESSION_ITEM`], of a session that the application watches.
+const WATCHED_ITEM: u8 = 3;
+/// As [`WATCHED_ITEM`], of one whose client is gone as far as the application was told.
+const LOST_ITEM: u8 = 4;
 
 /// What a snapshot says of the log that the state itself does not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -178,7 +182,8 @@ where
                     let end = out.len() + CHUNK_FULL;
                     while out.len() < end && place < sessions.len() {
                         let session = state.sessions.find(sessions[place]).expect("nothing was applied");
-                        reply = write_session(session, reply, out);
+                        let watched = state.sessions.watched(session.id);
+                        reply = write_session(session, watched, reply, out);
                         place += usize::from(reply.is_none());
                     }
                 });
@@ -230,7 +235,12 @@ fn write_header(state: &State, chain: Chain, out: &mut Vec<u8>) {
 }
 
 /// Writes a session, or one reply of it; gives the reply that comes next.
-fn write_session(session: &Session, reply: Option<u64>, out: &mut Vec<u8>) -> Option<u64> {
+fn write_session(
+    session: &Session,
+    watched: Option<bool>,
+    reply: Option<u64>,
+    out: &mut Vec<u8>,
+) -> Option<u64> {
     let replies = &session.replies;
     let next = if let Some(number) = reply {
         let kept = replies.get(Number(number)).expect("nothing was applied");
@@ -245,7 +255,11 @@ fn write_session(session: &Session, reply: Option<u64>, out: &mut Vec<u8>) -> Op
         out.extend_from_slice(second);
         number + 1
     } else {
-        out.push(SESSION_ITEM);
+        out.push(match watched {
+            None => SESSION_ITEM,
+            Some(false) => WATCHED_ITEM,
+            Some(true) => LOST_ITEM,
+        });
         out.extend_from_slice(&session.key.0.to_le_bytes());
         for number in [session.id.0, session.last.0, session.outputs, replies.floor().0] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -315,7 +329,7 @@ pub struct Loader<A, D, E> {
     chunks: u64,
     /// Kind of the chunk before.
     last: u8,
-    reading: Option<Session>,
+    reading: Option<(Session, Option<bool>)>,
     configuration: Option<(BatchIndex, Configuration)>,
     /// The highest level of behaviour that this build has.
     known: u16,
@@ -550,13 +564,14 @@ where
     fn sessions(&mut self, mut fields: Fields<'_>) -> Result<(), SnapshotError> {
         while let Some([tag]) = fields.take() {
             let read = match tag {
-                SESSION_ITEM => {
+                SESSION_ITEM | WATCHED_ITEM | LOST_ITEM => {
                     self.end_session()?;
-                    self.reading = read_session(&mut fields);
+                    let watched = (tag != SESSION_ITEM).then_some(tag == LOST_ITEM);
+                    self.reading = read_session(&mut fields).map(|session| (session, watched));
                     self.reading.is_some()
                 }
                 REPLY_ITEM => {
-                    self.reading.as_mut().and_then(|session| read_reply(&mut fields, session)).is_some()
+                    self.reading.as_mut().and_then(|(session, _)| read_reply(&mut fields, session)).is_some()
                 }
                 _ => false,
             };
@@ -569,7 +584,7 @@ where
 
     /// The session at hand is complete.
     fn end_session(&mut self) -> Result<(), SnapshotError> {
-        let Some(session) = self.reading.take() else { return Ok(()) };
+        let Some((session, watched)) = self.reading.take() else { return Ok(()) };
         let state = &mut self.state;
         let invalid = SnapshotError::Invalid("session");
         let Some(key) = state.keys.get_mut(session.key) else { return Err(invalid) };
@@ -577,7 +592,17 @@ where
             return Err(invalid);
         }
         key.sessions += 1;
-        if state.sessions.insert(session) { Ok(()) } else { Err(invalid) }
+        let id = session.id;
+        if !state.sessions.insert(session) {
+            return Err(invalid);
+        }
+        if let Some(lost) = watched {
+            state.sessions.watch(id, true);
+            if lost {
+                state.sessions.lose(id);
+            }
+        }
+        Ok(())
     }
 }
 

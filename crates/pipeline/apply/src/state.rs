@@ -242,8 +242,31 @@ impl State {
         }
     }
 
-    /// Removes a session that was closed or has expired.
-    pub fn end_session<O: Emit>(&mut self, out: &mut O, id: SessionId) {
+    /// From the request at hand on, the application watches a session or does not.
+    pub fn watch<O: Emit>(&mut self, out: &mut O, id: SessionId, on: bool) {
+        if self.sessions.watch(id, on) {
+            self.hash = mix(self.hash, id.0 ^ u64::from(on));
+            self.tell_watched(out, self.index(), id, on);
+        }
+    }
+
+    /// Tells the gateway whether the application watches a session since batch `index`.
+    pub fn tell_watched<O: Emit>(&self, out: &mut O, index: BatchIndex, id: SessionId, on: bool) {
+        let delivery = Delivery {
+            kind: delivery::WATCHED.into(),
+            conn: id.0.into(),
+            index: index.0.into(),
+            key: u64::from(on).into(),
+            ..Delivery::default()
+        };
+        out.claim(DELIVERY).copy_from_slice(delivery.as_bytes());
+        out.commit(DELIVERY);
+    }
+
+    /// Removes a session that was closed or has expired. Gives whether the application watched it.
+    #[must_use]
+    pub fn end_session<O: Emit>(&mut self, out: &mut O, id: SessionId) -> bool {
+        let watched = self.sessions.watched(id).is_some();
         let session = self.sessions.remove(id).expect("only an open session ends");
         self.keys.get_mut(session.key).expect("the key of an open session").sessions -= 1;
         let delivery = Delivery {
@@ -256,6 +279,7 @@ impl State {
         self.hash = mix(self.hash, id.0);
         out.claim(DELIVERY).copy_from_slice(delivery.as_bytes());
         out.commit(DELIVERY);
+        watched
     }
 
     /// Adds or changes a key; `None` if the body is impossible or the table is full.
@@ -297,7 +321,8 @@ impl State {
     }
 
     /// Executes a numbered record of the runtime's own. One with an impossible body uses up its number like
-    /// any other, so that requests sent behind it are not refused.
+    /// any other, so that requests sent behind it are not refused. Gives whether a session ended that the application
+    /// watched.
     pub fn execute_own<O: Emit>(
         &mut self,
         out: &mut O,
@@ -305,12 +330,11 @@ impl State {
         seq: Seq,
         record: &RecordView<'_>,
         keep: Keep,
-    ) {
+    ) -> bool {
         let asker = Asker::of(record);
         if kind == RecordKind::SessionClose && record.payload.is_empty() {
             self.reply(out, &asker, (Code::Executed, seq), Some(keep), |_| {});
-            self.end_session(out, asker.session);
-            return;
+            return self.end_session(out, asker.session);
         }
         let operator = record.header.permissions.get() & permission::OPERATOR != 0;
         let key =
@@ -321,6 +345,7 @@ impl State {
             }),
             None => self.reply(out, &asker, (Code::Invalid, seq), Some(keep), |_| {}),
         }
+        false
     }
 }
 

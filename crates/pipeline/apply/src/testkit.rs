@@ -161,6 +161,13 @@ impl Log {
         self.seal(BatchKind::Control)
     }
 
+    /// The first batch of a leader's next term.
+    pub fn term_start(&mut self) -> Vec<u8> {
+        assert_eq!(self.count, 0, "a leader's first batch holds nothing else");
+        self.term = Term(self.term.0 + 1);
+        self.seal(BatchKind::TermStart)
+    }
+
     /// Seals the open batch.
     pub fn seal(&mut self, kind: BatchKind) -> Vec<u8> {
         let mut batch = vec![0; BATCH_HEADER];
@@ -207,7 +214,7 @@ impl Heard {
     pub fn read(message: &[u8]) -> Self {
         let (delivery, rest) = Delivery::read_from_prefix(message).expect("a delivery");
         match delivery.kind.get() {
-            delivery::CLOSED | delivery::RESTART | delivery::KEY | delivery::STREAM => {
+            delivery::CLOSED | delivery::RESTART | delivery::KEY | delivery::STREAM | delivery::WATCHED => {
                 Self { delivery, header: ServerHeader::default(), payload: rest.to_vec() }
             }
             _ => {
@@ -309,6 +316,22 @@ where
         Configuration { version, level, ..made }.encode(&mut body);
         let batch = self.log.control(&body);
         self.run(&batch)
+    }
+
+    /// Another leader begins its term.
+    ///
+    /// # Panics
+    /// If a batch is open.
+    pub fn begin_term(&mut self) -> Vec<Heard> {
+        let batch = self.log.term_start();
+        self.run(&batch)
+    }
+
+    /// A node's own record about a session, in a batch of its own.
+    pub fn lose(&mut self, session: SessionId) -> Vec<Heard> {
+        let header = RecordHeader { session: session.0.into(), ..Log::header(RecordKind::SessionLost) };
+        self.log.push(header, &[]);
+        self.seal()
     }
 
     /// Executes a tick.

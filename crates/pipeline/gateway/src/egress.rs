@@ -90,10 +90,12 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             }
             delivery::STREAM => self.outputs.begin(head.conn.get(), head.key.get()),
             delivery::CLOSED => self.session_ended(SessionId(head.conn.get())),
+            delivery::WATCHED => self.table.watch(SessionId(head.conn.get()), head.key.get() == 1),
             delivery::RESTART => {
                 self.restarts += 1;
                 self.keys.clear();
                 self.outputs.clear();
+                self.table.forget_watched();
             }
             kind => unreachable!("apply delivers nothing of kind {kind}"),
         }
@@ -228,6 +230,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
     fn session_ended(&mut self, session: SessionId) {
         self.outputs.forget(Stream::Session(session).to_wire());
         self.table.take_left(session);
+        self.table.watch(session, false);
         if let Some(attached) = self.table.sessions.get_mut(&session.0) {
             // Replies to what was admitted are still to come.
             attached.ended = !attached.is_answered();

@@ -166,7 +166,7 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             }
             Some(RecordKind::SessionOpen) => return self.open(slot, frame),
             Some(RecordKind::SessionKeepAlive) => return self.keep_alive(slot, frame),
-            Some(RecordKind::Tick | RecordKind::Genesis) => {
+            Some(RecordKind::Tick | RecordKind::Genesis | RecordKind::SessionLost) => {
                 return malformed("records of this kind are made by nodes alone");
             }
             None => {}
@@ -419,6 +419,38 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         }
         self.table.get_mut(slot).questions += 1;
         Taken::Frame(frame.bytes.len())
+    }
+
+    /// Has the log say of watched sessions that their connections are gone, or that they have one again: any record of a
+    /// session's owner says that. Behind the requests that the session has submitted, since the ring is in order. What has no
+    /// place waits, and then it is what holds at that time that is said.
+    pub(crate) fn tell_presence(&mut self) -> usize {
+        if self.cycle.closed.is_some() || self.cycle.no_copies || self.cycle.no_operator_room {
+            return 0;
+        }
+        let mut told = 0;
+        while let Some((session, attached)) = self.table.first_untold() {
+            let Some(space) = self.requests.try_claim(SUBMISSION + RECORD_HEADER) else { break };
+            let lost = RecordHeader {
+                kind: RecordKind::SessionLost as u8,
+                session: session.0.into(),
+                ..RecordHeader::default()
+            };
+            let header = attached.map_or(lost, |attached| RecordHeader {
+                kind: RecordKind::SessionKeepAlive as u8,
+                open_span: ((attached.next - attached.floor) as u16).into(),
+                number: attached.next.into(),
+                key: attached.key.0.into(),
+                ..lost
+            });
+            let head = Submission { kind: submission::RECORD.into(), ..Submission::default() };
+            space[..SUBMISSION].copy_from_slice(head.as_bytes());
+            space[SUBMISSION..].copy_from_slice(header.as_bytes());
+            self.requests.commit();
+            self.table.told(session);
+            told += 1;
+        }
+        told
     }
 
     /// Copies a frame into the request ring, with the fields that are the node's filled in.

@@ -268,6 +268,7 @@ impl<N: Net, A: Application, D: RequestDecoder<A>> Agent for Gateway<N, A, D> {
             work += self.hear_net();
         }
         work += self.core.take_turns(&mut self.net, limit);
+        work += self.core.tell_presence();
         work += self.core.serve_subscriptions(&mut self.net, limit);
         work += self.core.time_out(&mut self.net);
         if work > 0 {
@@ -294,6 +295,9 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
         let stint = self.shared.stint();
         let was_leader = self.stint.0 % 2 == 1;
         let ended = if stint != self.stint && was_leader { self.end_reign(net) } else { 0 };
+        if stint != self.stint {
+            self.table.all_told();
+        }
         self.stint = stint;
         if let Some(news) = self.shared.board.news(&mut self.cluster_seen) {
             self.cluster = Some(news);

@@ -4,7 +4,7 @@ use crate::subscriptions::Subscriptions;
 use ordain_agent::net::ConnId;
 use ordain_keys::ServerHandshake;
 use ordain_types::{KeyId, Nanos, SessionId};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeSet, VecDeque};
 
 /// How far a connection has come.
@@ -97,6 +97,10 @@ pub(crate) struct Table {
     /// said of a session before it came to those requests is not the last word on its numbers. As many as the
     /// log's sessions at most.
     left: FxHashMap<u64, Attached>,
+    /// Sessions whose connections the application wants to know of. As many as the log's sessions at most.
+    watched: FxHashSet<u64>,
+    /// Those of them of which the log does not say yet what became of their connection.
+    untold: BTreeSet<u64>,
     pub subscriptions: Subscriptions,
 }
 
@@ -173,6 +177,7 @@ impl Table {
             if !attached.ended && !attached.is_answered() {
                 self.left.insert(session.0, attached);
             }
+            self.is_untold(*session);
         }
         for subscription in &conn.subscriptions {
             self.subscriptions.remove(*subscription);
@@ -214,6 +219,48 @@ impl Table {
     pub fn attach(&mut self, session: SessionId, attached: Attached) {
         self.sessions.insert(session.0, attached);
         self.get_mut(attached.slot).sessions.push(session);
+        self.is_untold(session);
+    }
+
+    /// The application wants to know of the session's connections from now on, or not.
+    pub fn watch(&mut self, session: SessionId, on: bool) {
+        if on {
+            self.watched.insert(session.0);
+            // A connection that broke before this was known was not said to.
+            if !self.sessions.contains_key(&session.0) {
+                self.untold.insert(session.0);
+            }
+        } else {
+            self.watched.remove(&session.0);
+            self.untold.remove(&session.0);
+        }
+    }
+
+    /// Apply says anew who is watched.
+    pub fn forget_watched(&mut self) {
+        self.watched.clear();
+        self.untold.clear();
+    }
+
+    /// A leader's first batch says of all sessions that their connections are gone.
+    pub fn all_told(&mut self) {
+        self.untold.clear();
+    }
+
+    fn is_untold(&mut self, session: SessionId) {
+        if self.watched.contains(&session.0) {
+            self.untold.insert(session.0);
+        }
+    }
+
+    /// A session of whose connection the log does not know, and what it is attached to now.
+    pub fn first_untold(&self) -> Option<(SessionId, Option<Attached>)> {
+        let session = self.untold.first()?;
+        Some((SessionId(*session), self.sessions.get(session).copied()))
+    }
+
+    pub fn told(&mut self, session: SessionId) {
+        self.untold.remove(&session.0);
     }
 
     /// A reply to a session that is attached to nobody.

@@ -3,7 +3,7 @@
 
 use super::{Author, Model, Payload, Said, Workload};
 use crate::rng::Rng;
-use ordain_api::{Context, Nanos, Seq, Stream};
+use ordain_api::{Context, Nanos, Stream};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Query, Request, SCHEMA};
 use std::collections::BTreeMap;
 
@@ -92,9 +92,9 @@ fn fields(payload: &[u8]) -> (u32, u64) {
 }
 
 impl Model for Sums {
-    fn pass(&mut self, time: Nanos, _seq: Seq) -> Vec<(Stream, Vec<u8>)> {
+    fn pass(&mut self, until: Nanos, _about: &Context) -> Vec<(Stream, Vec<u8>)> {
         let mut outputs = Vec::new();
-        while let Some(first) = self.reminders.first_entry().filter(|first| first.key().0 <= time.0) {
+        while let Some(first) = self.reminders.first_entry().filter(|first| first.key().0 <= until.0) {
             let ((_, seq), counter) = first.remove_entry();
             outputs.push((Stream::Topic(counter), message(3, counter, seq)));
         }

@@ -3,7 +3,9 @@
 pub mod counter;
 
 use crate::rng::Rng;
-use ordain_api::{AppFactory, Context, Nanos, RequestDecoder, ResponseEncoder, Seq, Stream, permission};
+use ordain_api::{
+    AppFactory, Context, Nanos, Presence, RequestDecoder, ResponseEncoder, SessionId, Stream, permission,
+};
 
 /// A payload with its schema version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,22 +81,30 @@ pub struct Said {
     pub reply: Vec<u8>,
     /// Outputs with their streams, in order.
     pub outputs: Vec<(Stream, Vec<u8>)>,
+    /// Whether the session that asked is watched from here on, if the event decides that.
+    pub watch: Option<bool>,
     /// What a series of runs should reach and the event did.
     pub reached: Vec<&'static str>,
 }
 
 /// Independent of the application: written from its description, without its code.
 pub trait Model {
-    /// A batch of log time `time` begins, the first record of which would have the number `seq`: deadlines
-    /// that have come pass. Returns their outputs.
-    fn pass(&mut self, time: Nanos, seq: Seq) -> Vec<(Stream, Vec<u8>)> {
-        let _ = (time, seq);
+    /// A batch begins, the first record of which would have the number `about.seq`: deadlines up to `until`, which is no
+    /// later than its time, pass. Returns their outputs.
+    fn pass(&mut self, until: Nanos, about: &Context) -> Vec<(Stream, Vec<u8>)> {
+        let _ = (until, about);
         Vec::new()
     }
 
     /// A level of behaviour begins.
     fn begin_level(&mut self, level: u16) {
         let _ = level;
+    }
+
+    /// What became of a watched session's connection. Gives what a series of runs should reach and this did.
+    fn presence(&mut self, session: SessionId, presence: Presence, time: Nanos) -> &'static [&'static str] {
+        let _ = (session, presence, time);
+        &[]
     }
 
     /// A command is executed.

@@ -94,6 +94,7 @@ fn what_is_no_frame_ends_the_connection() {
         }
     }
     check("a tick", &frame(RecordKind::Tick as u8, 0, 0, &[]), Code::Malformed);
+    check("a lost session", &frame(RecordKind::SessionLost as u8, 50, 1, &[]), Code::Malformed);
     check("a genesis", &frame(RecordKind::Genesis as u8, 0, 0, &[]), Code::Malformed);
     check("a second hello", &frame(ClientFrame::Hello as u8, 0, 0, &[0; 88]), Code::Malformed);
     check("a second proof", &frame(ClientFrame::Proof as u8, 0, 0, &[0; 64]), Code::Malformed);

@@ -3,6 +3,7 @@
 mod cluster;
 mod egress;
 mod hostile;
+mod presence;
 mod rig;
 mod sessions;
 mod sign_in;

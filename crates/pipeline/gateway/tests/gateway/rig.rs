@@ -438,6 +438,24 @@ impl Rig {
         self.run();
     }
 
+    /// The application watches a session, or does so no more.
+    pub fn watched(&mut self, session: u64, on: bool) {
+        let head = Delivery { stint: 0.into(), ..self.head(delivery::WATCHED, session, on.into()) };
+        self.put(head, &[]);
+        self.run();
+    }
+
+    /// What was said of connections since the last call: sessions, and whether each has one.
+    pub fn presence(&mut self) -> Vec<(u64, bool)> {
+        let records = self.asked().into_iter().filter(|asked| asked.kind == submission::RECORD);
+        let said = records.filter_map(|asked| match asked.header.kind()? {
+            RecordKind::SessionLost => Some((asked.header.session.get(), false)),
+            RecordKind::SessionKeepAlive => Some((asked.header.session.get(), true)),
+            _ => None,
+        });
+        said.collect()
+    }
+
     pub fn session_closed(&mut self, session: u64) {
         let head = Delivery { stint: 0.into(), ..self.head(delivery::CLOSED, session, 0) };
         self.put(head, &[]);
