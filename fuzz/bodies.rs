@@ -7,6 +7,7 @@
 #[path = "../crates/pipeline/gateway/tests/gateway/rig.rs"]
 mod rig;
 
+use ordain_agent::framing::Framing;
 use ordain_api::Step;
 use ordain_apply::snapshot::{Loader, Place, SnapshotError, Writer};
 use ordain_apply::testkit::{self, Testkit, snapshot_of};
@@ -36,10 +37,11 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "client_frames", body: client_frames, seed: client_frames_seed },
     Target { name: "server_frames", body: server_frames, seed: server_frames_seed },
     Target { name: "batches", body: batches, seed: batches_seed },
+    Target { name: "peer_frames", body: peer_frames, seed: peer_frames_seed },
     Target { name: "peer_messages", body: peer_messages, seed: peer_messages_seed },
     Target { name: "exchange_requests", body: exchange_requests, seed: exchange_requests_seed },
     Target { name: "node_state", body: node_state, seed: node_state_seed },
@@ -176,6 +178,24 @@ fn read_records(view: &BatchView<'_>) {
 
 fn batches_seed() -> Vec<u8> {
     [vec![2], rig::add(50, 1), rig::open(3)].concat()
+}
+
+/// What arrives on a connection between nodes.
+pub fn peer_frames(data: &[u8]) {
+    for framing in [Framing::Plain, Framing::Checked] {
+        let mut rest = data;
+        while let Ok(Some(length)) = framing.first(rest) {
+            let from = framing.prefix_len();
+            peer_messages(&rest[from..from + length]);
+            rest = &rest[from + length..];
+        }
+    }
+}
+
+fn peer_frames_seed() -> Vec<u8> {
+    let frame = peer_messages_seed();
+    let framed = [&Framing::Checked.prefix(&frame, &[])[..], &frame].concat();
+    [&framed[..], &framed].concat()
 }
 
 /// A frame of another node: what is understood means exactly its bytes.

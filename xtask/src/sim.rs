@@ -66,11 +66,12 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "tick sealed",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
-    const CLUSTER: [&str; 36] = [
+    const CLUSTER: [&str; 40] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
         "cluster trimmed",
+        "damaged frame refused",
         "dirty node rejoined",
         "disk of a follower lost",
         "disk of a leader lost",
@@ -80,6 +81,9 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "election won",
         "fault: power loss everywhere",
         "fault: scheme",
+        "frame altered on its way",
+        "frame cut on its way",
+        "frame lengthened on its way",
         "learner added",
         "lost disk made up for",
         "machine suspended",
@@ -104,10 +108,11 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "W grew",
         "W shrank",
     ];
-    const FIVE: [&str; 26] = [
+    const FIVE: [&str; 30] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
+        "damaged frame refused",
         "dirty node rejoined",
         "disk of a follower lost",
         "disk of a leader lost",
@@ -115,6 +120,9 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "election won",
         "fault: power loss everywhere",
         "fault: scheme",
+        "frame altered on its way",
+        "frame cut on its way",
+        "frame lengthened on its way",
         "lost disk made up for",
         "machine suspended",
         "only a core is healed",

@@ -7,8 +7,9 @@
 //!
 //! Whom it is connected with, the log decides, and may change while the node runs: [`change`].
 //!
-//! A frame is four bytes of length and what the log stage gives. It goes from where it lies to the kernel in
-//! one gathering write as long as nothing waits; what the kernel does not take is copied and waits for room.
+//! A frame is a prefix, with its length and checksums ([`ordain_agent::framing`]), and what the log stage gives. It goes
+//! from where it lies to the kernel in one gathering write as long as nothing waits; what the kernel does not take is
+//! copied and waits for room. What arrives altered ends the connection.
 
 mod accept;
 mod change;
@@ -18,6 +19,7 @@ mod dial;
 use crate::doorbell::Doorbell;
 use crate::keys;
 use conn::{Conn, Shake, kind, set_up};
+use ordain_agent::framing::{Framing, PREFIX_MAX};
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::peer::{PEER_FRAME_MAX, PeerEvent, Peers};
 use ordain_keys::{PeerChallenge, PeerHello, PeerSelf, PublicKey, Refusal};
@@ -37,16 +39,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-/// Bytes in front of a frame: its length.
-const PREFIX: usize = size_of::<u32>();
 /// Receive buffer of a node, bytes of address space; memory follows use. A whole frame fits behind as much
 /// that is used up, so a byte that was received moves once at most.
-const RECV: usize = 2 * (PREFIX + PEER_FRAME_MAX);
+const RECV: usize = 2 * (PREFIX_MAX + PEER_FRAME_MAX);
 /// With less room than this behind the received bytes, they move to the front.
 const COMPACT: usize = 64 * 1024;
 /// Bytes that may wait for a node, besides what its connection's kernels hold: four of the largest frames, so
 /// that bulk never keeps a heartbeat out for want of room.
-const SEND_MAX: usize = 4 * (PREFIX + PEER_FRAME_MAX);
+const SEND_MAX: usize = 4 * (PREFIX_MAX + PEER_FRAME_MAX);
 /// A send buffer that grew beyond this is given back when it is empty.
 const SEND_KEPT: usize = 64 * 1024;
 /// Bytes of a handshake that can be waiting in one direction: a Hello, the longest but one, and more.
@@ -218,6 +218,7 @@ pub struct TcpPeers {
     started: bool,
     random: u64,
     refusals: Gauge,
+    damaged: Gauge,
 }
 
 impl TcpPeers {
@@ -270,6 +271,10 @@ impl TcpPeers {
             random: u64::from_le_bytes(seed[..8].try_into().expect("eight of 32 bytes")),
             refusals: registry
                 .counter("ordain_peer_refusals_total", "Connections between nodes that one of them refused."),
+            damaged: registry.counter(
+                "ordain_peer_damaged_total",
+                "Connections between nodes that ended because what arrived was not what was sent.",
+            ),
         })
     }
 
@@ -383,11 +388,13 @@ impl TcpPeers {
                         return Some((at, length));
                     }
                     Ok(None) => {}
-                    Err(()) => {
+                    Err(damage) => {
                         tracing::error!(
-                            node = node.id.0,
-                            "a node sent what begins no frame: the connection ends"
+                            node = node.id.0, %damage,
+                            "what arrived from a node is not what a node sends: the connection ends and is made \
+                             anew. If this repeats, look at the network between the two and at their memory"
                         );
+                        self.damaged.add(1);
                         conn.broken = true;
                     }
                 }
@@ -422,11 +429,12 @@ impl Peers for TcpPeers {
         }
         if let Some((at, length)) = frame {
             self.handed += 1;
-            self.lent = Some((at, PREFIX + length));
             let Link { node, state: State::Up(conn, _), .. } = &self.links[at] else {
                 unreachable!("it has a frame");
             };
-            return Some(PeerEvent::Frame(node.id, &conn.unread()[PREFIX..PREFIX + length]));
+            let from = conn.framing().prefix_len();
+            self.lent = Some((at, from + length));
+            return Some(PeerEvent::Frame(node.id, &conn.unread()[from..from + length]));
         }
         self.changes.pop_front().map(|change| match change {
             Change::Up(node) => PeerEvent::Up(node),
@@ -442,20 +450,20 @@ impl Peers for TcpPeers {
     fn room(&self, to: NodeId) -> usize {
         let link = self.links.iter().find(|link| link.node.id == to);
         match link.map(|link| &link.state) {
-            Some(State::Up(conn, _)) => conn.room().saturating_sub(PREFIX),
+            Some(State::Up(conn, _)) => conn.room().saturating_sub(PREFIX_MAX),
             _ => 0,
         }
     }
 
     fn send(&mut self, to: NodeId, head: &[u8], body: &[u8]) -> bool {
-        let length = head.len() + body.len();
-        assert!((1..=PEER_FRAME_MAX).contains(&length), "a frame is between 1 and PEER_FRAME_MAX bytes");
         let link = self.links.iter_mut().find(|link| link.node.id == to);
         let Some(State::Up(conn, _)) = link.map(|link| &mut link.state) else { return false };
-        if conn.room() < PREFIX + length {
+        if conn.room() < PREFIX_MAX + head.len() + body.len() {
             return false;
         }
-        conn.send([&(length as u32).to_le_bytes(), head, body]);
+        let framing = conn.framing();
+        let prefix = framing.prefix(head, body);
+        conn.send([&prefix[..framing.prefix_len()], head, body]);
         if conn.broken {
             // Its end is reported by the next poll: no reason to sleep.
             self.bell.ring();

@@ -48,6 +48,11 @@ fn batches() {
 }
 
 #[test]
+fn peer_frames() {
+    check("peer_frames");
+}
+
+#[test]
 fn peer_messages() {
     check("peer_messages");
 }

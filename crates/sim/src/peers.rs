@@ -1,10 +1,13 @@
-//! The network between nodes: frames in order while a connection stands, delays, cuts, partitions in both
-//! directions or one.
+//! The network between nodes: bytes in order while a connection stands, delays, cuts, partitions in both
+//! directions or one. Frames travel and are told from each other by the production [`framing`](ordain_agent::framing).
 
 use crate::rng::Rng;
 use crate::trace::Trace;
+use ordain_agent::framing::{Damage, Framing, PREFIX_MAX};
 use ordain_agent::peer::{PeerEvent, Peers};
 use ordain_agent::side::is_side;
+use ordain_consensus::Message;
+use ordain_consensus::message::Body;
 use ordain_types::NodeId;
 use ordain_types::batch::{BatchError, BatchView};
 use ordain_types::members::Member;
@@ -22,13 +25,15 @@ pub struct Roads {
     pub reconnect: (u64, u64),
     /// Until a connection that carries nothing is given up, nanoseconds.
     pub give_up: (u64, u64),
-    /// Of so many parts of snapshots one arrives altered; 0: none does.
+    /// Of so many parts of snapshots and segments one is altered before it is sent, so that no checksum of the
+    /// connection tells; 0: none is.
     pub alters: u64,
 }
 
 #[derive(Debug)]
 enum Item {
     Up,
+    /// As it arrives, with what stands in front.
     Frame(Vec<u8>),
     Down,
     Removed,
@@ -42,6 +47,73 @@ struct Flow {
     blocked: bool,
     /// The receiver has seen `Up` and not yet `Down`.
     seen_up: bool,
+    /// What the receiver has of a frame that is not whole yet.
+    received: Vec<u8>,
+}
+
+/// A frame that is to arrive otherwise than it is sent, without the network's own checksums seeing it.
+#[derive(Clone, Copy, Debug)]
+struct Harm {
+    victim: Victim,
+    how: How,
+}
+
+/// The first such frame is it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    /// Any.
+    Any,
+    /// Of consensus, but none of those that pass all the time: votes, rejections, greetings.
+    Rare,
+    /// With batches; of these, a bit.
+    Batches,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Bit,
+    Cut,
+    More,
+}
+
+impl Harm {
+    fn draw(rng: &mut Rng) -> Self {
+        let victim = rng.pick(&[Victim::Any, Victim::Rare, Victim::Batches]);
+        let how = rng.pick(&[How::Bit, How::Bit, How::Cut, How::More]);
+        Self { victim, how: if victim == Victim::Batches { How::Bit } else { how } }
+    }
+
+    fn is_for(self, head: &[u8], body: &[u8]) -> bool {
+        let message = || Message::decode(head).map(|(message, _)| message.body);
+        match self.victim {
+            Victim::Any => true,
+            Victim::Rare => {
+                !is_side(head) && !matches!(message(), Ok(Body::Append(_) | Body::Ack { .. }) | Err(_))
+            }
+            Victim::Batches => !is_side(head) && !body.is_empty(),
+        }
+    }
+
+    /// Does it to a frame of which the last `body` bytes are batches, and says what was done.
+    fn strike(self, bytes: &mut Vec<u8>, body: usize, rng: &mut Rng) -> &'static str {
+        let from = if self.victim == Victim::Batches { bytes.len() - body } else { 0 };
+        let at = from + rng.below((bytes.len() - from) as u64) as usize;
+        let few = rng.range(1, 9) as usize;
+        match self.how {
+            How::Bit => {
+                bytes[at] ^= 1 << rng.below(8);
+                if from > 0 { "batch damaged on its way" } else { "frame altered on its way" }
+            }
+            How::Cut => {
+                bytes.drain(at..(at + few).min(bytes.len()));
+                "frame cut on its way"
+            }
+            How::More => {
+                bytes.splice(at..at, (0..few).map(|_| rng.below(256) as u8).collect::<Vec<_>>());
+                "frame lengthened on its way"
+            }
+        }
+    }
 }
 
 impl Flow {
@@ -78,8 +150,8 @@ pub struct Network {
     next: Vec<usize>,
     flows: Vec<Flow>,
     links: Vec<Link>,
-    /// Of which nodes the next batches sent arrive with another bit.
-    damaged: Vec<bool>,
+    /// What befalls a frame that a node is about to send.
+    harms: Vec<Option<Harm>>,
     /// What left a node since somebody last looked: from, to, and the frame without its batches.
     pub sent: Vec<(usize, usize, Vec<u8>)>,
 }
@@ -103,7 +175,7 @@ impl PeersHandle {
             next: vec![0; nodes],
             flows: (0..nodes * nodes).map(|_| Flow::default()).collect(),
             links: vec![Link::Down { retry: 0 }; nodes * nodes],
-            damaged: vec![false; nodes],
+            harms: vec![None; nodes],
             sent: Vec::new(),
         })))
     }
@@ -253,9 +325,28 @@ impl Network {
         }
     }
 
-    /// The next batches that `node` sends arrive with one bit changed, which checksums of the network do not see.
+    /// One of the next frames that `node` sends arrives altered, cut, or with more bytes, which checksums of the
+    /// network do not see.
     pub fn damage_next(&mut self, node: usize) {
-        self.damaged[node] = true;
+        self.harms[node] = Some(Harm::draw(&mut self.rng));
+    }
+
+    /// A node has received what nobody sent: for it the connection is over, with all that is still under way.
+    fn give_up(&mut self, from: usize, by: usize, damage: Damage) {
+        self.trace.mark("damaged frame refused");
+        self.trace.say(|| format!("node {by} ends its connection with node {from}: {damage}"));
+        // Unless it is over already, and the node has only not seen it yet.
+        self.cut(from, by);
+        let flow = self.flow(from, by);
+        flow.received.clear();
+        let is_down = |(_, item): &(u64, Item)| matches!(item, Item::Down);
+        let end = flow.items.iter().position(is_down).unwrap_or(flow.items.len());
+        let mut place = 0;
+        flow.items.retain(|(_, item)| {
+            place += 1;
+            place > end || !matches!(item, Item::Frame(_))
+        });
+        flow.bytes = flow.items.iter().map(|(_, item)| frame_len(item)).sum();
     }
 
     /// Ends every partition.
@@ -266,7 +357,7 @@ impl Network {
     /// Ends every partition, but for these ways from one node to another: what is on them stays on its way.
     pub fn heal_but(&mut self, ways: &[(usize, usize)]) {
         self.trace.event("heal", &[]);
-        self.damaged.fill(false);
+        self.harms.fill(None);
         for from in 0..self.nodes {
             for to in (0..self.nodes).filter(|to| !ways.contains(&(from, *to))) {
                 self.flow(from, to).blocked = false;
@@ -302,6 +393,7 @@ impl Network {
             }
             let flow = self.flow(other, node);
             flow.items.clear();
+            flow.received.clear();
             flow.bytes = 0;
             flow.seen_up = false;
         }
@@ -316,11 +408,15 @@ impl Network {
                 self.cut(node, other);
                 let flow = self.flow(other, node);
                 flow.items.clear();
+                flow.received.clear();
                 flow.bytes = 0;
             }
         }
     }
 }
+
+/// What stands in front of frames.
+const FRAMING: Framing = Framing::Checked;
 
 fn frame_len(item: &Item) -> usize {
     if let Item::Frame(bytes) = item { bytes.len() } else { 0 }
@@ -334,32 +430,65 @@ pub struct SimPeers {
     current: Vec<u8>,
 }
 
-impl Peers for SimPeers {
-    fn poll(&mut self) -> Option<PeerEvent<'_>> {
+impl SimPeers {
+    /// Whatever arrived first, from one of those from whom something has.
+    fn next(&mut self) -> Option<(NodeId, Item)> {
         let mut network = self.net.lock();
         let (now, nodes, node) = (network.now, network.nodes, self.node);
         let first = network.rng.below(nodes as u64) as usize;
         let from = (0..nodes)
             .map(|step| (first + step) % nodes)
             .find(|from| network.flows[from * nodes + node].arrived(now))?;
-        let id = NodeId(from as u32);
         let flow = network.flow(from, node);
         let (_, item) = flow.items.pop_front().expect("it has arrived");
         flow.bytes -= frame_len(&item);
         match item {
-            Item::Up => {
-                flow.seen_up = true;
-                Some(PeerEvent::Up(id))
+            Item::Up | Item::Down => {
+                flow.seen_up = matches!(item, Item::Up);
+                flow.received.clear();
             }
-            Item::Down => {
-                flow.seen_up = false;
-                Some(PeerEvent::Down(id))
+            Item::Frame(_) | Item::Removed => {}
+        }
+        Some((NodeId(from as u32), item))
+    }
+
+    /// Takes bytes of a connection. Length of the frame that is whole by them; it is in `current`.
+    fn receive(&mut self, from: usize, bytes: Vec<u8>) -> Option<usize> {
+        let mut network = self.net.lock();
+        let node = self.node;
+        let received = &mut network.flow(from, node).received;
+        self.current = core::mem::take(received);
+        self.current.extend(bytes);
+        match FRAMING.first(&self.current) {
+            Ok(Some(length)) => {
+                // No more than one becomes whole by what one was sent as.
+                received.extend_from_slice(&self.current[PREFIX_MAX + length..]);
+                Some(length)
             }
-            Item::Removed => Some(PeerEvent::Removed(id)),
-            Item::Frame(bytes) => {
-                drop(network);
-                self.current = bytes;
-                Some(PeerEvent::Frame(id, &self.current))
+            Ok(None) => {
+                *received = core::mem::take(&mut self.current);
+                None
+            }
+            Err(damage) => {
+                network.give_up(from, node, damage);
+                None
+            }
+        }
+    }
+}
+
+impl Peers for SimPeers {
+    fn poll(&mut self) -> Option<PeerEvent<'_>> {
+        loop {
+            match self.next()? {
+                (from, Item::Up) => return Some(PeerEvent::Up(from)),
+                (from, Item::Down) => return Some(PeerEvent::Down(from)),
+                (from, Item::Removed) => return Some(PeerEvent::Removed(from)),
+                (from, Item::Frame(bytes)) => {
+                    if let Some(length) = self.receive(from.0 as usize, bytes) {
+                        return Some(PeerEvent::Frame(from, &self.current[PREFIX_MAX..PREFIX_MAX + length]));
+                    }
+                }
             }
         }
     }
@@ -382,7 +511,7 @@ impl Peers for SimPeers {
         if !network.flow(to, node).seen_up {
             return 0;
         }
-        network.roads.buffer - network.flow(node, to).bytes
+        network.roads.buffer.saturating_sub(network.flow(node, to).bytes + PREFIX_MAX)
     }
 
     fn send(&mut self, to: NodeId, head: &[u8], body: &[u8]) -> bool {
@@ -398,7 +527,7 @@ impl Peers for SimPeers {
             let what = format!("node {node} sends node {to} a batch: {what}");
             network.trace.fail("what is served is sound", what);
         }
-        let length = head.len() + body.len();
+        let length = PREFIX_MAX + head.len() + body.len();
         if network.flow(node, to).bytes + length > roads.buffer {
             network.trace.mark("peer buffer full");
             return false;
@@ -406,23 +535,24 @@ impl Peers for SimPeers {
         let up = matches!(network.links[node.min(to) * network.nodes + node.max(to)], Link::Up { .. });
         if up && network.alive[to] {
             let due = now + network.rng.spread(roads.delay.0, roads.delay.1);
-            let mut bytes = Vec::with_capacity(length);
-            bytes.extend_from_slice(head);
-            bytes.extend_from_slice(body);
-            if !body.is_empty() && core::mem::take(&mut network.damaged[node]) {
-                let at = head.len() + network.rng.below(body.len() as u64) as usize;
-                bytes[at] ^= 1 << network.rng.below(8);
-                network.trace.mark("batch damaged on its way");
-            }
+            let mut body = body.to_vec();
             let is_part = is_side(head) && !body.is_empty();
             if is_part && roads.alters > 0 && network.rng.one_in(roads.alters) {
-                let at = head.len() + network.rng.below(body.len() as u64) as usize;
-                bytes[at] ^= 1 << network.rng.below(8);
+                let at = network.rng.below(body.len() as u64) as usize;
+                body[at] ^= 1 << network.rng.below(8);
                 network.trace.mark("snapshot part altered");
+            }
+            let mut bytes = Vec::with_capacity(length);
+            bytes.extend_from_slice(&FRAMING.prefix(head, &body));
+            bytes.extend_from_slice(head);
+            bytes.extend_from_slice(&body);
+            if let Some(harm) = network.harms[node].take_if(|harm| harm.is_for(head, &body)) {
+                let what = harm.strike(&mut bytes, body.len(), &mut network.rng);
+                network.trace.mark(what);
             }
             network.sent.push((node, to, head.to_vec()));
             let flow = network.flow(node, to);
-            flow.bytes += length;
+            flow.bytes += bytes.len();
             flow.push(due, Item::Frame(bytes));
         }
         // A connection that broke without this node having noticed takes frames and loses them.
@@ -445,7 +575,7 @@ mod tests {
     fn network() -> (PeersHandle, SimPeers, SimPeers) {
         let roads = Roads {
             delay: (10, 100),
-            buffer: 64,
+            buffer: 128,
             reconnect: (1_000, 2_000),
             give_up: (5_000, 9_000),
             alters: 0,
@@ -464,24 +594,53 @@ mod tests {
     #[test]
     fn frames_pass_in_order_between_up_and_down() {
         let (handle, mut a, mut b) = network();
-        assert!(!a.send(NodeId(1), b"x", b""), "not connected");
+        assert!(!a.send(NodeId(1), b"head", b""), "not connected");
         pass(&handle, 200);
         assert_eq!(a.poll(), Some(PeerEvent::Up(NodeId(1))));
         assert_eq!(b.poll(), Some(PeerEvent::Up(NodeId(0))));
-        assert!(a.send(NodeId(1), b"he", b"ad") && a.send(NodeId(1), b"two", b""));
-        assert!(!a.send(NodeId(1), &[0; 60], b""), "the buffer is bounded");
+        assert!(a.send(NodeId(1), b"head", b"body") && a.send(NodeId(1), b"two.", b""));
+        assert!(!a.send(NodeId(1), &[0; 100], b""), "the buffer is bounded");
         pass(&handle, 200);
-        assert_eq!(b.poll(), Some(PeerEvent::Frame(NodeId(0), b"head")));
-        assert_eq!(b.poll(), Some(PeerEvent::Frame(NodeId(0), b"two")));
+        assert_eq!(b.poll(), Some(PeerEvent::Frame(NodeId(0), b"headbody")));
+        assert_eq!(b.poll(), Some(PeerEvent::Frame(NodeId(0), b"two.")));
         assert_eq!(b.poll(), None);
         handle.lock().cut(0, 1);
         pass(&handle, 200);
         assert_eq!(b.poll(), Some(PeerEvent::Down(NodeId(0))));
-        assert!(!b.send(NodeId(0), b"x", b""));
+        assert!(!b.send(NodeId(0), b"head", b""));
         pass(&handle, 3_000);
         pass(&handle, 200);
         assert_eq!(a.poll(), Some(PeerEvent::Down(NodeId(1))));
         assert_eq!(a.poll(), Some(PeerEvent::Up(NodeId(1))));
+    }
+
+    #[test]
+    fn what_arrives_altered_ends_the_connection_and_nothing_behind_it_is_seen() {
+        for how in [How::Bit, How::Cut, How::More] {
+            let (handle, mut a, mut b) = network();
+            pass(&handle, 200);
+            assert!(a.poll().is_some() && b.poll().is_some());
+            assert!(a.send(NodeId(1), &4_u32.to_le_bytes(), b""));
+            handle.lock().harms[0] = Some(Harm { victim: Victim::Any, how });
+            for _ in 0..4 {
+                assert!(a.send(NodeId(1), &4_u32.to_le_bytes(), b""));
+            }
+            pass(&handle, 200);
+            assert_eq!(b.poll(), Some(PeerEvent::Frame(NodeId(0), &[4, 0, 0, 0])), "{how:?}");
+            // More bytes may stand behind a frame that is whole.
+            let mut more = 0;
+            while let Some(event) = b.poll() {
+                assert_eq!((event, how), (PeerEvent::Frame(NodeId(0), &[4, 0, 0, 0]), How::More));
+                more += 1;
+            }
+            assert!(more <= 1);
+            pass(&handle, 200);
+            assert_eq!(b.poll(), Some(PeerEvent::Down(NodeId(0))), "{how:?}");
+            pass(&handle, 3_000);
+            pass(&handle, 200);
+            assert_eq!(b.poll(), Some(PeerEvent::Up(NodeId(0))), "{how:?}");
+            assert_eq!(handle.lock().flow(0, 1).bytes, 0);
+        }
     }
 
     #[test]

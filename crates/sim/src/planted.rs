@@ -124,6 +124,16 @@ fn snapshots(plan: &mut Plan) {
     plan.corrupt_snapshots = false;
 }
 
+/// Frames that arrive altered, and disks that are behind what was written.
+fn damages(plan: &mut Plan) {
+    short(plan);
+    plan.faults = 60;
+    plan.odds = Odds { damage: 8, stall: 2, leader: 1, power: 1, ..Odds::default() };
+    plan.calm.1 = 10 * Nanos::MILLI;
+    plan.trouble.1 = 20 * Nanos::MILLI;
+    plan.facts.policy = AckPolicy::DISK_RAM;
+}
+
 /// Followers that compute something else, and now and then a crash.
 fn bends(plan: &mut Plan) {
     short(plan);
@@ -379,7 +389,7 @@ fn quick(plan: &mut Plan) {
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 66] = [
+pub const ALL: [Planted; 67] = [
     story(
         Mutation::AckOtherTerm,
         5,
@@ -479,6 +489,14 @@ pub const ALL: [Planted; 66] = [
     stage(Mistake::MendNotSynced, 3, rot, 50, &[NAMED]),
     stage(Mistake::ScrubBlind, 3, rot, 50, &[PROGRESS, EQUAL]),
     stage(Mistake::ReaderTrusts, 3, rot_read, 100, &[SERVED, PANICS, LIVE, STOPS]),
+    // A leader that takes an altered acknowledgement for true counts copies that do not exist, or never sends what lacks.
+    stage(
+        Mistake::FrameUnchecked,
+        3,
+        damages,
+        50,
+        &[COMMITTED, COPIES, LACKS, COMPLETE, PREFIX, CUT, LOST, PANICS, PROGRESS, AVAILABLE],
+    ),
     stage(Mistake::SuccessionForgetsFloor, 3, laggards, 100, &[FLOOR, PREFIX, CUT, LOST]),
 ];
 

@@ -9,6 +9,7 @@ pub mod board;
 pub mod damage;
 pub mod digests;
 pub mod disk;
+pub mod framing;
 pub mod metrics;
 pub mod net;
 pub mod peer;

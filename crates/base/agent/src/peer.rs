@@ -1,5 +1,5 @@
 //! The other nodes as a node sees them: whole frames, which may be lost when a connection breaks but
-//! arrive in order and unaltered while it stands.
+//! arrive in order while it stands, header and body as they left ([`crate::framing`]).
 
 use ordain_types::NodeId;
 use ordain_types::members::Member;

@@ -88,6 +88,8 @@ pub enum Mistake {
     ScrubBlind,
     /// Reading back: bytes from segments are handed on without a look at their checksums.
     ReaderTrusts,
+    /// Framing: frames from other nodes are taken without a look at their checksums.
+    FrameUnchecked,
 }
 
 #[cfg(feature = "planted")]

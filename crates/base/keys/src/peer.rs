@@ -29,7 +29,8 @@ pub struct Versions {
 
 impl Versions {
     /// Those of this build. A build speaks the version before its own, so that nodes are upgraded one by one.
-    pub const OURS: Self = Self::new(1, 1);
+    /// Version 2 has checksums in front of frames.
+    pub const OURS: Self = Self::new(1, 2);
 
     /// From one to another.
     #[must_use]

@@ -114,7 +114,7 @@ impl TcpPeers {
                     let judged = self.me.check(&hello, &challenge, &proof).and_then(|()| self.judge(&hello));
                     return judged.map_or_else(Outcome::Refused, |_| Outcome::Done);
                 }
-                (Shake::Refused(code), Some(hello), _) => {
+                (Shake::Refused(code, _), Some(hello), _) => {
                     if let (Some(link), Some(refusal)) = (self.caller(&hello), Refusal::from_wire(code))
                         && now >= self.links[link].log_after
                     {

@@ -1,7 +1,7 @@
 //! A connection between nodes: bytes in both directions, and the messages of its handshake.
 
-use super::{COMPACT, DEAD_AFTER, PREFIX, RECV, SEND_KEPT, SEND_MAX};
-use ordain_agent::peer::PEER_FRAME_MAX;
+use super::{COMPACT, DEAD_AFTER, RECV, SEND_KEPT, SEND_MAX};
+use ordain_agent::framing::{Damage, Framing};
 use ordain_keys::{PeerChallenge, PeerHello, PeerProof, Refusal, Versions};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::EventFlags;
@@ -40,7 +40,8 @@ pub(super) enum Shake {
     Challenge(PeerChallenge),
     Proof(PeerProof),
     Accepted,
-    Refused(u8),
+    /// Why, and the newest version that the other end speaks.
+    Refused(u8, u16),
 }
 
 /// The first message in `bytes` and its length; `None` if it is not whole.
@@ -54,7 +55,7 @@ pub(super) fn parse(bytes: &[u8], versions: Versions) -> Result<Option<(Shake, u
     }
     // A refusal is understood whatever the version.
     if header.kind == kind::REFUSED {
-        return Ok(Some((Shake::Refused(header.code), HEADER)));
+        return Ok(Some((Shake::Refused(header.code, header.version.get()), HEADER)));
     }
     if header.kind != kind::HELLO && !versions.has(header.version.get()) {
         return Err(Some(Refusal::Version));
@@ -242,14 +243,14 @@ impl Conn {
         }
     }
 
-    /// Length of the whole frame at the front; `Err` if no frame can begin so.
-    pub(super) fn frame(&self) -> Result<Option<usize>, ()> {
-        let Some((length, rest)) = self.unread().split_first_chunk::<PREFIX>() else { return Ok(None) };
-        let length = u32::from_le_bytes(*length) as usize;
-        if length == 0 || length > PEER_FRAME_MAX {
-            return Err(());
-        }
-        Ok((rest.len() >= length).then_some(length))
+    /// What stands in front of frames, when the handshake is done.
+    pub(super) const fn framing(&self) -> Framing {
+        Framing::of(self.version)
+    }
+
+    /// Length of the whole frame at the front, behind its prefix; `Err` if nobody sent it so.
+    pub(super) fn frame(&self) -> Result<Option<usize>, Damage> {
+        self.framing().first(self.unread())
     }
 
     /// Makes room for frames, when the handshake is done.

@@ -147,7 +147,8 @@ impl TcpPeers {
                     *proved = true;
                 }
                 Shake::Accepted if *proved => return Outcome::Done,
-                Shake::Refused(code) => {
+                Shake::Refused(code, theirs) => {
+                    conn.version = theirs;
                     return Refusal::from_wire(code).map_or(Outcome::Over, Outcome::Refused);
                 }
                 _ => return Outcome::Over,
@@ -171,9 +172,17 @@ impl TcpPeers {
         let is_news = !doubled || now - since > DEAD_AFTER;
         if is_news && now >= link.log_after {
             link.log_after = now + LOG_REST;
+            let versions = match &link.state {
+                State::Dialling(Dial::Shake(conn, ..)) if refusal == Refusal::Version => {
+                    Some((conn.versions, conn.version))
+                }
+                _ => None,
+            };
             tracing::error!(
                 node = link.node.id.0,
                 address = link.node.address,
+                ours = versions.map(|(ours, _)| display(ours)),
+                their_newest = versions.map(|(_, theirs)| theirs),
                 "no connection with another node: {refusal}"
             );
         }
@@ -191,10 +200,18 @@ impl TcpPeers {
 
     pub(super) fn stand(&mut self, at: usize, mut conn: Conn, now: Instant) {
         conn.widen();
+        let is_plain = conn.framing() == Framing::Plain;
         let link = &mut self.links[at];
         (link.told, link.doubled) = (false, None);
         link.state = State::Up(conn, now);
         tracing::info!(node = link.node.id.0, address = link.node.address, "connected with a node");
+        if is_plain {
+            tracing::warn!(
+                node = link.node.id.0,
+                "the other node's build is older and sends no checksums with frames: one that is altered on its way \
+                 is believed. Upgrade that node"
+            );
+        }
         self.changes.push_back(Change::Up(link.node.id));
     }
 

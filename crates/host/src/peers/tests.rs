@@ -144,9 +144,9 @@ fn what_a_node_does_not_read_is_bounded() {
         taken += 1;
         assert!(taken < 1000, "nothing bounds what waits");
     }
-    assert!(low.peers.room(NodeId(1)) < PREFIX + PEER_FRAME_MAX);
+    assert!(low.peers.room(NodeId(1)) < PREFIX_MAX + PEER_FRAME_MAX);
     until(&mut [&mut low, &mut high], |nodes| nodes[1].seen.len() == 1 + taken as usize);
-    assert_eq!(low.peers.room(NodeId(1)), SEND_MAX - PREFIX);
+    assert_eq!(low.peers.room(NodeId(1)), SEND_MAX - PREFIX_MAX);
     assert_eq!(low.peers.room(NodeId(9)), 0);
 }
 
@@ -229,7 +229,7 @@ fn noise_and_idle_strangers_do_no_harm() {
     until(&mut [&mut low, &mut high], |nodes| nodes[0].refusals() > 0);
     let mut answer = [0; HEADER];
     old.read_exact(&mut answer).unwrap();
-    assert!(matches!(parse(&answer, Versions::OURS), Ok(Some((Shake::Refused(1), HEADER)))));
+    assert!(matches!(parse(&answer, Versions::OURS), Ok(Some((Shake::Refused(1, 2), HEADER)))));
     drop(noise);
     assert!(low.peers.strangers.len() <= STRANGERS);
 }
@@ -259,22 +259,55 @@ fn by_hand(low: &mut Node, id: u32) -> TcpStream {
     stream
 }
 
+/// A frame as it travels.
+fn framed(first: u32, length: usize) -> Vec<u8> {
+    let (head, body) = (first.to_le_bytes(), vec![first as u8; length - 4]);
+    [&Framing::Checked.prefix(&head, &body)[..], &head, &body].concat()
+}
+
 #[test]
-fn what_begins_no_frame_ends_the_connection() {
-    for length in [0, PEER_FRAME_MAX as u32 + 1, u32::MAX] {
+fn what_arrives_altered_ends_the_connection_and_nothing_behind_it_is_believed() {
+    // All that is covered: the frame says at its front how much that is.
+    let good = framed(20, 100);
+    let mut damaged: Vec<Vec<u8>> = (0..PREFIX_MAX + 20).map(|at| flipped(&good, at)).collect();
+    damaged.push([&good[..15], &good[16..]].concat());
+    damaged.push([&good[..30], b"!", &good[30..]].concat());
+    damaged.push([&[0], &good[..]].concat());
+    // A whole one in front is taken; of what follows the damage, nothing.
+    for bad in damaged {
         let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1")]);
         let mut stream = by_hand(&mut low, 1);
-        stream.write_all(&length.to_le_bytes()).unwrap();
-        until(&mut [&mut low], |nodes| nodes[0].seen == [Seen::Up(1), Seen::Down(1)]);
+        stream.write_all(&[&good[..], &bad, &good, &good].concat()).unwrap();
+        until(&mut [&mut low], |nodes| nodes[0].seen.len() == 3);
+        assert_eq!(low.seen, [Seen::Up(1), Seen::Frame(1, 20, 100), Seen::Down(1)]);
+        assert_eq!(low.registry.value("ordain_peer_damaged_total"), Some(1));
     }
+}
+
+fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1;
+    bytes
+}
+
+#[test]
+fn who_sent_what_arrived_altered_connects_anew() {
+    let (mut low, mut high) = two();
+    let State::Up(conn, _) = &mut high.peers.links[0].state else { panic!("it stands") };
+    conn.send([&flipped(&framed(20, 100), 30)]);
+    until(&mut [&mut low, &mut high], |nodes| {
+        nodes[0].seen == [Seen::Up(1), Seen::Down(1), Seen::Up(1)]
+            && nodes[1].seen == [Seen::Up(0), Seen::Down(0), Seen::Up(0)]
+    });
+    assert!(high.send(0, 5, 100));
+    until(&mut [&mut low, &mut high], |nodes| nodes[0].seen.last() == Some(&Seen::Frame(1, 5, 100)));
 }
 
 #[test]
 fn a_frame_that_comes_in_pieces_is_whole_before_it_is_seen() {
     let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1")]);
     let mut stream = by_hand(&mut low, 1);
-    let mut frame = 8_u32.to_le_bytes().to_vec();
-    frame.extend([3, 0, 0, 0, 3, 3, 3, 3]);
+    let frame = framed(3, 8);
     for byte in &frame[..frame.len() - 1] {
         stream.write_all(&[*byte]).unwrap();
         while low.poll() {}
@@ -422,4 +455,42 @@ fn nodes_of_different_builds_speak_what_both_know() {
     assert!(low.send(1, 7, 100), "frames follow");
     until(&mut [&mut low, &mut old], |nodes| nodes[1].seen.contains(&Seen::Frame(0, 7, 100)));
     assert!(older.seen.is_empty() && low.refusals() > 0);
+}
+
+/// Builds before version 2 send frames with a length and no checksum.
+#[test]
+fn an_older_build_is_spoken_with_as_it_speaks() {
+    let mut low = Node::new(me(0), vec![other(1, "127.0.0.1:1"), other(2, "127.0.0.1:1")]);
+    let address = low.address();
+    let mut old = Node::new(PeerSelf { versions: Versions::new(1, 1), ..me(1) }, vec![other(0, &address)]);
+    let mut new = Node::new(me(2), vec![other(0, &address)]);
+    until(&mut [&mut low, &mut old, &mut new], |nodes| {
+        nodes[0].seen.len() == 2 && nodes[1].seen.len() == 1 && nodes[2].seen.len() == 1
+    });
+    for link in &low.peers.links {
+        let State::Up(conn, _) = &link.state else { panic!("it stands") };
+        assert_eq!(conn.framing(), if link.node.id == NodeId(1) { Framing::Plain } else { Framing::Checked });
+    }
+    assert!(low.send(1, 7, 100) && low.send(2, 8, 100) && old.send(0, 9, 100) && new.send(0, 10, 100));
+    until(&mut [&mut low, &mut old, &mut new], |nodes| {
+        nodes[1].seen.contains(&Seen::Frame(0, 7, 100))
+            && nodes[2].seen.contains(&Seen::Frame(0, 8, 100))
+            && nodes[0].seen.contains(&Seen::Frame(1, 9, 100))
+            && nodes[0].seen.contains(&Seen::Frame(2, 10, 100))
+    });
+}
+
+#[test]
+fn who_shares_no_version_hears_what_the_other_speaks() {
+    let versions = Versions::new(3, 5);
+    let mut low = Node::new(PeerSelf { versions, ..me(0) }, vec![other(1, "127.0.0.1:1")]);
+    let mut stream = TcpStream::connect(low.address()).unwrap();
+    let old = PeerSelf { versions: Versions::new(1, 2), ..me(1) };
+    let header = ShakeHeader { magic: MAGIC, version: 2.into(), kind: kind::HELLO, code: 0 };
+    stream.write_all(header.as_bytes()).unwrap();
+    stream.write_all(old.hello(NodeId(0), [1; 32]).as_bytes()).unwrap();
+    until(&mut [&mut low], |nodes| nodes[0].refusals() > 0);
+    let mut answer = [0; HEADER];
+    stream.read_exact(&mut answer).unwrap();
+    assert!(matches!(parse(&answer, old.versions), Ok(Some((Shake::Refused(1, 5), HEADER)))));
 }
