@@ -326,10 +326,11 @@ impl<W: Workload> Naive<W> {
 
     fn pass_until(&mut self, until: Nanos) {
         let passed = self.model.pass(until, &self.last);
-        if !passed.is_empty() {
+        passed.reached.iter().for_each(|mark| self.trace.mark(mark));
+        if !passed.outputs.is_empty() {
             self.trace.mark("timer fired");
         }
-        self.tell(passed);
+        self.tell(passed.outputs);
     }
 
     /// A session has ended.
@@ -346,8 +347,7 @@ impl<W: Workload> Naive<W> {
             Presence::Back => "presence: back",
             Presence::Ended => "presence: ended",
         });
-        let reached = self.model.presence(SessionId(session), presence, self.last.time);
-        reached.iter().for_each(|mark| self.trace.mark(mark));
+        self.model.presence(SessionId(session), presence, self.last.time);
     }
 
     /// Checks what was answered before the log went on to `seq`.

@@ -277,7 +277,10 @@ impl Plan {
         let odds = Odds { loss: if declares { 0 } else { odds.loss }, ..odds };
         // From a source of their own, so that what else a seed decides does not depend on them.
         let mut own = Rng::new(u64::from_le_bytes(cluster[8..].try_into().expect("eight bytes")));
-        let mut wishes = (nodes > 1 && own.one_in(2)).then(|| Wishes::draw(&mut own));
+        let mut wishes = match nodes {
+            1 => own.one_in(3).then_some(Wishes { level: 1, calm: (MILLI, 50 * MILLI), ..Wishes::default() }),
+            _ => own.one_in(2).then(|| Wishes::draw(&mut own)),
+        };
         if let Some(wishes) = wishes.as_mut().filter(|_| declares) {
             // Who counts which logs then is an operator's own decision.
             (wishes.members, wishes.policy) = (0, wishes.policy.max(1));

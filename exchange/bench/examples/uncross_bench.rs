@@ -26,7 +26,7 @@ struct Venue {
 impl Venue {
     fn send(&mut self, bytes: &[u8]) {
         self.seq += 1;
-        let context = Context { seq: self.seq, time: self.seq, key: 1, permissions: u32::MAX };
+        let context = Context { seq: self.seq, time: self.seq, key: 1, permissions: u32::MAX, session: 0 };
         let request = Request::decode(bytes).expect("well formed");
         let mut before = cpu_time();
         let mut step = self.engine.apply(&context, &request, &mut self.sink);

@@ -158,7 +158,7 @@ impl Bench {
     #[inline]
     fn apply(&mut self, bytes: &[u8]) {
         self.seq += 1;
-        let context = Context { seq: self.seq, time: self.seq, key: 1, permissions: u32::MAX };
+        let context = Context { seq: self.seq, time: self.seq, key: 1, permissions: u32::MAX, session: 0 };
         let request = Request::decode(bytes).expect("the flow's requests are well formed");
         let mut step = self.engine.apply(&context, &request, &mut self.sink);
         while step == Step::More {

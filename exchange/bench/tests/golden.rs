@@ -49,7 +49,7 @@ fn digest(group: usize, warms: bool) -> [u64; 2] {
         }
         for request in decoded {
             seq += 1;
-            let context = Context { seq, time: 1_000 + seq, key: 1, permissions: u32::MAX };
+            let context = Context { seq, time: 1_000 + seq, key: 1, permissions: u32::MAX, session: 0 };
             let mut step = engine.apply(&context, &request, &mut digest);
             while step == Step::More {
                 step = engine.resume(&mut digest);

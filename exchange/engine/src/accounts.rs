@@ -118,7 +118,16 @@ impl Engine {
         }
     }
 
-    /// Takes an order out of the index and its account's list.
+    /// Enters a new order: into the index, at the end of its account's list and, where that counts, of its session's.
+    #[inline]
+    pub(crate) fn list_new(&mut self, slot: u32, session: u64) {
+        self.list(slot);
+        if !self.disconnects.parties.is_empty() {
+            self.join_session(session, slot);
+        }
+    }
+
+    /// Takes an order out of the index and the lists that it is on.
     pub(crate) fn unlist(&mut self, slot: u32) {
         let order = *self.orders.get(slot);
         self.index.remove(self.index.hash(order.account, order.client_order_id), slot);
@@ -134,6 +143,9 @@ impl Engine {
         match order.account_next {
             NONE => account.tail = order.account_previous,
             next => self.orders.get_mut(next).account_previous = order.account_previous,
+        }
+        if order.traits.is_of_session() {
+            self.leave_session(slot);
         }
         if let Some(extra) = self.orders.extra(slot) {
             if extra.expiry != 0 {

@@ -32,6 +32,7 @@ impl Engine {
 
         ensure(self.accesses.adds_up(&self.accounts), "a count of who is restricted is wrong")?;
         self.audit_risk()?;
+        self.audit_sessions()?;
         let (mut in_books, mut waiting, mut parked, mut with_day) = (0, 0, 0, 0);
         for (at, instrument) in self.instruments.iter().enumerate() {
             let Some(instrument) = instrument else { continue };

@@ -7,7 +7,7 @@ use crate::cancel::report_closed;
 use crate::instrument::live;
 use crate::levels::key;
 use crate::matching::Event;
-use crate::orders::{NONE, Traits};
+use crate::orders::NONE;
 use crate::{Engine, Sink, Step};
 use ordain_exchange_protocol::{MarketState, Reason, TimeInForce};
 
@@ -181,8 +181,7 @@ impl Engine {
                 return Some(Reason::NoLevel);
             }
         }
-        self.orders.get_mut(slot).traits =
-            Traits::new(order.traits.post_only(), order.traits.self_trade()).with_extra();
+        self.orders.get_mut(slot).traits = order.traits.no_longer_waiting(true);
         self.enter_level(slot);
         None
     }

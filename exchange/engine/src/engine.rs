@@ -5,6 +5,7 @@ use crate::accounts::Account;
 use crate::auction::Call;
 use crate::bands::Bands;
 use crate::cancel::Sweep;
+use crate::disconnect::{Disconnects, Parting};
 use crate::expiry::{Ending, Expiries};
 use crate::fees::Fees;
 use crate::index::Index;
@@ -37,6 +38,7 @@ pub(crate) enum Work {
     Pause(Turn, Event, Answer),
     Clear(Clearing),
     Count(Count),
+    Part(Parting),
 }
 
 /// The exchange.
@@ -56,6 +58,10 @@ pub struct Engine {
     /// By instrument, the triggers waited for from below and from above.
     pub(crate) queues: Vec<[Ladder; 2]>,
     pub(crate) expiries: Expiries,
+    /// Sessions whose orders end when their clients are gone.
+    pub(crate) disconnects: Disconnects,
+    /// Level of behaviour.
+    pub(crate) level: u16,
     /// By instrument, what its auctions need.
     pub(crate) calls: Vec<Call>,
     /// By instrument.
@@ -118,6 +124,8 @@ impl Engine {
             queues: (1..=limits.instruments).map(|id| triggers.ladders(id)).collect(),
             triggers,
             expiries: Expiries::new(limits.orders),
+            disconnects: Disconnects::new(limits.orders),
+            level: 0,
             calls: vec![Call::NONE; limits.instruments as usize],
             bands: vec![Bands::NONE; limits.instruments as usize],
             schedules: vec![Schedule::none(); limits.instruments as usize],
@@ -168,6 +176,7 @@ impl Engine {
             Request::SetSelfTrade(message) => self.set_self_trade(context, message, sink),
             Request::SetGroup(message) => self.set_group(context, message, sink),
             Request::SetState(message) => self.set_state(context, message, sink),
+            Request::SetDisconnect(message) => self.set_disconnect(context, message, sink),
             Request::Control(control) => self.control(context, control, sink),
             Request::Market(market) => self.market(context, market, sink),
         };
@@ -189,6 +198,7 @@ impl Engine {
             Work::Pause(turn, event, answer) => self.go_on_pausing(turn, event, answer, sink),
             Work::Clear(clearing) => self.clear(clearing, sink),
             Work::Count(count) => self.count(count, sink),
+            Work::Part(parting) => self.part(parting, sink),
         };
         self.ledger.assert_balanced();
         step

@@ -105,15 +105,16 @@ impl Expiries {
 }
 
 impl Engine {
-    /// Log time at which the next order ends or the next thing happens to an instrument, if any does.
+    /// Log time at which the next order ends, by itself or with its session, or the next thing happens to an instrument, if
+    /// any does.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         let order = self.expiries.first().map_or(NEVER, |slot| self.orders.extras[slot as usize].expiry);
-        let next = order.min(self.next_timer);
+        let next = order.min(self.next_timer).min(self.disconnects.next);
         (next != NEVER).then_some(next)
     }
 
-    /// Ends the orders whose time is at or before `until`, then lets happen to instruments what is due, or the first part
+    /// Ends the orders whose time is at or before `until`, then those of sessions, then lets happen to instruments what is due, or the first part
     /// of this. There is no reply.
     ///
     /// # Panics
@@ -134,8 +135,9 @@ impl Engine {
                 continue;
             }
             let due = self.expiries.first();
-            let Some(slot) = due.filter(|slot| self.orders.extras[*slot as usize].expiry <= ending.until)
-            else {
+            let due = due.filter(|slot| self.orders.extras[*slot as usize].expiry <= ending.until);
+            let reason = if due.is_some() { Reason::Expired } else { Reason::Disconnected };
+            let Some(slot) = due.or_else(|| self.next_disconnected(ending.until)) else {
                 // What ended is said before anything happens to an instrument.
                 if self.tell_changes(&ending.context, &mut room, sink) == Step::More {
                     break;
@@ -151,7 +153,7 @@ impl Engine {
             };
             room -= 1;
             let (order, id) = self.close(slot);
-            report_closed(&ending.context, &order, id, Reason::Expired, sink);
+            report_closed(&ending.context, &order, id, reason, sink);
         }
         self.work = Some(Work::End(ending));
         Step::More

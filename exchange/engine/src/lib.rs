@@ -14,7 +14,7 @@
 //!   `matching`: trades. `owners`: orders of one owner that meet. `waiting`: orders that wait for a trade, and what a trade
 //!   sets off. `expiry`: orders that end at a time. `states`: what may be done in instruments, and
 //!   what a change of that brings about. `auction`, `uncross`: orders that gather, and trade at one price. `day`: orders that end
-//!   with the day or with an auction. `bands`: where may be traded. `timers`, `schedule`: what happens to instruments at a time. `access`, `kill`, `risk`: who may do what and how much, and operators who end it. `amend`, `cancel`, `custody`, `admin`: the other commands.
+//!   with the day or with an auction. `disconnect`: orders that end when their session's client is gone. `bands`: where may be traded. `timers`, `schedule`: what happens to instruments at a time. `access`, `kill`, `risk`: who may do what and how much, and operators who end it. `amend`, `cancel`, `custody`, `admin`: the other commands.
 //! * `fees`: what accounts of a tier pay in instruments of a class. `query`: the questions. `snapshot`: the state as bytes
 //!   and back. `audit`: a recount of everything kept twice.
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ mod bands;
 mod cancel;
 mod custody;
 mod day;
+mod disconnect;
 mod engine;
 mod entry;
 mod expiry;
@@ -72,6 +73,8 @@ pub struct Context {
     pub key: u32,
     /// Permission bits of that key.
     pub permissions: u32,
+    /// Session that sent it; 0 if none did.
+    pub session: u64,
 }
 
 /// Takes what an event says. Calls come in the order in which readers are to see them.
@@ -80,6 +83,11 @@ pub trait Sink {
     fn reply(&mut self, bytes: &[u8]);
     /// A message to others.
     fn output(&mut self, audience: Audience, bytes: &[u8]);
+    /// From this request on, whether the engine is to be told when the client of the session that sent it is gone
+    /// ([`Engine::lost`]) and what else becomes of it.
+    fn watch(&mut self, on: bool) {
+        let _ = on;
+    }
 }
 
 /// How far an event has come.

@@ -362,7 +362,7 @@ impl Engine {
         self.place(taker, shown);
         self.enter_level(taker.slot);
         if !taker.listed {
-            self.list(taker.slot);
+            self.list_new(taker.slot, taker.event.context.session);
         }
     }
 

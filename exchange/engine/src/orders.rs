@@ -16,6 +16,8 @@ impl Traits {
     const EXTRA: u8 = 1 << 5;
     /// It waits, for a trigger or for its auction, and is in no book.
     const WAITS: u8 = 1 << 6;
+    /// It is on the list of its session. Not in snapshots, which have these lists.
+    const OF_SESSION: u8 = 1 << 7;
 
     #[inline]
     pub const fn new(post_only: PostOnly, self_trade: SelfTrade) -> Self {
@@ -43,6 +45,22 @@ impl Traits {
     }
 
     #[inline]
+    pub const fn is_of_session(self) -> bool {
+        self.0 & Self::OF_SESSION != 0
+    }
+
+    pub const fn of_session(self, is: bool) -> Self {
+        Self(self.0 & !Self::OF_SESSION | if is { Self::OF_SESSION } else { 0 })
+    }
+
+    /// The same of an order that does not wait any more.
+    #[inline]
+    pub const fn no_longer_waiting(self, has_extra: bool) -> Self {
+        let extra = if has_extra { Self::EXTRA } else { 0 };
+        Self(self.0 & !(Self::EXTRA | Self::WAITS) | extra)
+    }
+
+    #[inline]
     pub const fn post_only(self) -> PostOnly {
         match self.0 & 3 {
             0 => PostOnly::No,
@@ -65,13 +83,13 @@ impl Traits {
 
     /// The byte, as snapshots have it.
     pub const fn to_byte(self) -> u8 {
-        self.0
+        self.0 & !Self::OF_SESSION
     }
 
     /// What a snapshot has, if it is valid.
     pub const fn from_byte(byte: u8) -> Option<Self> {
         let traits = Self(byte);
-        let known = byte & 3 <= 2 && byte >> Self::SELF_TRADE & 7 <= 5 && byte < 1 << 7;
+        let known = byte & 3 <= 2 && byte >> Self::SELF_TRADE & 7 <= 5 && byte & Self::OF_SESSION == 0;
         let sound = !traits.waits() || (traits.has_extra() && byte & 3 == 0);
         if known && sound { Some(traits) } else { None }
     }

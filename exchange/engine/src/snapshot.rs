@@ -8,6 +8,7 @@ mod auctions;
 mod bands;
 mod rebuild;
 mod schedules;
+mod sessions;
 
 use crate::access::AccessItem;
 use crate::accounts::Account;
@@ -50,10 +51,12 @@ enum Section {
     Pairs = 17,
     FeeSchedules = 18,
     Fees = 19,
+    Sessions = 20,
+    OrdersOfSessions = 21,
 }
 
 impl Section {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 22] = [
         Self::Summary,
         Self::Supplies,
         Self::Instruments,
@@ -74,6 +77,8 @@ impl Section {
         Self::Pairs,
         Self::FeeSchedules,
         Self::Fees,
+        Self::Sessions,
+        Self::OrdersOfSessions,
     ];
     /// Those from here on are left out from the first behind which all are empty.
     const OPTIONAL: u32 = Self::Accesses as u32;
@@ -295,6 +300,8 @@ impl Engine {
             pairs,
             self.fees.has_schedules(),
             self.fees.has_assigned(),
+            self.has_sessions(),
+            self.has_orders_of_sessions(),
         ];
         Section::OPTIONAL + kept.iter().rposition(|kept| *kept).map_or(0, |last| last as u32 + 1)
     }
@@ -320,6 +327,8 @@ impl Engine {
             Section::Pairs => self.risk.pairs.len(),
             Section::FeeSchedules => Fees::schedule_places(),
             Section::Fees => self.fee_places(),
+            Section::Sessions => self.disconnects.parties.len(),
+            Section::OrdersOfSessions => self.orders.slots.len(),
         }
     }
 
@@ -415,6 +424,8 @@ impl Engine {
             Section::Pairs => chunk.put(&self.risk.pair_item(at)),
             Section::FeeSchedules => chunk.put_some(self.fees.schedule_item(at)),
             Section::Fees => chunk.put_some(self.fee_item(at)),
+            Section::Sessions => self.put_session(at, chunk),
+            Section::OrdersOfSessions => self.put_order_of_session(at, chunk),
         }
     }
 
@@ -491,6 +502,8 @@ impl Engine {
             Some(Section::Pairs) => self.load_own(head, rest, Self::load_pair)?,
             Some(Section::FeeSchedules) => self.load_own(head, rest, Self::load_fee_schedule)?,
             Some(Section::Fees) => self.load_own(head, rest, Self::load_fee)?,
+            Some(Section::Sessions) => self.load_items(head, rest, Self::load_session)?,
+            Some(Section::OrdersOfSessions) => self.load_items(head, rest, Self::load_order_of_session)?,
             None => return Err(LoadError("a chunk is of no known kind")),
         };
         ensure(items == head.items.get() as usize, "a chunk is cut short")?;
@@ -779,6 +792,7 @@ impl Engine {
         self.link_forward()?;
         self.queue_orders()?;
         self.list_orders()?;
+        self.link_sessions()?;
         self.rebuild_auctions();
         self.set_timers();
         self.count_loaded();

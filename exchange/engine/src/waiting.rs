@@ -8,7 +8,7 @@ use crate::engine::Work;
 use crate::instrument::{live, live_mut};
 use crate::levels::key;
 use crate::matching::{End, Event, MATCH_OUTPUTS, Outcome, Taker};
-use crate::orders::{NONE, Order, Traits};
+use crate::orders::{NONE, Order};
 use crate::reply::Answer;
 use crate::{Engine, STEP_OUTPUTS_MAX, Sink, Step};
 use ordain_exchange_protocol::{
@@ -90,7 +90,7 @@ impl Engine {
         self.ledger.hold(self.ledger.at(taker.account, currency), hold);
         self.lots_open(taker.account, taker.instrument, taker.side, taker.price, taker.remaining);
         self.enter_queue(taker.slot);
-        self.list(taker.slot);
+        self.list_new(taker.slot, taker.event.context.session);
     }
 
     pub(crate) fn direction(&self, slot: u32) -> Direction {
@@ -191,10 +191,7 @@ impl Engine {
         let (order_type, trigger) = (extra.order_type(), extra.trigger);
         extra.trigger = 0;
         extra.kind = OrderType::Limit as u8;
-        let mut traits = Traits::new(order.traits.post_only(), order.traits.self_trade());
-        if extra.expiry != 0 || extra.day != 0 {
-            traits = traits.with_extra();
-        }
+        let traits = order.traits.no_longer_waiting(extra.expiry != 0 || extra.day != 0);
         self.orders.get_mut(slot).traits = traits;
         let report = TriggerReport {
             tag: TriggerReport::TAG,

@@ -64,6 +64,25 @@ impl Case {
             return self.send(&bytes);
         }
         match words[..] {
+            ["as", session, ..] => {
+                self.exchange.session = number(session);
+                let rest = line.splitn(3, ' ').nth(2).expect("as whom what?");
+                self.command(rest);
+                self.exchange.session = 0;
+            }
+            ["level", level] => self.exchange.begin_level(number(level)),
+            ["on-disconnect", "stay"] => self.send(SetDisconnect::off().as_bytes()),
+            ["on-disconnect", grace] => self.send(SetDisconnect::after(number(grace)).as_bytes()),
+            [what @ ("lost" | "unproved" | "back" | "ended"), session] => {
+                self.pass_time();
+                let (engine, session, time) = (&mut self.exchange.engine, number(session), self.time);
+                match what {
+                    "lost" => engine.lost(session, time),
+                    "unproved" => engine.unproved(session, time),
+                    "back" => engine.back(session),
+                    _ => engine.ended(session, time),
+                }
+            }
             ["at", time] => {
                 self.time = number(time);
                 self.pass_time();

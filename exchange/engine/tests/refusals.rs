@@ -239,10 +239,35 @@ fn every_refusal_has_its_code_and_changes_nothing() {
     second_layouts(&mut rows);
     access(&mut rows);
     limits(&mut rows);
+    disconnect(&mut rows);
 
     for code in Reject::ALL.iter().filter(|code| **code != NotSupported) {
         assert!(rows.seen.contains(code), "no row brings about {code:?}");
     }
+}
+
+/// Cancel on disconnect, from its level on.
+fn disconnect(rows: &mut Rows) {
+    let set = SetDisconnect::after(GRACE_MAX);
+    let full = |exchange: &mut Exchange| {
+        exchange.begin_level(1);
+        for session in 1..=DISCONNECTS_MAX as u64 {
+            exchange.session = session;
+            exchange.must(&SetDisconnect::after(0));
+        }
+        exchange.session = 0;
+    };
+    rows.row(nothing, &set, Reject::NotBegun);
+    rows.row_as(|exchange| exchange.begin_level(1), KEY, permission::ADMIN, &set, Reject::NotPermitted);
+    let longer = SetDisconnect::after(GRACE_MAX + 1);
+    rows.row(|exchange| exchange.begin_level(1), &longer, Reject::GraceTooLong);
+    rows.row(full, &set, Reject::SessionsFull);
+    // Those who have it on may change it, and off is off.
+    let mut exchange = Exchange::open();
+    full(&mut exchange);
+    exchange.must(&SetDisconnect::off());
+    exchange.session = 9;
+    exchange.must(&set);
 }
 
 /// A sell of account 1 that waits for 90, and a trade of others at 100.

@@ -15,6 +15,10 @@ enum Act {
     Send(Vec<u8>),
     /// Log time moves on by this.
     Pass(u64),
+    /// Requests come from this session from here on.
+    Session(u64),
+    /// The log says of a session's client: lost (0), unproved, back, ended.
+    Presence(u64, u8),
 }
 
 fn order() -> impl Strategy<Value = NewOrder2> {
@@ -152,12 +156,40 @@ fn act() -> impl Strategy<Value = Act> {
             Act::Send(SetState::new(instrument, state, note("")).as_bytes().to_vec())
         }),
         3 => (1..40_u64).prop_map(Act::Pass),
+        2 => (1..4_u64).prop_map(Act::Session),
+        1 => (0..4_u64, 0..30_u64).prop_map(|(on, grace)| {
+            let set = if on == 0 { SetDisconnect::off() } else { SetDisconnect::after(grace) };
+            Act::Send(set.as_bytes().to_vec())
+        }),
+        2 => (1..4_u64, 0..4_u8).prop_map(|(session, what)| Act::Presence(session, what)),
     ]
+}
+
+/// A small exchange with everything that this build does.
+fn small() -> Exchange {
+    let mut x = Exchange::open_with(SMALL);
+    x.begin_level(1);
+    x.session = 1;
+    x
 }
 
 fn perform(x: &mut Exchange, act: &Act) -> Vec<Said> {
     let time = x.time.unwrap_or(1_000);
     match act {
+        Act::Session(session) => {
+            x.session = *session;
+            Vec::new()
+        }
+        Act::Presence(session, what) => {
+            match what {
+                0 => x.engine.lost(*session, time),
+                1 => x.engine.unproved(*session, time),
+                2 => x.engine.back(*session),
+                _ => x.engine.ended(*session, time),
+            }
+            x.engine.audit().expect("the state adds up");
+            Vec::new()
+        }
         Act::Send(bytes) => {
             x.time = Some(time);
             vec![x.send_as(KEY, ALL, bytes)]
@@ -325,7 +357,7 @@ proptest! {
     /// The audit after every event covers conservation, holds, books, queues, expiries.
     #[test]
     fn events_keep_the_rules(acts in prop::collection::vec(act(), 1..160)) {
-        let mut x = Exchange::open_with(SMALL);
+        let mut x = small();
         let mut widths = [0; 3];
         for act in acts {
             let references = [1, 2].map(|instrument| day_reference(&x, instrument));
@@ -342,7 +374,7 @@ proptest! {
 
     #[test]
     fn a_restored_engine_goes_on_alike(acts in prop::collection::vec(act(), 2..140), at in 0..140_usize, seed: u64) {
-        let mut x = Exchange::open_with(SMALL);
+        let mut x = small();
         let (before, after) = acts.split_at(at % acts.len());
         before.iter().for_each(|act| drop(perform(&mut x, act)));
         let mut restored = x.restored(seed, SMALL);
@@ -357,7 +389,7 @@ proptest! {
         acts in prop::collection::vec(act(), 1..80),
         spoil in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
-        let mut x = Exchange::open_with(SMALL);
+        let mut x = small();
         acts.iter().for_each(|act| drop(perform(&mut x, act)));
         let mut snapshot = x.engine.snapshot();
         for (at, byte) in spoil {
@@ -373,7 +405,7 @@ proptest! {
     /// What the first layout says is what the second says with the rest left as it is.
     #[test]
     fn the_second_layout_contains_the_first(acts in prop::collection::vec(act(), 1..60), order in order()) {
-        let (mut first, mut second) = (Exchange::open_with(SMALL), Exchange::open_with(SMALL));
+        let (mut first, mut second) = (small(), small());
         for act in &acts {
             perform(&mut first, act);
             perform(&mut second, act);
@@ -423,6 +455,50 @@ fn snapshots_of_the_first_form_load() {
     let mut engine = Engine::new(LIMITS, 9);
     engine.load(&old).expect("loads");
     assert!(engine.finish_load().is_err());
+}
+
+/// The orders of a session leave it, and end with it, in steps, each of them bounded, and only once each.
+#[test]
+fn sessions_part_in_steps() {
+    const ORDERS: u64 = 2_500;
+    let limits = Limits { orders: 3_000, orders_per_account: 3_000, ..LIMITS };
+    let mut x = Exchange::open_with(limits);
+    x.begin_level(1);
+    let open = |x: &mut Exchange, session: u64, ids: std::ops::Range<u64>| {
+        x.session = session;
+        x.must(&SetDisconnect::after(7));
+        for id in ids {
+            x.must(&NewOrder::limit(1, 2, id, Side::Buy, 1, 1));
+        }
+    };
+    open(&mut x, 3, 0..ORDERS);
+    open(&mut x, 4, ORDERS..ORDERS + 150);
+    x.session = 3;
+    let said = x.must(&SetDisconnect::off());
+    assert_eq!((said.steps, said.outputs.len()), (3, 0));
+    let mut x = x.restored(5, limits);
+    x.engine.lost(3, 10_000);
+    assert_eq!(x.engine.next_deadline(), None, "its orders are nobody's");
+    x.engine.lost(4, 10_000);
+    let mut x = x.restored(6, limits);
+    assert_eq!(x.engine.next_deadline(), Some(10_007), "the grace goes on behind a snapshot");
+    let mut said = Said::default();
+    let context = Context { seq: 9_999, time: 10_007, ..Context::default() };
+    let mut step = x.engine.expire(&context, 10_007, &mut said);
+    let mut steps = 1;
+    while step == Step::More {
+        said.next_step();
+        steps += 1;
+        step = x.engine.resume(&mut said);
+    }
+    assert_eq!((steps, said.outputs.len()), (3, 150));
+    let names = said.outputs.iter().map(|(_, bytes)| match Output::decode(bytes) {
+        Ok(Output::Cancel(report)) if report.reason == Reason::Disconnected => report.client_order_id.get(),
+        other => panic!("not the end of an order of a session: {other:?}"),
+    });
+    assert!(names.eq(ORDERS..ORDERS + 150), "in the order of entry");
+    assert_eq!(u64::from(x.engine.live_orders()), ORDERS);
+    x.engine.audit().expect("the state adds up");
 }
 
 /// Many orders end at once, and a cascade is long: in steps, each of them bounded, which `Said` counts.

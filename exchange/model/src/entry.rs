@@ -234,6 +234,7 @@ impl Model {
             cumulative: 0,
             remaining: quantity,
             shown: 0,
+            session: if self.is_on(command.context.session) { command.context.session } else { 0 },
             entered: 0,
             place: 0,
         };

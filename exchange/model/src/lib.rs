@@ -11,6 +11,7 @@ mod access;
 mod auction;
 mod bands;
 mod command;
+mod disconnect;
 mod entry;
 mod fees;
 mod instrument;
@@ -29,6 +30,7 @@ pub use order::Order;
 use auction::Auction;
 use bands::{Bands, Call};
 use command::Command;
+use disconnect::Absence;
 use fees::Schedule;
 use instrument::AMOUNT_MAX;
 use limits::{Limited, Pair};
@@ -73,6 +75,8 @@ pub struct Context {
     pub key: u32,
     /// Permission bits of that key.
     pub permissions: u32,
+    /// Session that sent it; 0 if none did.
+    pub session: u64,
 }
 
 impl Context {
@@ -126,6 +130,10 @@ pub struct Model {
     /// Auctions that a band called, until when.
     calls: BTreeMap<u32, Call>,
     timetables: BTreeMap<u32, Timetable>,
+    /// Sessions whose orders are cancelled when their clients are gone.
+    absences: BTreeMap<u64, Absence>,
+    /// Level of behaviour.
+    level: u16,
     /// By instrument: the reference price of the day, if there is one.
     day_references: BTreeMap<u32, i128>,
     /// By instrument: the price of the last trade.
@@ -176,6 +184,8 @@ impl Model {
             bands: BTreeMap::new(),
             calls: BTreeMap::new(),
             timetables: BTreeMap::new(),
+            absences: BTreeMap::new(),
+            level: 0,
             day_references: BTreeMap::new(),
             last: BTreeMap::new(),
             orders: Vec::new(),
@@ -325,13 +335,32 @@ impl Model {
         found.ok_or(Reject::UnknownOrder)
     }
 
+    /// Lets pass what is due by the time of a request, then executes it; returns its reply and what others are told.
+    ///
+    /// # Panics
+    /// As [`Model::execute`].
+    pub fn apply(&mut self, context: &Context, request: &Request<'_>) -> (Vec<u8>, Outputs) {
+        let mut outputs = self.pass(context, context.time);
+        let (reply, told) = self.execute(context, request);
+        outputs.extend(told);
+        (reply, outputs)
+    }
+
+    /// Lets pass what is due by `until`; returns what others are told.
+    pub fn pass(&mut self, context: &Context, until: u64) -> Outputs {
+        let mut command = Command::new(*context);
+        self.pass_time(&mut command, until);
+        self.indicate_all(&mut command);
+        self.assert_sound();
+        command.outputs
+    }
+
     /// Executes a request; returns its reply and what others are told.
     ///
     /// # Panics
     /// If the rules contradict each other: if a balance becomes negative, or money appears or vanishes.
-    pub fn apply(&mut self, context: &Context, request: &Request<'_>) -> (Vec<u8>, Outputs) {
+    pub fn execute(&mut self, context: &Context, request: &Request<'_>) -> (Vec<u8>, Outputs) {
         let mut command = Command::new(*context);
-        self.pass_time(&mut command);
         let reply = match request {
             Request::CreateInstrument(request) => {
                 let result = self.create_instrument(context, &request.definition);
@@ -386,6 +415,9 @@ impl Model {
             }
             Request::SetState(request) => {
                 admin_reply(context, request.instrument.get(), &self.set_state(&mut command, request))
+            }
+            Request::SetDisconnect(request) => {
+                admin_reply(context, 0, &self.set_disconnect(context, request))
             }
             Request::Control(control) => self.control(&mut command, control),
             Request::Market(Market::SetReference(request)) => {

@@ -39,6 +39,8 @@ pub struct Order {
     pub remaining: i128,
     /// Lots that the book shows.
     pub shown: i128,
+    /// The session that entered it, if its orders are cancelled when its client is gone; else 0.
+    pub session: u64,
     /// Of two orders, that with the lower number was entered first.
     pub(crate) entered: u64,
     /// Of two orders at a price or trigger, that with the lower place came there first.

@@ -62,19 +62,18 @@ impl Model {
         calls.chain(self.timetables.values().map(|timetable| timetable.due))
     }
 
-    /// What is due by the time of a command happens before it.
-    pub(crate) fn pass_time(&mut self, command: &mut Command) {
-        let now = command.context.time;
+    /// What is due by `until` happens.
+    pub(crate) fn pass_time(&mut self, command: &mut Command, until: u64) {
         loop {
             let expiries = self.orders.iter().map(|order| order.expiry).filter(|expiry| *expiry != 0);
             let calls = self.calls.values().map(|call| call.until);
             let schedules = self.timetables.values().map(|schedule| schedule.due);
-            let Some(time) = expiries.chain(calls).chain(schedules).min().filter(|time| *time <= now) else {
-                return;
-            };
+            let next = expiries.chain(self.ends()).chain(calls).chain(schedules).min();
+            let Some(time) = next.filter(|time| *time <= until) else { return };
             while let Some(id) = self.orders.iter().find(|order| order.expiry == time).map(|order| order.id) {
                 self.close_and_report(command, id, Reason::Expired);
             }
+            self.end_sessions(command, time);
             self.indicate_all(command);
             for id in self.instruments().collect::<Vec<u32>>() {
                 (command.trades, command.meetings) = (0, 0);

@@ -188,6 +188,7 @@ fn with_little_of_everything() {
         coverage::DAY,
         coverage::LIMITS,
         coverage::FEES,
+        coverage::DISCONNECT,
     ]);
 }
 

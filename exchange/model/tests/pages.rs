@@ -6,10 +6,11 @@
 mod desk;
 
 use desk::{Desk, amend, limit, market, order};
+use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
     Access, IntoBytes, Kill, MarketState, NewOrder2, OrderState, OrderType, PostOnly, Reason, Reject, Scope,
-    SelfTrade, SetAccess, SetFeeClass, SetFeeTier, SetFees, SetFirm, SetInstrumentLimits, SetLimits,
-    SetReference, Side, TimeInForce, note,
+    SelfTrade, SetAccess, SetDisconnect, SetFeeClass, SetFeeTier, SetFees, SetFirm, SetInstrumentLimits,
+    SetLimits, SetReference, Side, TimeInForce, note,
 };
 
 const A: u32 = 1;
@@ -603,4 +604,85 @@ fn auctions_the_example() {
     assert_eq!(told[..8], trades);
     assert_eq!(told[8..], ["auction 9 at 101", "state Continuous"]);
     assert_eq!(desk.levels(), (vec![], vec![(101, 2, 1)]));
+}
+
+/// Session 7 has `a` and `b`, 8 has `c`; 7 is lost at 10,000 with a grace of 5,000.
+fn disconnect_example() -> Desk {
+    let mut desk = Desk::new();
+    desk.levels_up();
+    desk.session = 7;
+    desk.controls(SetDisconnect::after(5_000).as_bytes());
+    desk.enters(limit(A, Side::Buy, 90, 4));
+    desk.enters(limit(B, Side::Sell, 110, 5));
+    desk.session = 8;
+    desk.enters(limit(A, Side::Buy, 89, 1));
+    desk.passes(10_000);
+    desk
+}
+
+#[test]
+fn disconnect_with_a_fill_in_flight() {
+    let mut desk = disconnect_example();
+    desk.hears(7, Model::lost);
+    desk.passes(12_000);
+    desk.enters(limit(C, Side::Buy, 110, 2));
+    assert!(desk.passes(14_999).is_empty());
+    assert_eq!(desk.passes(15_000), ["cancelled 4, Disconnected", "cancelled 3, Disconnected"]);
+    assert_eq!(desk.levels(), (vec![(89, 1, 1)], vec![]));
+    // It has it on as before.
+    desk.session = 7;
+    desk.hears(7, |model, session, _| model.back(session));
+    desk.enters(limit(A, Side::Buy, 91, 1));
+    desk.hears(7, Model::ended);
+    assert_eq!(desk.passes(15_000), ["cancelled 1, Disconnected"]);
+}
+
+#[test]
+fn disconnect_who_comes_back_in_time_keeps_all() {
+    let mut desk = disconnect_example();
+    desk.hears(7, Model::lost);
+    desk.passes(14_999);
+    desk.hears(7, |model, session, _| model.back(session));
+    assert!(desk.passes(1 << 60).is_empty());
+}
+
+#[test]
+fn disconnect_a_term_gives_a_second() {
+    let mut desk = disconnect_example();
+    desk.hears(7, Model::lost);
+    desk.passes(14_000);
+    desk.hears(7, Model::unproved);
+    assert!(desk.passes(1_000_013_999).is_empty());
+    assert_eq!(desk.passes(1_000_014_000).len(), 2);
+}
+
+#[test]
+fn disconnect_covers_what_was_entered_since_and_until_it_is_off() {
+    let refused = |desk: &mut Desk, message: SetDisconnect| {
+        let reply = desk.does(message.as_bytes());
+        Reject::from_wire(u16::from_le_bytes([reply[2], reply[3]]))
+    };
+    let mut desk = Desk::new();
+    (desk.session, desk.time) = (7, 50);
+    assert_eq!(refused(&mut desk, SetDisconnect::after(1)), Some(Reject::NotBegun));
+    desk.levels_up();
+    desk.enters(limit(A, Side::Buy, 80, 1));
+    assert_eq!(refused(&mut desk, SetDisconnect::off()), None);
+    assert_eq!(refused(&mut desk, SetDisconnect::after(3_600_000_000_001)), Some(Reject::GraceTooLong));
+    desk.controls(SetDisconnect::after(0).as_bytes());
+    let mine = desk.enters(limit(A, Side::Buy, 81, 1));
+    let stop = desk.enters(waiting(OrderType::StopLimit, limit(A, Side::Buy, 100, 2), 95));
+    desk.session = 8;
+    // Whoever amends it.
+    desk.amends(amend(A, mine.order_id.get(), 82, 3));
+    desk.hears(7, Model::lost);
+    assert_eq!(desk.passes(100), ["cancelled 3, Disconnected", "cancelled 2, Disconnected"]);
+    assert_eq!(stop.state, OrderState::Waiting);
+    desk.session = 7;
+    desk.enters(limit(A, Side::Buy, 83, 1));
+    desk.controls(SetDisconnect::off().as_bytes());
+    desk.controls(SetDisconnect::after(0).as_bytes());
+    desk.hears(7, Model::lost);
+    assert!(desk.passes(200).is_empty(), "nobody's orders since it was off");
+    assert_eq!(desk.levels().0, [(83, 1, 1), (80, 1, 1)]);
 }

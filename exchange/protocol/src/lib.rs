@@ -13,6 +13,7 @@
 mod auction;
 mod control;
 mod detail;
+mod disconnect;
 mod fees;
 mod limits;
 mod output;
@@ -25,6 +26,7 @@ mod values;
 pub use auction::*;
 pub use control::*;
 pub use detail::*;
+pub use disconnect::*;
 pub use fees::*;
 pub use limits::*;
 pub use output::*;

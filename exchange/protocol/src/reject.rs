@@ -123,6 +123,9 @@ reject! {
     FirmRateLimit = 81, "The firm's accounts enter and amend faster than they may: wait.";
     RiskTablesFull = 82, "Limits are kept for as many pairs of account and instrument as they can be.";
     FeeAboveTerms = 83, "A rate is above the higher of the instrument's own, which orders hold for.";
+    NotBegun = 84, "The cluster does not do this yet: an operator lets it begin, with `ordain cluster level`.";
+    GraceTooLong = 85, "The grace is above an hour.";
+    SessionsFull = 86, "As many sessions as can be have their orders cancelled on disconnect.";
 }
 
 impl core::fmt::Display for Reject {

@@ -2,7 +2,7 @@
 
 use crate::{
     Control, Flag, GrantAction, I32, I64, Malformed, Market, MarketState, OrderType, PostOnly, Schema,
-    Schema2, SelfTrade, Side, Sides, TimeInForce, U32, U64, Zero, block, head, permission,
+    Schema2, SelfTrade, SetDisconnect, Side, Sides, TimeInForce, U32, U64, Zero, block, head, permission,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -744,6 +744,8 @@ pub enum Request<'a> {
     SetGroup(&'a SetGroup),
     /// Sets what may be done in an instrument.
     SetState(&'a SetState),
+    /// Sets what becomes of a session's orders when its client is gone.
+    SetDisconnect(&'a SetDisconnect),
     /// An operator's control of who trades and how much.
     Control(Control<'a>),
     /// An operator's control of how instruments trade.
@@ -799,6 +801,7 @@ impl<'a> Request<'a> {
                 let sets = message.state != MarketState::None;
                 valid(sets && note_is_valid(&message.note), Self::SetState(message))
             }
+            (SetDisconnect::TAG, 1) => SetDisconnect::decode(bytes).map(Self::SetDisconnect),
             (tag, 1) if Control::TAGS.contains(&tag) => Control::decode(tag, bytes).map(Self::Control),
             (tag, 1) if Market::TAGS.contains(&tag) => Market::decode(tag, bytes).map(Self::Market),
             (_, 1) => Err(Malformed::Tag),
@@ -825,7 +828,8 @@ impl<'a> Request<'a> {
             | Self::Amend(_)
             | Self::MassCancel(_)
             | Self::NewOrder2(_)
-            | Self::Amend2(_) => permission::TRADE,
+            | Self::Amend2(_)
+            | Self::SetDisconnect(_) => permission::TRADE,
         }
     }
 }

@@ -264,6 +264,8 @@ value! {
         Purged = 16,
         /// An operator cancelled it and lets no new ones come.
         Killed = 17,
+        /// Its session had no client for too long.
+        Disconnected = 18,
     }
 }
 

@@ -72,6 +72,17 @@ fn requests() {
 }
 
 #[test]
+fn disconnect() {
+    let set = SetDisconnect::after(5);
+    check(&set, "2301 01 0000000000 0500000000000000");
+    check(&SetDisconnect::off(), "2301 00 0000000000 0000000000000000");
+    assert_eq!(Request::decode(set.as_bytes()), Ok(Request::SetDisconnect(&set)));
+    assert_eq!(Request::SetDisconnect(&set).required_permission(), permission::TRADE);
+    let says_both = SetDisconnect { grace: 1.into(), ..SetDisconnect::off() };
+    assert_eq!(Request::decode(says_both.as_bytes()), Err(Malformed::Value));
+}
+
+#[test]
 fn second_layouts() {
     let order = NewOrder2 {
         order_type: OrderType::LimitIfTouched,

@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use ordain_api::{
-    AppFactory, Application, Buf, Class, ClassKind, Context, KeyId, Malformed, Nanos, Needs, RequestDecoder,
-    ResponseEncoder, RestoreError, Sink, Step, Stream,
+    AppFactory, Application, Buf, Class, ClassKind, Context, KeyId, Malformed, Nanos, Needs, Presence,
+    RequestDecoder, ResponseEncoder, RestoreError, SessionId, Sink, Step, Stream,
 };
 use ordain_exchange_engine::{self as engine, Audience, Engine, Limits};
 use ordain_exchange_protocol::{self as protocol, MESSAGE_MAX, Query, Request};
@@ -50,6 +50,10 @@ impl<S: Sink<Exchange>> engine::Sink for Forward<'_, S> {
         };
         self.0.output(stream, bytes);
     }
+
+    fn watch(&mut self, on: bool) {
+        self.0.watch(on);
+    }
 }
 
 fn step(step: engine::Step) -> Step {
@@ -65,6 +69,7 @@ fn context(context: &Context) -> engine::Context {
         time: context.time.0,
         key: context.key.0,
         permissions: context.permissions,
+        session: context.session.0,
     }
 }
 
@@ -99,6 +104,20 @@ impl Application for Exchange {
 
     fn fire<S: Sink<Self>>(&mut self, deadline: Nanos, about: &Context, sink: &mut S) -> Step {
         step(self.engine.expire(&context(about), deadline.0, &mut Forward(sink)))
+    }
+
+    fn begin_level(&mut self, level: u16) {
+        self.engine.begin_level(level);
+    }
+
+    fn presence(&mut self, session: SessionId, presence: Presence, about: &Context) {
+        let (session, time) = (session.0, about.time.0);
+        match presence {
+            Presence::Lost => self.engine.lost(session, time),
+            Presence::Unproved => self.engine.unproved(session, time),
+            Presence::Back => self.engine.back(session),
+            Presence::Ended => self.engine.ended(session, time),
+        }
     }
 
     fn may_read(&self, stream: Stream, key: KeyId, permissions: u32) -> bool {
@@ -161,6 +180,11 @@ impl AppFactory for ExchangeFactory {
 
     fn identity(&self) -> (&'static str, u32) {
         ("ordain-exchange", 1)
+    }
+
+    /// 1: cancel on disconnect.
+    fn level(&self) -> u16 {
+        1
     }
 
     fn needs(&self) -> Needs {

@@ -1,10 +1,11 @@
 //! The naive model of the exchange, asked what must come of the committed log.
 
-use ordain_api::{Context, Stream};
+use ordain_api::{Context, Nanos, Presence, SessionId, Stream};
 use ordain_exchange_engine::Limits;
 use ordain_exchange_model::{Model as Naive, Order};
 use ordain_exchange_protocol::{
-    Amend, Audience, MassCancelReply, OrderRef, OrderReply, OrderState, Query, Reason, Reject, Reply, Request,
+    Amend, Audience, Flag, MassCancelReply, OrderRef, OrderReply, OrderState, Output, Query, Reason, Reject,
+    Reply, Request,
 };
 use ordain_sim::workload::{Model, Said};
 
@@ -28,7 +29,8 @@ impl Judge {
     }
 
     pub(crate) fn answer(&self, key: u32, permissions: u32, query: &Query<'_>) -> Vec<u8> {
-        self.naive.query(&ordain_exchange_model::Context { seq: 0, time: 0, key, permissions }, query)
+        let about = ordain_exchange_model::Context { seq: 0, time: 0, key, permissions, session: 0 };
+        self.naive.query(&about, query)
     }
 
     fn named(&self, amend: &Amend) -> Option<Order> {
@@ -57,7 +59,48 @@ impl Judge {
     }
 }
 
+fn streamed(outputs: ordain_exchange_model::Outputs) -> Vec<(Stream, Vec<u8>)> {
+    let stream = |audience| match audience {
+        Audience::Account(account) => Stream::Account(account.into()),
+        Audience::Instrument(instrument) => Stream::Topic(instrument),
+    };
+    outputs.into_iter().map(|(audience, bytes)| (stream(audience), bytes)).collect()
+}
+
 impl Model for Judge {
+    fn begin_level(&mut self, level: u16) {
+        self.naive.begin_level(level);
+    }
+
+    fn pass(&mut self, until: Nanos, about: &Context) -> Said {
+        let context = ordain_exchange_model::Context {
+            seq: about.seq.0,
+            time: about.time.0,
+            key: 0,
+            permissions: 0,
+            session: 0,
+        };
+        let outputs = self.naive.pass(&context, until.0);
+        let disconnected = |bytes: &Vec<u8>| matches!(Output::decode(bytes), Ok(Output::Cancel(report)) if report.reason == Reason::Disconnected);
+        let ended = outputs.iter().filter(|(_, bytes)| disconnected(bytes)).count();
+        let reached = match ended {
+            0 => vec![],
+            1 => vec!["an order ends on disconnect"],
+            _ => vec!["orders end on disconnect"],
+        };
+        Said { outputs: streamed(outputs), reached, ..Said::default() }
+    }
+
+    fn presence(&mut self, session: SessionId, presence: Presence, time: Nanos) {
+        let (session, time) = (session.0, time.0);
+        match presence {
+            Presence::Lost => self.naive.lost(session, time),
+            Presence::Unproved => self.naive.unproved(session, time),
+            Presence::Back => self.naive.back(session),
+            Presence::Ended => self.naive.ended(session, time),
+        }
+    }
+
     fn execute(&mut self, about: &Context, payload: &[u8]) -> Said {
         let request = Request::decode(payload).expect("what is in the log was admitted");
         let context = ordain_exchange_model::Context {
@@ -65,23 +108,23 @@ impl Model for Judge {
             time: about.time.0,
             key: about.key.0,
             permissions: about.permissions,
+            session: about.session.0,
         };
         let amended = match &request {
             Request::Amend(amend) => self.named(amend).map(|order| (self.before(&order), order)),
             _ => None,
         };
-        let (reply, outputs) = self.naive.apply(&context, &request);
+        let (reply, outputs) = self.naive.execute(&context, &request);
         let mut reached = vec![outcome(&request, &reply, about.seq.0)];
         let decoded = Reply::decode(&reply).expect("the model's replies are replies");
         if let (Some((before, order)), 0) = (amended, decoded.code()) {
             reached.extend(self.place(&order, &before));
         }
-        let stream = |audience| match audience {
-            Audience::Account(account) => Stream::Account(account.into()),
-            Audience::Instrument(instrument) => Stream::Topic(instrument),
+        let watch = match request {
+            Request::SetDisconnect(set) if decoded.code() == 0 => Some(set.on == Flag::Yes),
+            _ => None,
         };
-        let outputs = outputs.into_iter().map(|(audience, bytes)| (stream(audience), bytes)).collect();
-        Said { reply, outputs, watch: None, reached }
+        Said { reply, outputs: streamed(outputs), watch, reached }
     }
 
     fn query(&self, about: &Context, payload: &[u8]) -> Vec<u8> {
@@ -112,6 +155,8 @@ fn outcome(request: &Request<'_>, reply: &[u8], seq: u64) -> &'static str {
         (Request::SetGroup(_), _) => "accepted: set group",
         (Request::SetState(_), _) => "accepted: set state",
         (Request::Market(_), _) => "accepted: market",
+        (Request::SetDisconnect(set), _) if set.on == Flag::Yes => "accepted: cancel on disconnect",
+        (Request::SetDisconnect(_), _) => "accepted: stay on disconnect",
         (Request::Amend(_), Reply::Order(order)) => amended(order),
         (Request::Amend2(_), Reply::Order2(order)) => amended(&order.first()),
         (_, Reply::Order(order)) => entered(order),
@@ -162,5 +207,6 @@ fn rejected(reject: Reject) -> &'static str {
         ReferenceFixed InstrumentOutOfRange InstrumentExists SymbolTaken CurrencyOutOfRange
         SameCurrency ScaleInvalid QuantityLimitsInvalid PriceLimitsInvalid FeeInvalid LimitsTooLarge
         AccountOutOfRange AccountExists GrantsFull AmountInvalid TransactionConflict SupplyExceeded
+        NotBegun GraceTooLong
     )
 }

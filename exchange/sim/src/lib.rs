@@ -34,6 +34,7 @@ const ALL: u32 = permission::TRADE | permission::ADMIN | permission::CUSTODY | p
 
 /// What a long series of runs must reach, beside what every application must.
 pub const WANTED: &[&str] = &[
+    "accepted: cancel on disconnect",
     "accepted: create account",
     "accepted: create instrument",
     "accepted: deposit",
@@ -46,12 +47,17 @@ pub const WANTED: &[&str] = &[
     "cancel",
     "mass cancel of none",
     "mass cancel of several",
+    "an order ends on disconnect",
     "order ends unfilled",
     "order ends with a rest",
     "order filled",
     "order rests",
     "order rests after fills",
     "order spends all it has",
+    "orders end on disconnect",
+    "presence: back",
+    "presence: lost",
+    "presence: unproved",
     "transfer repeated",
     "refused: not permitted",
     "rejected: AccountExists",
@@ -61,6 +67,7 @@ pub const WANTED: &[&str] = &[
     "rejected: CurrencyOutOfRange",
     "rejected: DuplicateClientOrderId",
     "rejected: FeeInvalid",
+    "rejected: GraceTooLong",
     "rejected: GrantsFull",
     "rejected: InstrumentExists",
     "rejected: InstrumentOutOfRange",
@@ -70,6 +77,7 @@ pub const WANTED: &[&str] = &[
     "rejected: MarketMustNotRest",
     "rejected: MarketPriceSet",
     "rejected: NoLiquidity",
+    "rejected: NotBegun",
     "rejected: NotFillable",
     "rejected: NotGranted",
     "rejected: NotionalTooSmall",
@@ -166,7 +174,7 @@ impl Workload for ExchangeWorkload {
 
 fn compare(engine: &Engine, model: &Judge, query: &[u8]) -> Result<Vec<u8>, String> {
     let parsed = Query::decode(query).map_err(|error| error.to_string())?;
-    let about = ordain_exchange_engine::Context { seq: 0, time: 0, key: 0, permissions: ALL };
+    let about = ordain_exchange_engine::Context { permissions: ALL, ..Default::default() };
     let mut answer = [0; MESSAGE_MAX];
     let len = engine.query(&about, &parsed, &mut answer);
     let expected = model.answer(0, ALL, &parsed);

@@ -4,9 +4,9 @@ use crate::LIMITS;
 use ordain_api::Stream;
 use ordain_exchange_protocol::{
     Amend, BalancesQuery, BookLevelsQuery, BookOrdersQuery, Cancel, CreateAccount, CreateInstrument,
-    CurrencyQuery, Definition, Flag, FromZeros, Grant, GrantAction, InstrumentQuery, IntoBytes, MassCancel,
-    NewOrder, OrderQuery, OrderRef, OrderState, OrderType, Reply, Side, Sides, StatisticsQuery, TimeInForce,
-    Transfer,
+    CurrencyQuery, Definition, Flag, FromZeros, GRACE_MAX, Grant, GrantAction, InstrumentQuery, IntoBytes,
+    MassCancel, NewOrder, OrderQuery, OrderRef, OrderState, OrderType, Reply, SetDisconnect, Side, Sides,
+    StatisticsQuery, TimeInForce, Transfer,
 };
 use ordain_exchange_server::SCHEMA;
 use ordain_sim::rng::Rng;
@@ -156,6 +156,7 @@ impl Trader {
                 let sides = rng.pick(&[Sides::Any, Sides::Buy, Sides::Sell]);
                 MassCancel::new(self.any_account(rng), instrument, sides).as_bytes().to_vec()
             }
+            86 => on_disconnect(rng).as_bytes().to_vec(),
             81..=85 => {
                 let (account, order) = self.any_order(rng);
                 Cancel::new(account, order).as_bytes().to_vec()
@@ -213,6 +214,16 @@ impl Author for Trader {
             }
             _ => {}
         }
+    }
+}
+
+/// Graces from none to longer than most faults last.
+fn on_disconnect(rng: &mut Rng) -> SetDisconnect {
+    match rng.below(12) {
+        0 => SetDisconnect::off(),
+        1 => SetDisconnect::after(GRACE_MAX + 1),
+        2..=4 => SetDisconnect::after(0),
+        _ => SetDisconnect::after(rng.spread(1, 2_000_000_000)),
     }
 }
 

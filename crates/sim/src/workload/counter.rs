@@ -92,13 +92,13 @@ fn fields(payload: &[u8]) -> (u32, u64) {
 }
 
 impl Model for Sums {
-    fn pass(&mut self, until: Nanos, _about: &Context) -> Vec<(Stream, Vec<u8>)> {
+    fn pass(&mut self, until: Nanos, _about: &Context) -> Said {
         let mut outputs = Vec::new();
         while let Some(first) = self.reminders.first_entry().filter(|first| first.key().0 <= until.0) {
             let ((_, seq), counter) = first.remove_entry();
             outputs.push((Stream::Topic(counter), message(3, counter, seq)));
         }
-        outputs
+        Said { outputs, ..Said::default() }
     }
 
     fn begin_level(&mut self, level: u16) {

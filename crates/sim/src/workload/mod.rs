@@ -90,10 +90,10 @@ pub struct Said {
 /// Independent of the application: written from its description, without its code.
 pub trait Model {
     /// A batch begins, the first record of which would have the number `about.seq`: deadlines up to `until`, which is no
-    /// later than its time, pass. Returns their outputs.
-    fn pass(&mut self, until: Nanos, about: &Context) -> Vec<(Stream, Vec<u8>)> {
+    /// later than its time, pass.
+    fn pass(&mut self, until: Nanos, about: &Context) -> Said {
         let _ = (until, about);
-        Vec::new()
+        Said::default()
     }
 
     /// A level of behaviour begins.
@@ -101,10 +101,9 @@ pub trait Model {
         let _ = level;
     }
 
-    /// What became of a watched session's connection. Gives what a series of runs should reach and this did.
-    fn presence(&mut self, session: SessionId, presence: Presence, time: Nanos) -> &'static [&'static str] {
+    /// What became of a watched session's connection.
+    fn presence(&mut self, session: SessionId, presence: Presence, time: Nanos) {
         let _ = (session, presence, time);
-        &[]
     }
 
     /// A command is executed.

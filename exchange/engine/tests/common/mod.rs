@@ -80,6 +80,10 @@ pub struct Exchange {
     pub seq: u64,
     /// Log time of requests; unless set it goes with their numbers.
     pub time: Option<u64>,
+    /// Session that requests come from.
+    pub session: u64,
+    /// Level of behaviour.
+    pub level: u16,
 }
 
 pub fn definition() -> Definition {
@@ -115,7 +119,7 @@ pub fn named(instrument: u32, name: &[u8]) -> Definition {
 
 impl Exchange {
     pub fn empty(limits: Limits) -> Self {
-        Self { engine: Engine::new(limits, 1), seq: 0, time: None }
+        Self { engine: Engine::new(limits, 1), seq: 0, time: None, session: 0, level: 0 }
     }
 
     /// Two instruments on one quote currency, accounts 1 to 3 with money and the key [`KEY`], 4 with neither.
@@ -153,16 +157,17 @@ impl Exchange {
     pub fn restored(&self, seed: u64, limits: Limits) -> Self {
         let snapshot = self.engine.snapshot();
         let mut engine = Engine::new(limits, seed);
+        engine.begin_level(self.level);
         engine.load(&snapshot).expect("loads");
         engine.finish_load().expect("is whole");
         assert!(engine.snapshot() == snapshot, "equal states, equal bytes");
-        Self { engine, seq: self.seq, time: self.time }
+        Self { engine, ..*self }
     }
 
     pub fn send_as(&mut self, key: u32, permissions: u32, bytes: &[u8]) -> Said {
         self.seq += 1;
-        let context =
-            Context { seq: self.seq, time: self.time.unwrap_or(1_000 + self.seq), key, permissions };
+        let time = self.time.unwrap_or(1_000 + self.seq);
+        let context = Context { seq: self.seq, time, key, permissions, session: self.session };
         let request = Request::decode(bytes).expect("requests decode");
         let mut said = Said::default();
         // What an engine fetches ahead changes nothing, whatever the request.
@@ -178,6 +183,11 @@ impl Exchange {
         assert!(!said.reply.is_empty(), "every request is answered");
         self.engine.audit().expect("the state adds up");
         said
+    }
+
+    pub fn begin_level(&mut self, level: u16) {
+        self.level = level;
+        self.engine.begin_level(level);
     }
 
     pub fn send(&mut self, message: &(impl IntoBytes + Immutable)) -> Said {

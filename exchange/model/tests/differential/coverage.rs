@@ -1,6 +1,6 @@
 //! What the streams reached: a stream that never meets a rule proves nothing about it.
 
-use crate::event::{Event, Said};
+use crate::event::{Event, Presence, Said};
 use ordain_exchange_protocol::{
     Answer, Control, ControlQuery, Flag, Market, OrderState, Output, Query, Reason, Reject, Reply, Request,
 };
@@ -481,6 +481,26 @@ pub const FEES: Required = &[
     ("mark", &["fees: a rebate as high as the charge", "fees: both charged in an auction"]),
 ];
 
+/// What `disconnect.md` adds.
+pub const DISCONNECT: Required = &[
+    ("SetDisconnect", &["accepted", "NotPermitted", "NotBegun", "GraceTooLong"]),
+    ("presence", &["lost", "unproved", "back", "ended"]),
+    (
+        "mark",
+        &[
+            "disconnect: in the book",
+            "disconnect: waits",
+            "disconnect: iceberg",
+            "disconnect: partly filled",
+            "disconnect: several",
+            "disconnect: of several accounts",
+            "disconnect: where nothing trades",
+            "disconnect: behind orders that expire",
+            "indication: of orders that end before",
+        ],
+    ),
+];
+
 /// Who is refused, and by whom.
 const REFUSED: &[&str] = &[
     "ExchangeBlocked",
@@ -507,6 +527,7 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::SetSelfTrade(_) => "SetSelfTrade",
         Request::SetGroup(_) => "SetGroup",
         Request::SetState(_) => "SetState",
+        Request::SetDisconnect(_) => "SetDisconnect",
         Request::Market(Market::SetReference(_)) => "SetReference",
         Request::Market(Market::SetBands(_)) => "SetBands",
         Request::Market(Market::SetSchedule(_)) => "SetSchedule",
@@ -580,6 +601,16 @@ impl Coverage {
                 let code = u16::from_le_bytes([said.reply[2], said.reply[3]]);
                 self.count(kind, Reject::from_wire(code).map_or("accepted", Reject::name));
             }
+            Event::Presence(_, what, _) => self.count(
+                "presence",
+                match what {
+                    Presence::Lost => "lost",
+                    Presence::Unproved => "unproved",
+                    Presence::Back => "back",
+                    Presence::Ended => "ended",
+                },
+            ),
+            Event::Level(_) => self.count("level", "begins"),
             Event::Restore => self.count("restore", "done"),
         }
         for answer in &said.pages {

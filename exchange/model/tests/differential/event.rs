@@ -8,8 +8,21 @@ use ordain_exchange_protocol::Audience;
 pub enum Event {
     Request(Context, Vec<u8>),
     Query(Context, Vec<u8>),
+    /// What the log says of a session's client, at a time.
+    Presence(u64, Presence, u64),
+    /// A level of behaviour begins.
+    Level(u16),
     /// The engine is saved, and one with another hash seed goes on in its place.
     Restore,
+}
+
+/// What became of a session's client.
+#[derive(Clone, Copy, Debug)]
+pub enum Presence {
+    Lost,
+    Unproved,
+    Back,
+    Ended,
 }
 
 /// What both said to an event.

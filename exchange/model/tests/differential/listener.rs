@@ -28,6 +28,8 @@ struct Live {
     awaits: bool,
     /// Whether its instrument was halted since it was entered.
     halted: bool,
+    /// The session that entered it.
+    session: u64,
 }
 
 impl Live {
@@ -65,6 +67,8 @@ pub struct Listener {
     /// By scope and id, other than active.
     access: BTreeMap<(u8, u32), Access>,
     owned: BTreeMap<(u32, u32), i128>,
+    /// Sessions that cancel on disconnect, and the first order that each would lose.
+    on: BTreeMap<u64, u64>,
     orders: BTreeMap<u64, Live>,
     places: u64,
     /// Who trades now, and whether a trade or meeting of this command was its doing.
@@ -118,24 +122,41 @@ impl Listener {
         self.traded.clear();
         let outputs: Vec<Output<'_>> =
             outputs.iter().map(|(_, bytes)| Output::decode(bytes).expect("an output")).collect();
-        let (mut ended, mut expired) = (0, 0);
+        let (mut ended, mut expired, mut accounts) = ([0, 0], 0, Vec::new());
         for output in &outputs {
             match output {
-                Output::Cancel(it) if it.reason == Reason::Expired => {
+                Output::Cancel(it) if matches!(it.reason, Reason::Expired | Reason::Disconnected) => {
                     self.cancelled(context, output)?;
-                    ended += 1;
+                    let disconnected = it.reason == Reason::Disconnected;
+                    ended[usize::from(disconnected)] += 1;
+                    if disconnected {
+                        accounts.push(it.account.get());
+                    }
                 }
                 // Else it is of the command.
-                Output::Indication(it) if ended > 0 && self.fits(it) => {
+                Output::Indication(it) if ended != [0, 0] && self.fits(it) => {
                     self.indication(context, it)?;
-                    self.marks.push("indication: of orders that expire");
+                    self.marks.push(match ended[1] {
+                        0 => "indication: of orders that expire",
+                        _ => "indication: of orders that end before",
+                    });
                 }
                 _ => break,
             }
             expired += 1;
         }
-        if ended > 1 {
+        if ended[0] > 1 {
             self.marks.push("expiry: several");
+        }
+        if ended[1] > 1 {
+            self.marks.push("disconnect: several");
+        }
+        if ended[0] > 0 && ended[1] > 0 {
+            self.marks.push("disconnect: behind orders that expire");
+        }
+        accounts.dedup();
+        if accounts.len() > 1 {
+            self.marks.push("disconnect: of several accounts");
         }
         for live in self.orders.values() {
             let expiry = live.request.expiry.get();
@@ -224,13 +245,17 @@ impl Listener {
                     *self.owned.entry((it.account.get(), it.currency.get())).or_default() += change;
                 }
             }
-            Request::NewOrder(it) => self.entered(NewOrder2::from_first(it), reply)?,
-            Request::NewOrder2(it) => self.entered(**it, reply)?,
+            Request::NewOrder(it) => self.entered(context, NewOrder2::from_first(it), reply)?,
+            Request::NewOrder2(it) => self.entered(context, **it, reply)?,
             Request::Amend(it) => {
                 let second = Amend2::new(it.account.get(), it.order(), it.price.get(), it.quantity.get());
                 self.amended(&second, reply)?;
             }
             Request::Amend2(it) => self.amended(it, reply)?,
+            Request::SetDisconnect(it) => match it.on {
+                Flag::Yes => drop(self.on.entry(context.session).or_insert(self.places + 1)),
+                Flag::No => drop(self.on.remove(&context.session)),
+            },
             Request::Cancel(it) => {
                 self.named(it.account.get(), it.order())?;
             }
@@ -239,7 +264,7 @@ impl Listener {
         Ok(())
     }
 
-    fn entered(&mut self, mut order: NewOrder2, reply: &Reply<'_>) -> Checked {
+    fn entered(&mut self, context: &Context, mut order: NewOrder2, reply: &Reply<'_>) -> Checked {
         let id = order_reply(reply).expect("a reply to an order").order_id.get();
         check!(!self.orders.contains_key(&id), "order {id:#x} is live already");
         let state = self.state(order.instrument.get());
@@ -297,6 +322,7 @@ impl Listener {
             rests: waits,
             awaits,
             halted: false,
+            session: context.session,
         };
         self.orders.insert(id, live);
         self.taker = (!waits && !awaits).then_some(id);
@@ -729,6 +755,21 @@ impl Listener {
                 self.mark_access(&was, ["blocked: an order expires", "suspended: an order expires"]);
                 if expiry == context.time {
                     self.marks.push("expiry: exactly now");
+                }
+            }
+            Reason::Disconnected => {
+                let first = self.on.get(&was.session).ok_or("an order of a session that has it off ends")?;
+                check!(was.entered >= *first, "order {id:#x} was entered before its session had it on");
+                self.marks.push(match (was.waits() || was.awaits, was.request.display.get()) {
+                    (true, _) => "disconnect: waits",
+                    (false, 0) => "disconnect: in the book",
+                    (false, _) => "disconnect: iceberg",
+                });
+                if was.cumulative > 0 {
+                    self.marks.push("disconnect: partly filled");
+                }
+                if self.state(was.request.instrument.get()) != MarketState::Continuous {
+                    self.marks.push("disconnect: where nothing trades");
                 }
             }
             Reason::Purged | Reason::Killed => {

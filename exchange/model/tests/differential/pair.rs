@@ -1,6 +1,6 @@
 //! Engine and model side by side.
 
-use crate::event::{Event, Said};
+use crate::event::{Event, Presence, Said};
 use crate::listener::Listener;
 use ordain_exchange_engine::{Context, Engine, Limits, STEP_OUTPUTS_MAX, Sink, Step};
 use ordain_exchange_model::Model;
@@ -38,6 +38,7 @@ pub struct Pair {
     /// Whether the listener hears of it: it does not know what log time brings about.
     pub listens: bool,
     events: u64,
+    level: u16,
 }
 
 /// How many events lie between two recounts of everything that the engine keeps twice.
@@ -62,8 +63,8 @@ pub fn model(limits: &Limits) -> Model {
 
 /// The context of a model.
 pub fn for_model(context: &Context) -> ordain_exchange_model::Context {
-    let Context { seq, time, key, permissions } = *context;
-    ordain_exchange_model::Context { seq, time, key, permissions }
+    let Context { seq, time, key, permissions, session } = *context;
+    ordain_exchange_model::Context { seq, time, key, permissions, session }
 }
 
 fn same(what: &str, model: &[u8], engine: &[u8]) -> Result<(), String> {
@@ -84,6 +85,7 @@ impl Pair {
             listener: Listener::default(),
             listens: true,
             events: 0,
+            level: 0,
         }
     }
 
@@ -96,6 +98,16 @@ impl Pair {
                 self.compare_readers(context)?;
                 Said { reply: self.query(context, bytes)?, steps: 1, ..Said::default() }
             }
+            Event::Presence(session, what, time) => {
+                self.presence(*session, *what, *time);
+                Said::default()
+            }
+            Event::Level(level) => {
+                self.level = *level;
+                self.engine.begin_level(*level);
+                self.model.begin_level(*level);
+                Said::default()
+            }
             Event::Restore => {
                 self.restore()?;
                 Said::default()
@@ -106,13 +118,34 @@ impl Pair {
         }
         said.pages = self.compare_states()?;
         if self.listens && self.events.is_multiple_of(AUDIT_EVERY) {
-            let all = Context { seq: 0, time: 0, key: 0, permissions: permission::VIEW | permission::ADMIN };
+            let all = Context { permissions: permission::VIEW | permission::ADMIN, ..Context::default() };
             let ask =
                 |query: &[u8]| self.model.query(&for_model(&all), &Query::decode(query).expect("a query"));
             self.listener.compare(ask)?;
             self.compare_limits(&all)?;
         }
         Ok(said)
+    }
+
+    fn presence(&mut self, session: u64, what: Presence, time: u64) {
+        match what {
+            Presence::Lost => {
+                self.engine.lost(session, time);
+                self.model.lost(session, time);
+            }
+            Presence::Unproved => {
+                self.engine.unproved(session, time);
+                self.model.unproved(session, time);
+            }
+            Presence::Back => {
+                self.engine.back(session);
+                self.model.back(session);
+            }
+            Presence::Ended => {
+                self.engine.ended(session, time);
+                self.model.ended(session, time);
+            }
+        }
     }
 
     fn request(&mut self, context: &Context, bytes: &[u8]) -> Result<Said, String> {
@@ -196,6 +229,7 @@ impl Pair {
     fn restore(&mut self) -> Result<(), String> {
         let saved = self.engine.snapshot();
         let mut restored = engine(&self.limits, self.events);
+        restored.begin_level(self.level);
         restored.load(&saved).map_err(|error| format!("the snapshot is refused: {error}"))?;
         restored.finish_load().map_err(|error| format!("the snapshot is refused: {error}"))?;
         same("the snapshot of the restored engine", &saved, &restored.snapshot())?;
@@ -229,7 +263,7 @@ impl Pair {
     fn compare_states(&self) -> Result<Vec<Vec<u8>>, String> {
         let mut pages = Vec::new();
         let all = permission::VIEW | permission::ADMIN;
-        let context = Context { seq: 0, time: 0, key: 0, permissions: all };
+        let context = Context { permissions: all, ..Context::default() };
         let ask = |query: &[u8]| {
             self.query(&context, query).map_err(|error| format!("afterwards, {}: {error}", hex(query)))
         };

@@ -7,6 +7,8 @@
 mod control;
 #[path = "stream/day.rs"]
 mod day;
+#[path = "stream/disconnect.rs"]
+mod disconnect;
 #[path = "stream/limits.rs"]
 mod limits;
 #[path = "stream/office.rs"]
@@ -48,6 +50,8 @@ pub struct Stream {
     past_orders: VecDeque<u64>,
     /// Transfers that were sent.
     past_transfers: VecDeque<Transfer>,
+    /// Whether the level of behaviour with all features has begun.
+    levelled: bool,
 }
 
 impl Stream {
@@ -62,6 +66,7 @@ impl Stream {
             building: true,
             past_orders: VecDeque::new(),
             past_transfers: VecDeque::new(),
+            levelled: false,
         }
     }
 
@@ -72,7 +77,8 @@ impl Stream {
         if (self.time..self.time + 2_000).contains(&self.next_edge) && self.random.percent(20) {
             self.time = self.next_edge;
         }
-        Context { seq: self.seq, time: self.time, key, permissions }
+        let session = self.session();
+        Context { seq: self.seq, time: self.time, key, permissions, session }
     }
 
     fn request(&mut self, key: u32, permissions: u32, message: &[u8]) -> Event {
@@ -148,7 +154,7 @@ impl Stream {
             }
         }
         let expiries = model.orders().iter().map(|order| order.expiry);
-        let edges = expiries.chain(model.edges()).chain(model.rate_edges());
+        let edges = expiries.chain(model.edges()).chain(model.rate_edges()).chain(model.ends());
         self.next_edge = edges.filter(|time| *time > self.time).min().unwrap_or(0);
         // As long as it may take to fill a book and to clear it.
         if self.random.below(2 * u64::from(self.profile.limits.orders)) == 0 {
@@ -187,6 +193,8 @@ impl Stream {
             vec![self.set_limit(model)]
         } else if self.profile.features.fees && self.theme.fees && falls(30) {
             vec![self.set_fee(model)]
+        } else if self.disconnects() && falls(70) {
+            vec![self.presence(model)]
         } else if falls(cancels) {
             vec![self.cancel(model)]
         } else if falls(220) {

@@ -9,6 +9,8 @@ pub fn describe(event: &Event) -> String {
     match event {
         Event::Request(context, bytes) => format!("{}: {}", sender(context), request(bytes)),
         Event::Query(context, bytes) => format!("{}: query {:?}", sender(context), Query::decode(bytes)),
+        Event::Presence(session, what, time) => format!("at {time}: session {session} is {what:?}"),
+        Event::Level(level) => format!("level {level} begins"),
         Event::Restore => "restore the engine from its snapshot".into(),
     }
 }
@@ -121,6 +123,7 @@ fn request(bytes: &[u8]) -> String {
             format!("self-trade {:?} in instrument {}", it.self_trade, it.instrument)
         }
         Request::SetState(it) => format!("state {:?} in instrument {}", it.state, it.instrument),
+        Request::SetDisconnect(it) => format!("cancel on disconnect {:?}, grace {}", it.on, it.grace),
         Request::SetGroup(it) => format!("account {} into group {}", it.account, it.group),
         Request::Market(it @ (Market::SetBands(_) | Market::SetSchedule(_))) => format!("{it:?}"),
         Request::Market(Market::SetReference(it)) => {

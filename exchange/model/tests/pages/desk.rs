@@ -19,6 +19,8 @@ pub struct Desk {
     seq: u64,
     /// Log time of what comes next.
     pub time: u64,
+    /// Session that it comes from.
+    pub session: u64,
     clients: u64,
     told: Vec<String>,
 }
@@ -59,7 +61,7 @@ impl Desk {
             levels_per_side: 4,
             transfers: 6,
         });
-        let mut desk = Self { model, seq: 0, time: 0, clients: 0, told: Vec::new() };
+        let mut desk = Self { model, seq: 0, time: 0, session: 0, clients: 0, told: Vec::new() };
         let mut symbol = [0; 16];
         symbol[0] = b'X';
         let definition = Definition {
@@ -90,7 +92,8 @@ impl Desk {
     }
 
     fn context(&self) -> Context {
-        Context { seq: self.seq, time: self.time, key: 9, permissions: ALL }
+        let Self { seq, time, session, .. } = *self;
+        Context { seq, time, key: 9, permissions: ALL, session }
     }
 
     pub fn does(&mut self, request: &[u8]) -> Vec<u8> {
@@ -148,6 +151,23 @@ impl Desk {
         let reply = Reply::decode(&reply).expect("a reply");
         assert_eq!(reply.code(), 0);
         if let Reply::MassCancel(reply) = reply { reply.cancelled.get() } else { 0 }
+    }
+
+    /// The level of behaviour with all features begins.
+    pub fn levels_up(&mut self) {
+        self.model.begin_level(1);
+    }
+
+    /// What the log says of a session's client, now.
+    pub fn hears(&mut self, session: u64, what: impl Fn(&mut Model, u64, u64)) {
+        what(&mut self.model, session, self.time);
+    }
+
+    /// Log time comes to `time`. Gives what that brought about.
+    pub fn passes(&mut self, time: u64) -> Vec<String> {
+        self.time = time;
+        let outputs = self.model.pass(&self.context(), time);
+        outputs.iter().map(|(_, bytes)| short(bytes)).collect()
     }
 
     pub fn withdraws(&mut self, account: u32, amount: u64) -> Option<Reject> {

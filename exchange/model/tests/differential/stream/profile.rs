@@ -19,6 +19,8 @@ pub struct Features {
     pub day: bool,
     pub limits: bool,
     pub fees: bool,
+    /// Sessions whose orders are cancelled on disconnect.
+    pub disconnect: bool,
 }
 
 impl Features {
@@ -34,6 +36,7 @@ impl Features {
         day: false,
         limits: false,
         fees: false,
+        disconnect: false,
     };
     pub const ALL: Self = Self {
         orders: true,
@@ -47,6 +50,7 @@ impl Features {
         day: true,
         limits: true,
         fees: true,
+        disconnect: true,
     };
 }
 
@@ -60,6 +64,7 @@ pub struct Theme {
     pub day: bool,
     pub limits: bool,
     pub fees: bool,
+    pub disconnect: bool,
 }
 
 impl Theme {
@@ -72,6 +77,7 @@ impl Theme {
             limits: matches!(nth, 8 | 9),
             fees: matches!(nth, 1 | 4 | 6 | 8),
             day: matches!(nth, 0 | 6),
+            disconnect: matches!(nth, 2 | 7 | 11),
         }
     }
 }
