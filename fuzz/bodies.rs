@@ -15,6 +15,7 @@ use ordain_client::{ClientCore, CoreConfig, Event};
 use ordain_consensus::Message;
 use ordain_consensus::message::FRAME_MAX;
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Request};
+use ordain_exchange_itch as nasdaq;
 use ordain_exchange_protocol as exchange;
 use ordain_journal::{NodeState, SLOT_LEN, read_state};
 use ordain_keys::{KeyPair, ServerHandshake};
@@ -37,7 +38,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "client_frames", body: client_frames, seed: client_frames_seed },
     Target { name: "server_frames", body: server_frames, seed: server_frames_seed },
     Target { name: "batches", body: batches, seed: batches_seed },
@@ -45,6 +46,7 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "peer_messages", body: peer_messages, seed: peer_messages_seed },
     Target { name: "exchange_requests", body: exchange_requests, seed: exchange_requests_seed },
     Target { name: "node_state", body: node_state, seed: node_state_seed },
+    Target { name: "itch", body: itch, seed: itch_seed },
     Target { name: "snapshot", body: snapshot, seed: snapshot_seed },
 ];
 
@@ -246,6 +248,28 @@ pub fn node_state(data: &[u8]) {
 
 fn node_state_seed() -> Vec<u8> {
     vec![0; 2 * SLOT_LEN]
+}
+
+/// A file of Nasdaq's messages, compressed or not.
+pub fn itch(data: &[u8]) {
+    let Ok(mut reader) = nasdaq::file::open(std::io::Cursor::new(data.to_vec())) else { return };
+    let mut audit = nasdaq::audit::Audit::new(64);
+    let mut read = 0;
+    while let Ok(Some(frame)) = reader.next_frame() {
+        assert!(frame.offset >= read);
+        read = frame.offset + 2 + frame.bytes.len() as u64;
+        audit.take(&frame);
+    }
+    assert!(audit.totals().orders <= 64);
+}
+
+fn itch_seed() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for kind in nasdaq::message::KINDS {
+        bytes.extend([0, kind.len as u8, kind.letter]);
+        bytes.resize(bytes.len() + kind.len - 1, 0);
+    }
+    bytes
 }
 
 /// A snapshot, in pieces of any size. What is taken writes the same snapshot again.

@@ -33,6 +33,11 @@ fn check(name: &str) {
 }
 
 #[test]
+fn itch() {
+    check("itch");
+}
+
+#[test]
 fn client_frames() {
     check("client_frames");
 }

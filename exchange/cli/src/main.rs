@@ -10,6 +10,7 @@ mod cluster;
 mod demo;
 mod error;
 mod failover;
+mod itch;
 mod journal;
 mod keys;
 mod load;
@@ -82,6 +83,8 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Replay real order flow through a node and compare its book row by row
     Replay(replay::ReplayArgs),
+    /// Count and check a file of Nasdaq's ITCH
+    Itch(itch::ItchArgs),
     /// Check that every acknowledgement a client wrote down is in the journal, with that reply
     Audit(audit::AuditArgs),
     /// Disturb a cluster of its own, as `cargo xtask chaos` does
@@ -115,6 +118,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Keys(command) => keys::run(&command),
         Command::Replay(args) => replay::run(&args),
+        Command::Itch(args) => itch::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Bench(args) => bench::run(&args),
