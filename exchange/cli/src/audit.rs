@@ -160,23 +160,30 @@ impl Emit for Compare<'_> {
     }
 }
 
-/// The state at which the replay begins: empty, or of a trimmed journal that of its oldest snapshot.
-fn start(files: &Files, facts: &ClusterFacts, factory: &ExchangeFactory) -> Result<Copy> {
+/// The state at which the replay of a data directory's journal begins, and what is to be said of that.
+pub fn begin(files: &Files, dir: &Path) -> Result<(Copy, Option<String>)> {
+    let facts = ordain_host::facts::read(dir)
+        .or_next("the cluster facts cannot be read", "Give the whole data directory of a node.")?;
+    start(files, &facts, &ExchangeFactory::default())
+}
+
+/// Empty, or of a trimmed journal the state of its oldest snapshot, and which that is.
+fn start(files: &Files, facts: &ClusterFacts, factory: &ExchangeFactory) -> Result<(Copy, Option<String>)> {
     let next = "Give the whole data directory of a node, snapshots included.";
     let first = files.segments().or_next("the segments cannot be listed", next)?;
     let Some(oldest) = first.first().map(|(number, _)| number * facts.segment_size).filter(|at| *at > 0)
     else {
-        return Ok(Replica::new(facts, factory, ExchangeDecoder, ExchangeEncoder));
+        return Ok((Replica::new(facts, factory, ExchangeDecoder, ExchangeEncoder), None));
     };
     for (position, _) in files.snapshots().into_iter().filter(|(position, _)| *position >= oldest) {
         let bytes = files.snapshot(position).or_next("a snapshot cannot be read", next)?;
         match restore(facts, factory, &bytes) {
             Ok(copy) => {
-                println!(
+                let notice = format!(
                     "the journal is trimmed: it is replayed from the snapshot at position {position}, record {}",
                     copy.next_seq()
                 );
-                return Ok(copy);
+                return Ok((copy, Some(notice)));
             }
             Err(error) => eprintln!("the snapshot at position {position} is passed over: {error}"),
         }
@@ -211,11 +218,11 @@ pub fn compare(acks: &Acks, dir: &Path) -> Result<(Findings, Vec<String>)> {
 /// The node may be running, if it has said that this batch is committed: what is, does not change any more.
 pub fn compare_until(acks: &Acks, dir: &Path, until: Option<BatchIndex>) -> Result<(Findings, Vec<String>)> {
     let files = Files::open(dir)?;
-    let facts = ordain_host::facts::read(dir)
-        .or_next("the cluster facts cannot be read", "Give the whole data directory of a node.")?;
-    let factory = ExchangeFactory::default();
-    let mut replica = start(&files, &facts, &factory)?;
-    let begin = replica.applied();
+    let (mut replica, notice) = begin(&files, dir)?;
+    if let Some(notice) = notice {
+        println!("{notice}");
+    }
+    let applied = replica.applied();
     let older = replica.next_seq().0;
     let findings = Findings {
         acknowledged: acks.len() as u64,
@@ -227,7 +234,7 @@ pub fn compare_until(acks: &Acks, dir: &Path, until: Option<BatchIndex>) -> Resu
     let watermark = files.state().map(|state| state.watermark).filter(|_| until.is_none());
     let report = read(&files, watermark, &[], &mut |batch| {
         let index = batch.header.index();
-        if failure.is_some() || index <= begin || until.is_some_and(|until| index > until) {
+        if failure.is_some() || index <= applied || until.is_some_and(|until| index > until) {
             return;
         }
         // Any reign will do: it makes the copy write the replies that a leader would.

@@ -1,6 +1,7 @@
 //! `ordain journal verify|inspect|dump|compare`: data directories read at rest.
 
 use crate::error::{CliError, OrNext, Result};
+use crate::operators::{self, Operators};
 use clap::{Args, Subcommand};
 use ordain_journal::audit::{self, Report, SegmentSource, Verdict};
 use ordain_journal::{Mark, NodeState, read_state};
@@ -25,6 +26,11 @@ pub enum JournalCommand {
     /// A node that died with batches that were never committed has them until it joins its cluster again: let it, before
     /// its journal is compared.
     Compare(Compare),
+    /// List what operators did to the exchange and to the keys: who, when, why, and what came of it
+    ///
+    /// The journal is executed for this, from its beginning or from the oldest snapshot of a trimmed one; what came of
+    /// commands before that snapshot is unknown. Changes of the cluster itself carry no key, and are not listed.
+    Operators(Operators),
 }
 
 #[derive(Debug, Args)]
@@ -159,6 +165,7 @@ pub fn run(command: &JournalCommand) -> Result<ExitCode> {
         JournalCommand::Inspect(directory) => inspect(&directory.dir),
         JournalCommand::Dump(dump) => run_dump(dump),
         JournalCommand::Compare(compare) => run_compare(&compare.dirs),
+        JournalCommand::Operators(args) => operators::run(args),
     }
 }
 

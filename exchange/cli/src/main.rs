@@ -9,11 +9,13 @@ mod child;
 mod cluster;
 mod demo;
 mod error;
+mod exchange;
 mod failover;
 mod itch;
 mod journal;
 mod keys;
 mod load;
+mod operators;
 mod pipeline;
 mod recover;
 mod replay;
@@ -71,6 +73,8 @@ enum Command {
     /// Make a cluster of several nodes, look at it, and change it while it runs
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Run the exchange as its operator: instruments, states, accounts, money, limits, fees, halts and kills
+    Exchange(Box<exchange::ExchangeArgs>),
     /// Say what stopped nodes hold and whether they can go on; declare a loss where they cannot
     Recover(recover::RecoverArgs),
     /// See three nodes be loaded, their leader killed, and all of it audited, in about twenty seconds
@@ -113,6 +117,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Node { config, server } => node(*server, config),
         Command::Cluster(command) => cluster::run(&command),
+        Command::Exchange(args) => exchange::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Load(args) => load::run(&args),

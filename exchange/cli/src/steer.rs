@@ -33,16 +33,16 @@ const HANDED_OVER: Duration = Duration::from_secs(2);
 pub struct Operator {
     /// Any node of the cluster, HOST:PORT or unix:PATH, or several with commas between them; the others are found
     /// [default: 127.0.0.1:7400]
-    #[arg(long, value_name = "ADDRESS", value_parser = child::address)]
+    #[arg(long, global = true, value_name = "ADDRESS", value_parser = child::address)]
     connect: Option<String>,
     /// Key file of an operator
-    #[arg(long, value_name = "FILE", default_value = "operator.key")]
+    #[arg(long, global = true, value_name = "FILE", default_value = "operator.key")]
     key: PathBuf,
     /// Print one JSON object instead of text
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
     /// Seconds to go on trying while the cluster has no leader or is busy with another change
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10)]
     patience: u64,
 }
 
@@ -144,14 +144,24 @@ impl Operator {
         self.connect.is_some() || self.json
     }
 
-    fn client(&self) -> Result<ClientConfig> {
+    /// Whether JSON is to be printed.
+    pub const fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Seconds to go on trying.
+    pub fn patience(&self) -> u64 {
+        self.patience.max(1)
+    }
+
+    pub fn client(&self) -> Result<ClientConfig> {
         child::client(self.connect.as_deref().unwrap_or("127.0.0.1:7400"), &self.key)
     }
 }
 
 type View = (RosterHead, Vec<Seat>);
 
-const CHECK: &str = "Check --connect, and that --key is an operator's key file of this cluster.";
+pub const CHECK: &str = "Check --connect, and that --key is an operator's key file of this cluster.";
 
 /// An operator's connection, with patience.
 struct Session {
@@ -161,7 +171,7 @@ struct Session {
 
 impl Session {
     fn open(operator: &Operator) -> Result<Self> {
-        let patience = Duration::from_secs(operator.patience.max(1));
+        let patience = Duration::from_secs(operator.patience());
         let mut config = operator.client()?;
         (config.timeout, config.core.session) = (patience, SessionWish::None);
         let client = Client::connect(&config).or_next("the cluster cannot be asked", CHECK)?;

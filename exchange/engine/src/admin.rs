@@ -164,6 +164,19 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// What an operator says beside the next command is for those who read the log.
+    pub(crate) fn remark<S: Sink>(&mut self, context: &Context, sink: &mut S) -> Step {
+        let may = context.permissions & (permission::ADMIN | permission::CUSTODY) != 0;
+        let result = match (may, self.level) {
+            (false, _) => Err(Reject::NotPermitted),
+            (true, 0) => Err(Reject::NotBegun),
+            (true, _) => Ok(()),
+        };
+        reply_admin(context, 0, result, sink)
+    }
+}
+
 pub(crate) fn reply_admin<S: Sink>(
     context: &Context,
     subject: u32,

@@ -11,7 +11,8 @@ use crate::reply::Answer;
 use crate::states::Turn;
 use crate::{Context, Engine, STEP_OUTPUTS_MAX, Sink, Step, admin::reply_admin, engine::permitted};
 use ordain_exchange_protocol::{
-    Audience, BandAction, CallReport, IntoBytes, MarketState, Reject, Schema, SetBands, Side, permission,
+    Audience, BandAction, BandsAnswer, BandsQuery, CallReport, IntoBytes, MarketState, Reject, Schema,
+    SetBands, Side, Zero, permission,
 };
 
 /// Most buckets that an average goes over: they are looked at when an order begins to trade.
@@ -253,5 +254,35 @@ impl Engine {
         let price = self.indication(id).price;
         let left = self.call(id).extended < self.bands[usize::from(id) - 1].extensions;
         left && price > 0 && !(low..=high).contains(&price)
+    }
+}
+
+impl Engine {
+    pub(crate) fn bands_answer(&self, checked: Result<(), Reject>, query: &BandsQuery) -> BandsAnswer {
+        let id = query.instrument.get();
+        let found = checked.and_then(|()| self.instrument(id));
+        let (bands, extended, until) = match &found {
+            Ok(_) => {
+                let call = self.call(id as u16);
+                (self.bands[id as usize - 1], if call.until == 0 { 0 } else { call.extended }, call.until)
+            }
+            Err(_) => (Bands::NONE, 0, 0),
+        };
+        BandsAnswer {
+            tag: BandsAnswer::TAG,
+            schema: Schema::V1,
+            code: Reject::to_wire(found.err()),
+            instrument: id.into(),
+            action: bands.action,
+            buckets: bands.count,
+            extensions: bands.extensions,
+            extended,
+            fixed: bands.fixed.into(),
+            moving: bands.moving.into(),
+            reserved: [Zero::Zero; 4],
+            width: bands.width.into(),
+            call: bands.call.into(),
+            until: until.into(),
+        }
     }
 }

@@ -176,6 +176,7 @@ impl Engine {
             Request::SetSelfTrade(message) => self.set_self_trade(context, message, sink),
             Request::SetGroup(message) => self.set_group(context, message, sink),
             Request::SetState(message) => self.set_state(context, message, sink),
+            Request::Remark(_) => self.remark(context, sink),
             Request::SetDisconnect(message) => self.set_disconnect(context, message, sink),
             Request::Control(control) => self.control(context, control, sink),
             Request::Market(market) => self.market(context, market, sink),

@@ -7,10 +7,10 @@ use crate::{Context, Engine};
 use ordain_exchange_protocol::{
     AuctionAnswer, AuctionQuery, BALANCES_MAX, BalanceEntry, BalancesQuery, BookLevelsQuery, BookOrdersQuery,
     ControlQuery, CurrencyAnswer, CurrencyQuery, Definition, Flag, FromZeros, InstrumentAnswer,
-    InstrumentQuery, IntoBytes, LevelEntry, ListHead, MESSAGE_MAX, MarketState, ORDERS_MAX, OrderAnswer,
-    OrderDetailAnswer, OrderDetailQuery, OrderEntry, OrderQuery, OrderState, OrderType, OwnerAnswer,
-    OwnerQuery, PostOnly, Query, Reject, Schema, SelfTrade, Side, Sides, StatisticsAnswer, TimeInForce,
-    TradingAnswer, TradingQuery, Zero, permission,
+    InstrumentQuery, IntoBytes, LevelEntry, ListHead, MESSAGE_MAX, MarketQuery, MarketState, ORDERS_MAX,
+    OrderAnswer, OrderDetailAnswer, OrderDetailQuery, OrderEntry, OrderQuery, OrderState, OrderType,
+    OwnerAnswer, OwnerQuery, PostOnly, Query, Reject, Schema, SelfTrade, Side, Sides, StatisticsAnswer,
+    TimeInForce, TradingAnswer, TradingQuery, Zero, permission,
 };
 use zerocopy::Immutable;
 
@@ -54,6 +54,8 @@ impl Engine {
                 answer.put(&self.access_answer(context, checked, query));
             }
             Query::Auction(query) => self.auction(checked, query, &mut answer),
+            Query::Market(MarketQuery::Bands(query)) => answer.put(&self.bands_answer(checked, query)),
+            Query::Market(MarketQuery::Schedule(query)) => answer.put(&self.schedule_answer(checked, query)),
             Query::Control(ControlQuery::Limits(query)) => {
                 answer.put(&self.limits_answer(context, checked, query));
             }

@@ -2,7 +2,10 @@
 
 use crate::timers::NEVER;
 use crate::{Context, Engine, Sink, Step, admin::reply_admin, engine::permitted};
-use ordain_exchange_protocol::{MarketState, Reject, SCHEDULE_MAX, ScheduleEntry, SetSchedule, permission};
+use ordain_exchange_protocol::{
+    Flag, MarketState, Reject, SCHEDULE_MAX, ScheduleAnswer, ScheduleEntry, ScheduleQuery, Schema,
+    SetSchedule, Zero, permission,
+};
 
 /// Longest period, and longest random part of a time.
 const PERIOD_MAX: u64 = 366 * 86_400_000_000_000;
@@ -140,6 +143,36 @@ impl Engine {
             self.set_timers();
         });
         reply_admin(context, id, done, sink)
+    }
+}
+
+impl Engine {
+    pub(crate) fn schedule_answer(
+        &self,
+        checked: Result<(), Reject>,
+        query: &ScheduleQuery,
+    ) -> ScheduleAnswer {
+        let id = query.instrument.get();
+        let found = checked.and_then(|()| self.instrument(id));
+        let none = Schedule::none();
+        let schedule = match &found {
+            Ok(_) => Some(&self.schedules[id as usize - 1]).filter(|schedule| schedule.at != NEVER),
+            Err(_) => None,
+        };
+        let (schedule, due) = schedule.map_or((&none, 0), |schedule| (schedule, schedule.at));
+        ScheduleAnswer {
+            tag: ScheduleAnswer::TAG,
+            schema: Schema::V1,
+            code: Reject::to_wire(found.err()),
+            instrument: id.into(),
+            count: schedule.count,
+            next: schedule.next,
+            drawn: Flag::from(schedule.drawn),
+            reserved: [Zero::Zero; 5],
+            period: schedule.period.into(),
+            due: due.into(),
+            entries: schedule.entries,
+        }
     }
 }
 

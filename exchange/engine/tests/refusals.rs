@@ -258,6 +258,9 @@ fn disconnect(rows: &mut Rows) {
         exchange.session = 0;
     };
     rows.row(nothing, &set, Reject::NotBegun);
+    let remark = Remark::new("why").expect("it is short");
+    rows.row_as(nothing, KEY, permission::CUSTODY, &remark, Reject::NotBegun);
+    rows.row_as(|exchange| exchange.begin_level(1), KEY, TRADER, &remark, Reject::NotPermitted);
     rows.row_as(|exchange| exchange.begin_level(1), KEY, permission::ADMIN, &set, Reject::NotPermitted);
     let longer = SetDisconnect::after(GRACE_MAX + 1);
     rows.row(|exchange| exchange.begin_level(1), &longer, Reject::GraceTooLong);

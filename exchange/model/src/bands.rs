@@ -1,7 +1,8 @@
 //! Price bands, and the auctions that they call.
 
 use crate::command::Command;
-use crate::{Context, Model, ensure};
+use crate::message::Message;
+use crate::{Context, Model, code, ensure};
 use ordain_exchange_protocol::{BandAction, MarketState, Reject, SetBands, permission};
 
 /// 24 hours.
@@ -136,5 +137,28 @@ impl Model {
             let before = self.state(id);
             self.change_state(command, id, before, MarketState::Continuous);
         }
+    }
+}
+
+impl Model {
+    pub(crate) fn bands_answer(&self, context: &Context, id: u32) -> Vec<u8> {
+        let result = self.may_see_instrument(context, id);
+        let mut answer = Message::new(0xB0, 48).put(2, 2, code(&result)).put(4, 4, id);
+        if result.is_ok() {
+            if let Some(bands) = self.bands.get(&id) {
+                answer = answer
+                    .put(8, 1, bands.action as u8)
+                    .put(9, 1, bands.buckets)
+                    .put(10, 1, bands.extensions)
+                    .put(12, 4, bands.fixed)
+                    .put(16, 4, bands.moving)
+                    .put(24, 8, bands.bucket)
+                    .put(32, 8, bands.call);
+            }
+            if let Some(call) = self.calls.get(&id) {
+                answer = answer.put(11, 1, call.extensions).put(40, 8, call.until);
+            }
+        }
+        answer.bytes()
     }
 }

@@ -416,6 +416,7 @@ impl Model {
             Request::SetState(request) => {
                 admin_reply(context, request.instrument.get(), &self.set_state(&mut command, request))
             }
+            Request::Remark(_) => admin_reply(context, 0, &self.remark(context)),
             Request::SetDisconnect(request) => {
                 admin_reply(context, 0, &self.set_disconnect(context, request))
             }
@@ -491,6 +492,11 @@ impl Model {
         ensure(self.instruments.contains_key(&instrument), Reject::UnknownInstrument)?;
         self.modes.insert(instrument, mode);
         Ok(())
+    }
+
+    fn remark(&self, context: &Context) -> Result<(), Reject> {
+        let may = context.may(permission::ADMIN).or(context.may(permission::CUSTODY));
+        may.and(ensure(self.level >= 1, Reject::NotBegun))
     }
 
     fn set_group(&mut self, context: &Context, account: u32, group: u32) -> Result<(), Reject> {

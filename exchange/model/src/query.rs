@@ -3,8 +3,8 @@
 use crate::message::Message;
 use crate::{Context, Model, Order, code, ensure};
 use ordain_exchange_protocol::{
-    BalancesQuery, BookLevelsQuery, BookOrdersQuery, ControlQuery, IntoBytes, OrderRef, PostOnly, Query,
-    Reject, Side, permission,
+    BalancesQuery, BookLevelsQuery, BookOrdersQuery, ControlQuery, IntoBytes, MarketQuery, OrderRef,
+    PostOnly, Query, Reject, Side, permission,
 };
 
 const LEVEL: usize = 24;
@@ -157,6 +157,10 @@ impl Model {
             }
             Query::Control(ControlQuery::Fees(query)) => self.fees_answer(context, query),
             Query::Auction(query) => self.auction_answer(context, query),
+            Query::Market(MarketQuery::Bands(query)) => self.bands_answer(context, query.instrument.get()),
+            Query::Market(MarketQuery::Schedule(query)) => {
+                self.schedule_answer(context, query.instrument.get())
+            }
         }
     }
 
@@ -164,6 +168,11 @@ impl Model {
     #[must_use]
     pub fn may_read(&self, account: u32, context: &Context) -> bool {
         self.may_see(account, context).is_ok()
+    }
+
+    pub(crate) fn may_see_instrument(&self, context: &Context, id: u32) -> Result<(), Reject> {
+        context.may(permission::VIEW)?;
+        ensure(self.instruments.contains_key(&id), Reject::UnknownInstrument)
     }
 
     fn may_see(&self, account: u32, context: &Context) -> Result<(), Reject> {

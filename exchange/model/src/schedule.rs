@@ -2,7 +2,8 @@
 
 use crate::bands::DAY;
 use crate::command::Command;
-use crate::{Context, Model, ensure};
+use crate::message::Message;
+use crate::{Context, Model, code, ensure};
 use ordain_exchange_protocol::{MarketState, Reason, Reject, SetSchedule, permission};
 
 const TIME_MAX: u64 = (1 << 63) - 1;
@@ -119,6 +120,26 @@ impl Model {
         if before != state && (!stands || state == MarketState::Closed) {
             self.change_state(command, id, before, state);
         }
+    }
+}
+
+impl Model {
+    pub(crate) fn schedule_answer(&self, context: &Context, id: u32) -> Vec<u8> {
+        let result = self.may_see_instrument(context, id);
+        let mut answer = Message::new(0xB1, 224).put(2, 2, code(&result)).put(4, 4, id);
+        if let (Ok(()), Some(timetable)) = (&result, self.timetables.get(&id)) {
+            answer = answer
+                .put(8, 1, timetable.entries.len() as u64)
+                .put(9, 1, timetable.next as u64)
+                .put(10, 1, u8::from(timetable.drawn))
+                .put(16, 8, timetable.period)
+                .put(24, 8, timetable.due);
+            for (nth, (time, random, state)) in timetable.entries.iter().enumerate() {
+                let at = 32 + 24 * nth;
+                answer = answer.put(at, 8, *time).put(at + 8, 8, *random).put(at + 16, 1, *state as u8);
+            }
+        }
+        answer.bytes()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Queries: read-only questions, and their answers.
 
 use crate::{
-    AuctionAnswer, AuctionQuery, ControlAnswer, ControlQuery, Flag, I64, MESSAGE_MAX, Malformed,
-    OrderDetailAnswer, OrderDetailQuery, OrderRef, OwnerAnswer, OwnerQuery, Reject, Schema, Side, Sides,
-    TradingAnswer, TradingQuery, U16, U32, U64, Zero, block, permission,
+    AuctionAnswer, AuctionQuery, BandsAnswer, BandsQuery, ControlAnswer, ControlQuery, Flag, I64,
+    MESSAGE_MAX, Malformed, MarketQuery, OrderDetailAnswer, OrderDetailQuery, OrderRef, OwnerAnswer,
+    OwnerQuery, Reject, ScheduleAnswer, ScheduleQuery, Schema, Side, Sides, TradingAnswer, TradingQuery, U16,
+    U32, U64, Zero, block, permission,
     request::{Definition, order_ref},
     tag,
 };
@@ -281,6 +282,8 @@ pub enum Query<'a> {
     Control(ControlQuery<'a>),
     /// An instrument's auction.
     Auction(&'a AuctionQuery),
+    /// How an instrument is led and held.
+    Market(MarketQuery<'a>),
 }
 
 impl<'a> Query<'a> {
@@ -319,6 +322,8 @@ impl<'a> Query<'a> {
             TradingQuery::TAG => block(bytes).map(Self::Trading),
             OwnerQuery::TAG => block(bytes).map(Self::Owner),
             AuctionQuery::TAG => block(bytes).map(Self::Auction),
+            BandsQuery::TAG => block(bytes).map(|query| Self::Market(MarketQuery::Bands(query))),
+            ScheduleQuery::TAG => block(bytes).map(|query| Self::Market(MarketQuery::Schedule(query))),
             tag => ControlQuery::decode(tag, bytes).map(Self::Control),
         }
     }
@@ -557,6 +562,10 @@ pub enum Answer<'a> {
     Control(ControlAnswer<'a>),
     /// An instrument's auction.
     Auction(&'a AuctionAnswer),
+    /// An instrument's bands.
+    Bands(&'a BandsAnswer),
+    /// An instrument's schedule.
+    Schedule(&'a ScheduleAnswer),
 }
 
 impl<'a> Answer<'a> {
@@ -596,6 +605,8 @@ impl<'a> Answer<'a> {
             TradingAnswer::TAG => block(bytes).map(Self::Trading),
             OwnerAnswer::TAG => block(bytes).map(Self::Owner),
             AuctionAnswer::TAG => block(bytes).map(Self::Auction),
+            BandsAnswer::TAG => block(bytes).map(Self::Bands),
+            ScheduleAnswer::TAG => block(bytes).map(Self::Schedule),
             tag => ControlAnswer::decode(tag, bytes).map(Self::Control),
         }
     }

@@ -1,8 +1,9 @@
 //! Commands: what a client asks to have done.
 
 use crate::{
-    Control, Flag, GrantAction, I32, I64, Malformed, Market, MarketState, OrderType, PostOnly, Schema,
-    Schema2, SelfTrade, SetDisconnect, Side, Sides, TimeInForce, U32, U64, Zero, block, head, permission,
+    Control, Flag, GrantAction, I32, I64, Malformed, Market, MarketState, OrderType, PostOnly, Remark,
+    Schema, Schema2, SelfTrade, SetDisconnect, Side, Sides, TimeInForce, U32, U64, Zero, block, head,
+    permission,
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -392,8 +393,13 @@ pub fn note(text: &str) -> Note {
 }
 
 pub(crate) fn note_is_valid(note: &Note) -> bool {
-    let end = note.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    note[..end].iter().all(|byte| (0x20..=0x7e).contains(byte))
+    text_is_valid(note)
+}
+
+/// Whether it is printable ASCII, padded with zero bytes.
+pub(crate) fn text_is_valid(text: &[u8]) -> bool {
+    let end = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    text[..end].iter().all(|byte| (0x20..=0x7e).contains(byte))
 }
 
 const Z: Zero = Zero::Zero;
@@ -746,6 +752,8 @@ pub enum Request<'a> {
     SetState(&'a SetState),
     /// Sets what becomes of a session's orders when its client is gone.
     SetDisconnect(&'a SetDisconnect),
+    /// Says why the next command is given.
+    Remark(&'a Remark),
     /// An operator's control of who trades and how much.
     Control(Control<'a>),
     /// An operator's control of how instruments trade.
@@ -801,6 +809,7 @@ impl<'a> Request<'a> {
                 let sets = message.state != MarketState::None;
                 valid(sets && note_is_valid(&message.note), Self::SetState(message))
             }
+            (Remark::TAG, 1) => Remark::decode(bytes).map(Self::Remark),
             (SetDisconnect::TAG, 1) => SetDisconnect::decode(bytes).map(Self::SetDisconnect),
             (tag, 1) if Control::TAGS.contains(&tag) => Control::decode(tag, bytes).map(Self::Control),
             (tag, 1) if Market::TAGS.contains(&tag) => Market::decode(tag, bytes).map(Self::Market),
@@ -822,6 +831,8 @@ impl<'a> Request<'a> {
             | Self::SetState(_)
             | Self::Market(_) => permission::ADMIN,
             Self::Control(control) => control.required_permission(),
+            // Either of two is enough, which is looked at when it is executed.
+            Self::Remark(_) => 0,
             Self::Deposit(_) | Self::Withdraw(_) => permission::CUSTODY,
             Self::NewOrder(_)
             | Self::Cancel(_)

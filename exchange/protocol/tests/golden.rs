@@ -83,6 +83,73 @@ fn disconnect() {
 }
 
 #[test]
+fn what_operators_say_and_ask() {
+    let remark = Remark::new("ticket 7").expect("it is short");
+    let zeros = "00".repeat(REMARK_MAX - 8);
+    check(&remark, &format!("2401 000000000000 7469636b65742037 {zeros}"));
+    assert_eq!(Request::decode(remark.as_bytes()), Ok(Request::Remark(&remark)));
+    let long = "x".repeat(REMARK_MAX + 1);
+    for text in ["", "\u{7f}", "a\nb", long.as_str()] {
+        assert!(Remark::new(text).is_none(), "{text:?}");
+    }
+    assert!(Remark::new(&long[1..]).is_some());
+    for text in [[0; REMARK_MAX], {
+        let mut text = [0; REMARK_MAX];
+        text[1] = b'x';
+        text
+    }] {
+        assert_eq!(Request::decode(Remark { text, ..remark }.as_bytes()), Err(Malformed::Value));
+    }
+    check(&BandsQuery::new(1), "5001 0000 01000000");
+    check(&ScheduleQuery::new(1), "5101 0000 01000000");
+    let bands = BandsAnswer {
+        tag: BandsAnswer::TAG,
+        schema: Schema::V1,
+        code: U16::ZERO,
+        instrument: 1.into(),
+        action: BandAction::Auction,
+        buckets: 2,
+        extensions: 3,
+        extended: 4,
+        fixed: 5.into(),
+        moving: 6.into(),
+        reserved: [Zero::Zero; 4],
+        width: 7.into(),
+        call: 8.into(),
+        until: 9.into(),
+    };
+    check(
+        &bands,
+        "b001 0000 01000000 02 02 03 04 05000000 06000000 00000000 0700000000000000 0800000000000000 0900000000000000",
+    );
+    assert_eq!(Answer::decode(bands.as_bytes()), Ok(Answer::Bands(&bands)));
+    let mut entries = [ScheduleEntry::UNUSED; SCHEDULE_MAX];
+    entries[0] = ScheduleEntry { time: 5.into(), random: 6.into(), state: MarketState::Closed, ..entries[0] };
+    let schedule = ScheduleAnswer {
+        tag: ScheduleAnswer::TAG,
+        schema: Schema::V1,
+        code: U16::ZERO,
+        instrument: 1.into(),
+        count: 1,
+        next: 0,
+        drawn: Flag::Yes,
+        reserved: [Zero::Zero; 5],
+        period: 3.into(),
+        due: 4.into(),
+        entries,
+    };
+    let unused = "00".repeat(24 * (SCHEDULE_MAX - 1));
+    check(
+        &schedule,
+        &format!(
+            "b101 0000 01000000 01 00 01 0000000000 0300000000000000 0400000000000000 \
+             0500000000000000 0600000000000000 09 00000000000000 {unused}"
+        ),
+    );
+    assert_eq!(Answer::decode(schedule.as_bytes()), Ok(Answer::Schedule(&schedule)));
+}
+
+#[test]
 fn second_layouts() {
     let order = NewOrder2 {
         order_type: OrderType::LimitIfTouched,

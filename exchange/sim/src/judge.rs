@@ -155,6 +155,7 @@ fn outcome(request: &Request<'_>, reply: &[u8], seq: u64) -> &'static str {
         (Request::SetGroup(_), _) => "accepted: set group",
         (Request::SetState(_), _) => "accepted: set state",
         (Request::Market(_), _) => "accepted: market",
+        (Request::Remark(_), _) => "accepted: remark",
         (Request::SetDisconnect(set), _) if set.on == Flag::Yes => "accepted: cancel on disconnect",
         (Request::SetDisconnect(_), _) => "accepted: stay on disconnect",
         (Request::Amend(_), Reply::Order(order)) => amended(order),

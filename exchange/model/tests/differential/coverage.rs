@@ -2,7 +2,8 @@
 
 use crate::event::{Event, Presence, Said};
 use ordain_exchange_protocol::{
-    Answer, Control, ControlQuery, Flag, Market, OrderState, Output, Query, Reason, Reject, Reply, Request,
+    Answer, Control, ControlQuery, Flag, Market, MarketQuery, OrderState, Output, Query, Reason, Reject,
+    Reply, Request,
 };
 use std::collections::BTreeMap;
 
@@ -435,6 +436,8 @@ pub const AUCTIONS: Required = &[
 /// What `bands.md` and `schedules.md` add.
 pub const DAY: Required = &[
     ("SetBands", &["accepted", "NotPermitted", "UnknownInstrument", "BandInvalid"]),
+    ("Bands", &["accepted", "NotPermitted", "UnknownInstrument"]),
+    ("Schedule", &["accepted", "NotPermitted", "UnknownInstrument"]),
     ("SetSchedule", &["accepted", "NotPermitted", "UnknownInstrument", "ScheduleInvalid"]),
     ("NewOrder2", &["cancelled: band", "cancelled: band with fills"]),
     ("mark", &["call: begins", "call: is made longer"]),
@@ -483,6 +486,7 @@ pub const FEES: Required = &[
 
 /// What `disconnect.md` adds.
 pub const DISCONNECT: Required = &[
+    ("Remark", &["accepted", "NotPermitted", "NotBegun"]),
     ("SetDisconnect", &["accepted", "NotPermitted", "NotBegun", "GraceTooLong"]),
     ("presence", &["lost", "unproved", "back", "ended"]),
     (
@@ -528,6 +532,7 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::SetGroup(_) => "SetGroup",
         Request::SetState(_) => "SetState",
         Request::SetDisconnect(_) => "SetDisconnect",
+        Request::Remark(_) => "Remark",
         Request::Market(Market::SetReference(_)) => "SetReference",
         Request::Market(Market::SetBands(_)) => "SetBands",
         Request::Market(Market::SetSchedule(_)) => "SetSchedule",
@@ -558,6 +563,8 @@ fn query_kind(query: &Query<'_>) -> &'static str {
         Query::Trading(_) => "Trading",
         Query::Owner(_) => "Owner",
         Query::Auction(_) => "Auction",
+        Query::Market(MarketQuery::Bands(_)) => "Bands",
+        Query::Market(MarketQuery::Schedule(_)) => "Schedule",
         Query::Control(ControlQuery::Access(_)) => "Access",
         Query::Control(ControlQuery::Limits(_)) => "Limits",
         Query::Control(ControlQuery::InstrumentLimits(_)) => "InstrumentLimits",

@@ -5,9 +5,9 @@ use crate::listener::Listener;
 use ordain_exchange_engine::{Context, Engine, Limits, STEP_OUTPUTS_MAX, Sink, Step};
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
-    Answer, AuctionQuery, Audience, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery,
-    FeesQuery, InstrumentLimitsQuery, IntoBytes, LimitsQuery, MESSAGE_MAX, Query, Request, Scope, Side,
-    StatisticsQuery, TradingQuery, permission,
+    Answer, AuctionQuery, Audience, BalancesQuery, BandsQuery, BookLevelsQuery, BookOrdersQuery,
+    CurrencyQuery, FeesQuery, InstrumentLimitsQuery, IntoBytes, LimitsQuery, MESSAGE_MAX, Query, Request,
+    ScheduleQuery, Scope, Side, StatisticsQuery, TradingQuery, permission,
 };
 
 /// Collects what the engine says, and objects to a reply out of turn.
@@ -283,6 +283,8 @@ impl Pair {
         for instrument in 1..=self.limits.instruments {
             ask(TradingQuery::new(instrument).as_bytes())?;
             ask(AuctionQuery::new(instrument).as_bytes())?;
+            ask(BandsQuery::new(instrument).as_bytes())?;
+            ask(ScheduleQuery::new(instrument).as_bytes())?;
             let mut levels = BookLevelsQuery::new(instrument, 20);
             loop {
                 let answer = ask(levels.as_bytes())?;

@@ -123,6 +123,7 @@ fn request(bytes: &[u8]) -> String {
             format!("self-trade {:?} in instrument {}", it.self_trade, it.instrument)
         }
         Request::SetState(it) => format!("state {:?} in instrument {}", it.state, it.instrument),
+        Request::Remark(_) => "a remark".into(),
         Request::SetDisconnect(it) => format!("cancel on disconnect {:?}, grace {}", it.on, it.grace),
         Request::SetGroup(it) => format!("account {} into group {}", it.account, it.group),
         Request::Market(it @ (Market::SetBands(_) | Market::SetSchedule(_))) => format!("{it:?}"),

@@ -3,7 +3,7 @@
 use super::Stream;
 use crate::event::{Event, Presence};
 use ordain_exchange_model::Model;
-use ordain_exchange_protocol::{IntoBytes, SetDisconnect, permission};
+use ordain_exchange_protocol::{IntoBytes, Remark, SetDisconnect, permission};
 
 /// Sessions that requests come from: few, so that each has orders of several accounts.
 const SESSIONS: u32 = 4;
@@ -25,6 +25,11 @@ impl Stream {
         if !self.levelled && self.random.percent(20) {
             self.levelled = true;
             return Event::Level(1);
+        }
+        if self.random.percent(10) {
+            let remark = Remark::new("a test").expect("it is short");
+            let permission = self.random.pick(&[permission::ADMIN, permission::CUSTODY, permission::TRADE]);
+            return self.by_office(permission, remark.as_bytes());
         }
         if !model.is_on(session) || self.random.percent(15) {
             let grace = match self.random.below(20) {

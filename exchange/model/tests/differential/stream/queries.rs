@@ -4,9 +4,9 @@ use super::Stream;
 use crate::event::Event;
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
-    AccessQuery, AuctionQuery, BalancesQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery, FeesQuery,
-    InstrumentLimitsQuery, InstrumentQuery, IntoBytes, LimitsQuery, OrderDetailQuery, OrderQuery, OwnerQuery,
-    StatisticsQuery, TradingQuery, permission,
+    AccessQuery, AuctionQuery, BalancesQuery, BandsQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery,
+    FeesQuery, InstrumentLimitsQuery, InstrumentQuery, IntoBytes, LimitsQuery, OrderDetailQuery, OrderQuery,
+    OwnerQuery, ScheduleQuery, StatisticsQuery, TradingQuery, permission,
 };
 
 impl Stream {
@@ -24,7 +24,11 @@ impl Stream {
             }
             9 => TradingQuery::new(instrument).as_bytes().to_vec(),
             10 => OwnerQuery::new(account).as_bytes().to_vec(),
-            12 => AuctionQuery::new(instrument).as_bytes().to_vec(),
+            12 => match self.seq % 3 {
+                0 => AuctionQuery::new(instrument).as_bytes().to_vec(),
+                1 => BandsQuery::new(instrument).as_bytes().to_vec(),
+                _ => ScheduleQuery::new(instrument).as_bytes().to_vec(),
+            },
             13 => {
                 let ((scope, id), currency) = (self.limited(), self.currency());
                 LimitsQuery::new(scope, id, currency).as_bytes().to_vec()
