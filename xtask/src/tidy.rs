@@ -54,6 +54,7 @@ const GROUPS: &[Group] = &[
     },
     // Reads what it is given: whoever calls it opens the file.
     Group { folder: "exchange/itch", may_use: &[], touches_world: false },
+    Group { folder: "exchange/flow", may_use: &[], touches_world: false },
     Group {
         folder: "exchange/sim",
         may_use: &[

@@ -11,6 +11,7 @@ mod demo;
 mod error;
 mod exchange;
 mod failover;
+mod flow;
 mod itch;
 mod journal;
 mod keys;
@@ -87,6 +88,9 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Replay real order flow through a node and compare its book row by row
     Replay(replay::ReplayArgs),
+    /// Measure real order flow, and make flow like it
+    #[command(subcommand)]
+    Flow(flow::FlowCommand),
     /// Count and check a file of Nasdaq's ITCH
     Itch(itch::ItchArgs),
     /// Check that every acknowledgement a client wrote down is in the journal, with that reply
@@ -123,6 +127,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Keys(command) => keys::run(&command),
         Command::Replay(args) => replay::run(&args),
+        Command::Flow(command) => flow::run(&command),
         Command::Itch(args) => itch::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Chaos(args) => chaos::run(&args),

@@ -1,6 +1,6 @@
 //! `ordain itch` on files made here.
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod common;
 
 use common::ordain;

@@ -78,6 +78,8 @@ pub enum Event {
 pub struct Message {
     /// What happened.
     pub event: Event,
+    /// Nanoseconds since midnight.
+    pub time: u64,
     /// The file's own order number.
     pub order: u64,
     /// Shares.
@@ -104,6 +106,12 @@ impl Row {
             Side::Sell => &self.asks,
         }
     }
+
+    /// A side's best price.
+    #[must_use]
+    pub fn best(&self, side: Side) -> Option<i64> {
+        self.side(side).first().map(|(price, _)| *price)
+    }
 }
 
 /// Why a file cannot be read.
@@ -126,6 +134,14 @@ fn field<T: std::str::FromStr>(text: Option<&str>, what: &str, line: usize) -> R
     text.trim().parse().map_err(|_| ParseError { line, cause: format!("`{text}` is no {what}") })
 }
 
+/// Seconds since midnight with decimals, of which nine count, as nanoseconds.
+fn nanos(text: &str) -> Option<u64> {
+    let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = decimals.bytes().all(|byte| byte.is_ascii_digit());
+    let nanos: u64 = format!("{decimals:0<9.9}").parse().ok().filter(|_| digits)?;
+    seconds.parse::<u64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
+
 /// Reads a message file. A seventh column, which some files have, is ignored.
 ///
 /// # Errors
@@ -135,7 +151,9 @@ pub fn messages(text: &str) -> Result<Vec<Message>, ParseError> {
     rows.map(|(at, row)| {
         let line = at + 1;
         let mut columns = row.split(',');
-        let _time: f64 = field(columns.next(), "time", line)?;
+        let time = columns.next().unwrap_or_default();
+        let time =
+            nanos(time.trim()).ok_or_else(|| ParseError { line, cause: format!("`{time}` is no time") })?;
         let event = match field::<u8>(columns.next(), "event type", line)? {
             1 => Event::Add,
             2 => Event::Reduce,
@@ -156,7 +174,7 @@ pub fn messages(text: &str) -> Result<Vec<Message>, ParseError> {
             -1 => Side::Sell,
             other => return Err(ParseError { line, cause: format!("{other} is no direction: 1 or -1") }),
         };
-        Ok(Message { event, order: order.unsigned_abs(), size, price, side })
+        Ok(Message { event, time, order: order.unsigned_abs(), size, price, side })
     })
     .collect()
 }

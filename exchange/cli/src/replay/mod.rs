@@ -43,7 +43,11 @@ pub struct ReplayArgs {
     key: Option<PathBuf>,
 }
 
-fn load<T>(path: &Path, parse: impl Fn(&str) -> std::result::Result<Vec<T>, ParseError>) -> Result<Vec<T>> {
+/// A file, parsed.
+pub fn load<T>(
+    path: &Path,
+    parse: impl Fn(&str) -> std::result::Result<Vec<T>, ParseError>,
+) -> Result<Vec<T>> {
     let text = fs::read_to_string(path)
         .or_next(format!("{} cannot be read", path.display()), "Give a LOBSTER file, which is text.")?;
     parse(&text).map_err(|ParseError { line, cause }| {
