@@ -66,7 +66,7 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "tick sealed",
     ];
     const LONE: [&str; 2] = ["damage reported", "torn tail cut"];
-    const CLUSTER: [&str; 40] = [
+    const CLUSTER: [&str; 43] = [
         "a stall that the rule asks for",
         "all clocks step",
         "batch damaged on its way",
@@ -88,6 +88,8 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "lost disk made up for",
         "machine suspended",
         "only a core is healed",
+        "open segment damaged",
+        "open segment mended",
         "partition: a bridge",
         "partition: a pair",
         "partition: flapping",
@@ -102,6 +104,7 @@ fn wanted(nodes: usize, app: &str) -> impl Iterator<Item = &'static str> {
         "snapshot part refused",
         "snapshot took the log's place",
         "steered: transfer",
+        "synced batch robbed",
         "uncommitted suffix cut",
         "voter added",
         "voter removed",

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Some("large") => (cases::large(), false),
         Some("huge") => (cases::huge(), false),
         Some("mistakes") => ([cases::mistakes(), cases::hidden_mistakes()].concat(), true),
-        Some("not-covered") => (vec![cases::not_covered()], true),
+        Some("not-covered") => (cases::not_covered(), true),
         _ => {
             eprintln!("check small|large|huge|mistakes|not-covered [WORD]...");
             return ExitCode::from(2);

@@ -265,8 +265,18 @@ pub fn hidden_mistakes() -> Vec<Case> {
     ]
 }
 
-/// The rule with disks that lose what they synced beyond the watermark, which it does not cover.
+/// The rule with disks that lose what they synced beyond the watermark, which it does not cover: where another node must lose
+/// power as well, and where nobody must.
 #[must_use]
-pub fn not_covered() -> Case {
-    broken(fixed(3, DISK_RAM, [2, 1, 2, 0]), Disk::Liar)
+pub fn not_covered() -> Vec<Case> {
+    vec![
+        broken(fixed(3, DISK_RAM, [2, 1, 2, 0]), Disk::Liar),
+        broken(fixed(3, TWO_DISKS, [2, 1, 1, 0]), Disk::Liar),
+    ]
+}
+
+/// The same where more received copies are asked for than synced ones, and nobody else loses power.
+#[must_use]
+pub fn covered_by_received() -> Case {
+    broken(fixed(3, DISK_RAM, [2, 1, 1, 0]), Disk::Liar).named("disk+ram, one synced batch bad")
 }

@@ -103,6 +103,8 @@ pub struct Odds {
     pub rot: u64,
     /// A node's data directory is gone.
     pub loss: u64,
+    /// While a node is down, its disk forgets something of where its log ends.
+    pub rest: u64,
 }
 
 /// What an operator asks for. The numbers are odds against each other.
@@ -255,6 +257,7 @@ impl Plan {
             // Told by what was drawn before.
             rot: u64::from(cluster[2] % 4) * three,
             loss: u64::from(cluster[3] % 4) * three,
+            rest: u64::from(cluster[4] % 4) * three,
         };
         let slow = rng.one_in(4);
         let disks = (0..nodes)
@@ -274,7 +277,7 @@ impl Plan {
         let declares = nodes > 1 && in_memory && cluster[0] % 2 == 0;
         let snapshots = snapshots.filter(|_| !declares);
         // What is declared lost goes by what nodes have, and one without anything has no say.
-        let odds = Odds { loss: if declares { 0 } else { odds.loss }, ..odds };
+        let odds = if declares { Odds { loss: 0, rest: 0, ..odds } } else { odds };
         // From a source of their own, so that what else a seed decides does not depend on them.
         let mut own = Rng::new(u64::from_le_bytes(cluster[8..].try_into().expect("eight bytes")));
         let mut wishes = match nodes {

@@ -87,6 +87,8 @@ const MENDED: &str = "a mended segment is what it was";
 const SERVED: &str = "what is served is sound";
 const EQUAL: &str = "equal segments";
 
+const SURVIVES: &str = "the journal survives every crash";
+const REPORTED: &str = "damage at rest is reported";
 const DIVERGED: &str = "a node that diverged stops";
 const EVIDENCE: &str = "evidence of a divergence is kept";
 
@@ -132,6 +134,15 @@ fn damages(plan: &mut Plan) {
     plan.calm.1 = 10 * Nanos::MILLI;
     plan.trouble.1 = 20 * Nanos::MILLI;
     plan.facts.policy = AckPolicy::DISK_RAM;
+}
+
+/// Nodes that find damage where their logs end.
+fn rest(plan: &mut Plan) {
+    short(plan);
+    plan.faults = 30;
+    plan.odds = Odds { rest: 4, kill: 1, ..Odds::default() };
+    plan.calm.1 = 30 * Nanos::MILLI;
+    plan.snapshots = None;
 }
 
 /// Followers that compute something else, and now and then a crash.
@@ -389,7 +400,7 @@ fn quick(plan: &mut Plan) {
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 67] = [
+pub const ALL: [Planted; 68] = [
     story(
         Mutation::AckOtherTerm,
         5,
@@ -423,6 +434,7 @@ pub const ALL: [Planted; 67] = [
     stage(Mistake::CutNotSynced, 3, elections, 50, &[BEHIND]),
     stage(Mistake::StateNotSynced, 3, elections, 20, &[PROMISES]),
     stage(Mistake::TrimsUnasked, 1, snapshots, 50, &[STOPS]),
+    stage(Mistake::DamageCut, 3, rest, 50, &[SURVIVES, REPORTED]),
     stage(Mistake::TailLeft, 1, crashes, 50, &[BEHIND]),
     stage(Mistake::CacheTrusted, 1, failing_disks, 50, &[ON_DISK]),
     stage(Mistake::WitnessIgnored, 3, failing_disks, 200, &[LACKS, FLOOR]),

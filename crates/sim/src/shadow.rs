@@ -284,6 +284,11 @@ impl Logs {
         shadow.truncate(shadow.durable);
     }
 
+    /// The node's disk has forgotten what is behind batch `keep`.
+    pub fn rob(&mut self, node: usize, keep: u64) {
+        self.nodes[node].truncate(keep as usize);
+    }
+
     /// Behind batch `keep`, where a cut or recovery ended the log, the segments hold nothing, whatever power is lost.
     pub fn nothing_behind(&self, node: usize, store: &Store, keep: u64) {
         if keep > self.nodes[node].entries.len() as u64 {

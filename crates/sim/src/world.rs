@@ -6,6 +6,7 @@ mod healing;
 mod loss;
 mod members;
 mod peace;
+mod rest;
 mod rot;
 mod story;
 mod trouble;
@@ -33,6 +34,7 @@ use ordain_agent::shared::Holder;
 use ordain_node::journal::Floor;
 use ordain_types::members::Member;
 use ordain_types::{Nanos, Now};
+use rest::Spot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -117,6 +119,10 @@ struct Node {
     damage: Option<(FileId, u64, u8)>,
     /// Segments that are not what was written.
     rotten: BTreeSet<u64>,
+    /// Damage that it must find and mend when it starts.
+    spot: Option<Spot>,
+    /// Its disk forgot what it cannot know to have had, and it has not caught up since.
+    robbed: bool,
     /// The next reply that it computes as a follower is bent.
     bends: bool,
     /// Its life has computed something else.
@@ -231,6 +237,8 @@ impl<W: Workload> World<W> {
                 owed_floor: Floor::default(),
                 damage: None,
                 rotten: BTreeSet::new(),
+                spot: None,
+                robbed: false,
                 bends: false,
                 bent: None,
                 evidence: false,
@@ -377,6 +385,7 @@ impl<W: Workload> World<W> {
             self.note_stuck();
             self.judge_healing();
             self.note_rot();
+            self.note_spots();
         }
         match self.choose() {
             Some(Actor::Stage(node, stage)) => self.step_stage(node, stage),

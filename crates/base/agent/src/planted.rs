@@ -48,6 +48,8 @@ pub enum Mistake {
     StateNotSynced,
     /// Journal: segments go although no snapshot stands for them.
     TrimsUnasked,
+    /// Recovery: what is damaged below the watermark is cut like a torn tail.
+    DamageCut,
     /// Recovery: a torn tail is left standing behind the end.
     TailLeft,
     /// Recovery: what the kernel holds is taken for what the disk holds.

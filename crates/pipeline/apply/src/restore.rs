@@ -1,13 +1,15 @@
-//! Coming back from the newest snapshot on disk that is whole and that the journal follows.
+//! Coming back from the newest snapshot on disk that is whole and that the journal follows. Where the log in front of
+//! the snapshots is gone, and of the segments behind them only what they begin with is damaged, the newest of these: recovery
+//! then finds the damage behind it, and knows whether it may be mended.
 
 use crate::replica::{Replica, newer};
 use crate::snapshot::{Loader, SnapshotError};
 use ordain_agent::Fatal;
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
 use ordain_api::{AppFactory, Application, RequestDecoder, ResponseEncoder};
-use ordain_journal::{Anchor, Verifier};
+use ordain_journal::{Anchor, Fault, Verifier};
 use ordain_types::ClusterFacts;
-use ordain_types::batch::SEGMENT_START_LEN;
+use ordain_types::batch::{BatchError, SEGMENT_START_LEN};
 
 /// Bytes read at once: a step checks, decodes and loads no more.
 const READ: usize = 256 * 1024;
@@ -48,6 +50,12 @@ pub struct Restore<A, D, E> {
     left: Vec<u64>,
     /// A snapshot was removed meanwhile: there may be newer ones.
     stale: bool,
+    /// The log is there from its first batch on.
+    has_all: bool,
+    /// The newest snapshot with a segment behind it whose first batch is damaged.
+    unbound: Option<u64>,
+    /// That one is used for want of another.
+    is_last_resort: bool,
     buffer: Vec<u8>,
 }
 
@@ -79,6 +87,8 @@ enum Unusable {
     Disk(DiskError),
     Contents(SnapshotError),
     Foreign(String),
+    /// What the segment behind it begins with is no batch any more.
+    Unbound(BatchError),
 }
 
 impl core::fmt::Display for Unusable {
@@ -87,6 +97,7 @@ impl core::fmt::Display for Unusable {
             Self::Disk(error) => write!(f, "it cannot be read: {error}"),
             Self::Contents(error) => write!(f, "{error}"),
             Self::Foreign(why) => write!(f, "it is not of this journal: {why}"),
+            Self::Unbound(fault) => write!(f, "the first batch of the segment behind it is damaged: {fault}"),
         }
     }
 }
@@ -107,6 +118,9 @@ where
             phase: Phase::Start,
             left: Vec::new(),
             stale: false,
+            has_all: false,
+            unbound: None,
+            is_last_resort: false,
             buffer: Vec::new(),
         }
     }
@@ -164,6 +178,8 @@ where
             ));
         }
         let DiskOp::List { files, .. } = done.op else { unreachable!("a list was submitted") };
+        self.has_all = files.iter().any(|(file, _)| *file == FileId::Segment(0));
+        self.unbound = None;
         self.left = files
             .iter()
             .filter_map(|(file, _)| match file {
@@ -188,6 +204,9 @@ where
                 return Err(newer(format_args!("the snapshot at {position} was taken under level {level}")));
             }
             why => {
+                if matches!(why, Unusable::Unbound(_)) {
+                    self.unbound = self.unbound.or(Some(position));
+                }
                 tracing::warn!(position, why = %why, "a snapshot is passed over for an older one, or for a full replay");
             }
         }
@@ -196,7 +215,7 @@ where
 
     /// Begins with the newest snapshot that is left.
     fn next<F: AppFactory<App = A>>(&mut self, factory: &F, disk: &mut dyn Disk) -> Stepped<A, D, E> {
-        let Some(position) = self.left.pop() else {
+        let Some(position) = self.left.pop().or_else(|| self.last_resort()) else {
             if core::mem::take(&mut self.stale) {
                 self.phase = Phase::Start;
                 return Progress::Working;
@@ -208,6 +227,13 @@ where
         self.phase =
             Phase::Reading(Reading { position, loader: Box::new(loader), held: Vec::new(), offset: 0 });
         Progress::Working
+    }
+
+    /// The snapshot to begin with when none is bound to its segment, and without one there is no log.
+    fn last_resort(&mut self) -> Option<u64> {
+        let position = self.unbound.take().filter(|_| !self.stale && !self.has_all)?;
+        self.is_last_resort = true;
+        Some(position)
     }
 
     fn submit_read(&mut self, disk: &mut dyn Disk, file: FileId, offset: u64, len: usize) {
@@ -271,6 +297,8 @@ where
         let mut verifier = Verifier::new(&self.facts, anchor.end);
         match verifier.check(&self.buffer[..bytes]) {
             Ok(_) => Ok(()),
+            Err(Fault::Bytes(_)) if self.is_last_resort => Ok(()),
+            Err(Fault::Bytes(fault)) => Err(Unusable::Unbound(fault)),
             Err(fault) => Err(Unusable::Foreign(format!("the segment behind it does not follow: {fault}"))),
         }
     }

@@ -489,6 +489,31 @@ fn a_snapshot_of_another_log_or_place_is_passed_over() {
     assert_eq!(position(), None, "the segment behind it is not there");
 }
 
+#[test]
+fn without_the_logs_beginning_a_snapshot_is_used_though_the_batch_behind_it_is_damaged() {
+    let batches = log(5);
+    let world = world(&batches);
+    Bench::new(&world, &batches, 1).settle();
+    let position = || world.restore().map(|restored| restored.anchor.end.position.0);
+    let flip = |segment: u64, at: usize| {
+        let mut state = world.0.lock().unwrap();
+        state.files.get_mut(&FileId::Segment(segment)).unwrap().written[at] ^= 1;
+    };
+    flip(8, 120);
+    assert_eq!(position(), Some(7 * SEGMENT), "another one is bound to its segment");
+    flip(7, 3);
+    assert_eq!(position(), None, "the log is there from its beginning on");
+    (0..7).for_each(|number| drop(world.0.lock().unwrap().files.remove(&FileId::Segment(number))));
+    assert_eq!(position(), Some(8 * SEGMENT));
+    // A batch that is whole and does not follow is another log's.
+    let foreign = log(6);
+    let foreign = self::world(&foreign).files()[&FileId::Segment(8)].clone();
+    world.0.lock().unwrap().files.insert(FileId::Segment(8), foreign);
+    assert_eq!(position(), Some(7 * SEGMENT));
+    flip(7, 3);
+    assert_eq!(position(), Some(7 * SEGMENT), "it is whole again");
+}
+
 /// A build that lacks the counters' later behaviour.
 struct Older;
 

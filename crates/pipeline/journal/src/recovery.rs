@@ -662,7 +662,11 @@ impl<D: Disk> Recovery<D> {
 
     fn end_scan(&mut self) -> Result<(), RecoveryError> {
         let end = *self.verifier.end();
-        if end.index < self.state.watermark.index {
+        let is_unbound = self.anchor.as_ref().is_some_and(|anchor| anchor.end.index == end.index);
+        if is_unbound && self.state.watermark.index == end.index {
+            return Err(RecoveryError::Unbound { number: self.place(end.position).0 });
+        }
+        if end.index < self.state.watermark.index && !planted::is(Mistake::DamageCut) {
             let fault = self.fault.unwrap_or(Fault::Bytes(BatchError::Empty));
             return Err(self.damage(fault, None));
         }

@@ -6,7 +6,7 @@ use common::*;
 use ordain_agent::disk::{Disk, DiskError, DiskOp, FileId, IoBytes};
 use ordain_agent::shared::Holder;
 use ordain_agent::wire::VoteRequest;
-use ordain_journal::{Anchor, Fault, RecoveryError, TermStart, read_state};
+use ordain_journal::{Anchor, Fault, Mark, RecoveryError, TermStart, read_state};
 use ordain_types::batch::{BATCH_HEADER, BatchError};
 use ordain_types::facts::AckPolicy;
 use ordain_types::{BatchHeader, BatchIndex, Boot, ClusterFacts, ClusterId};
@@ -576,6 +576,18 @@ fn damage_is_found_behind_a_snapshot_and_not_looked_for_in_front_of_it() {
     copy.poke(0, |byte| *byte ^= 1);
     let found = recover_behind(&copy, &facts, 2, anchor).unwrap();
     assert_eq!((found.end, found.oldest, found.first_segment), (maker.end, 0, 1));
+    // What is not known to have been synced is damaged or torn, and nothing else binds the snapshot to this log.
+    let copy = world.copy();
+    copy.poke(at + 10, |byte| *byte ^= 1);
+    {
+        let mut state = copy.lock();
+        let file = &mut state.files.get_mut(&FileId::NodeState).unwrap().durable;
+        let mut node = read_state(file).unwrap();
+        node.watermark = Mark { index: anchor.end.index, position: anchor.end.position };
+        *file = node.to_file();
+    }
+    let unbound = recover_behind(&copy, &facts, 2, anchor).unwrap_err();
+    assert_eq!(unbound, RecoveryError::Unbound { number: 1 });
     // Another log's snapshot: its chain value does not lead to this segment.
     let mut foreign = anchor.clone();
     foreign.end.chain.0[0] ^= 1;

@@ -117,6 +117,8 @@ impl<W: Workload> World<W> {
         self.trace.event("core", &[first as u64, size as u64]);
         self.trace.mark("only a core is healed");
         self.end_trouble();
+        // Who could help may not be of the core.
+        (0..self.nodes.len()).for_each(|node| self.restore_spot(node));
         for node in self.members().into_iter().filter(|node| !core.contains(node)) {
             let (out, into) = match self.rng.below(5) {
                 0 => {

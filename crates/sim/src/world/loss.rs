@@ -13,9 +13,9 @@ use ordain_consensus::{Body, Message};
 use ordain_node::journal::Floor;
 
 impl<W: Workload> World<W> {
-    /// Whether a member's disk was lost and the node has not said since that it is whole.
+    /// Whether a member's disk was lost, or something on it that the node cannot know of, and that is not made up for.
     pub(super) fn is_any_blank(&self) -> bool {
-        self.members().into_iter().any(|node| self.nodes[node].blank)
+        self.members().into_iter().any(|node| self.nodes[node].blank || self.nodes[node].robbed)
     }
 
     /// Whether the cluster survives it if this node loses something now, whoever else may be about to.
@@ -70,6 +70,7 @@ impl<W: Workload> World<W> {
         (state.owes_promises, state.evidence) = (false, false);
         (state.damage, state.oldest) = (None, 0);
         state.rotten.clear();
+        (state.spot, state.robbed) = (None, false);
         self.logs.lose(node);
     }
 

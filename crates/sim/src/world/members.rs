@@ -73,6 +73,7 @@ impl<W: Workload> World<W> {
         state.standing = Standing::Gone;
         // Nobody asks any more what became of it.
         (state.damage, state.evidence) = (None, false);
+        (state.spot, state.robbed) = (None, false);
     }
 
     /// A node says that it was removed, and stops.

@@ -42,6 +42,9 @@ impl<W: Workload> World<W> {
         let newest = self.rng.one_in(2);
         let segment = if newest { sealed - 1 } else { oldest + self.rng.below(sealed - oldest) };
         // Nor may it be the last copy of what is bad elsewhere.
+        if self.nodes.iter().any(|node| node.spot.is_some()) {
+            return;
+        }
         let is_bad_at = |other: &usize| self.nodes[*other].rotten.contains(&segment);
         let mut bad = (0..self.nodes.len()).filter(is_bad_at);
         let is_needed = bad.any(|other| !self.is_kept(&[node, other], segment));
@@ -77,7 +80,7 @@ impl<W: Workload> World<W> {
     pub(super) fn check_mended(&mut self, node: usize) {
         let named = core::mem::take(&mut self.nodes[node].store.lock().mended);
         for segment in named {
-            if !self.is_whole(node, segment) {
+            if !self.is_whole(node, segment) && !self.is_spot_mended(node, segment) {
                 let what = format!("node {node}, segment {segment}");
                 return self.trace.fail("a mended segment is what it was", what);
             }
@@ -106,6 +109,7 @@ impl<W: Workload> World<W> {
         for segment in self.nodes[node].rotten.clone() {
             self.restore_segment(node, segment);
         }
+        self.restore_spot(node);
     }
 
     fn restore_segment(&mut self, node: usize, segment: u64) {
@@ -128,6 +132,8 @@ impl<W: Workload> World<W> {
 
     /// Whether the disk of a member holds something that is not what was written.
     pub(super) fn is_rotten(&self) -> bool {
-        self.members().into_iter().any(|node| !self.nodes[node].rotten.is_empty())
+        self.members()
+            .into_iter()
+            .any(|node| !self.nodes[node].rotten.is_empty() || self.nodes[node].spot.is_some())
     }
 }

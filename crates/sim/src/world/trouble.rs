@@ -194,6 +194,7 @@ impl<W: Workload> World<W> {
             (odds.damage, Fault::Damage),
             (odds.bend, Fault::Bend),
             (odds.rot, Fault::Rot),
+            (odds.rest, Fault::Rest),
             (odds.loss, Fault::Loss),
         ];
         let mut at = self.rng.below(table.iter().map(|(odds, _)| odds).sum());
@@ -264,6 +265,7 @@ impl<W: Workload> World<W> {
             }
             Fault::Bend => self.bend(node),
             Fault::Rot => self.rot(node),
+            Fault::Rest => self.damage_at_rest(node, keep),
             Fault::Loss => self.strike_disk(node),
             Fault::Reset => self.net.lock().reset_one(),
             Fault::Partition => {
@@ -347,7 +349,7 @@ impl<W: Workload> World<W> {
 
     /// With no copy on disk, a node that lost power may not vote before it has caught up; when too many do
     /// at once, nobody is elected.
-    fn may_lose_power(&self, node: usize) -> bool {
+    pub(super) fn may_lose_power(&self, node: usize) -> bool {
         let others_whole = || {
             self.members().into_iter().filter(|other| *other != node).all(|other| {
                 let runs = self.nodes[other].life.as_ref().is_some_and(Life::is_running);
@@ -405,6 +407,7 @@ pub(super) enum Fault {
     Damage,
     Bend,
     Rot,
+    Rest,
     Loss,
 }
 
@@ -428,6 +431,7 @@ impl Fault {
             Self::Damage => "fault: frame damaged",
             Self::Bend => "fault: bent reply",
             Self::Rot => "fault: rot",
+            Self::Rest => "fault: damage at rest",
             Self::Loss => "fault: disk lost",
         }
     }

@@ -3,6 +3,7 @@
 use super::{Node, World};
 use crate::disk::Crash;
 use crate::history::refusal;
+use crate::life::Life;
 use crate::shadow::Asked;
 use crate::trace::Trace;
 use crate::workload::Workload;
@@ -20,6 +21,9 @@ use std::sync::Arc;
 
 impl<W: Workload> World<W> {
     pub(super) fn observe(&mut self, node: usize) {
+        if self.nodes[node].life.as_ref().is_some_and(Life::is_running) {
+            self.check_spot(node);
+        }
         let state = &mut self.nodes[node];
         let Some(life) = &mut state.life else { return };
         let cursors = &life.shared;
@@ -100,6 +104,7 @@ impl<W: Workload> World<W> {
         let Some(life) = &state.life else { return };
         let cursors = &life.shared;
         let owes = life.registry.value("ordain_promise_floor") == Some(1);
+        state.robbed &= owes;
         if core::mem::replace(&mut state.owed, owes) && !owes {
             self.logs.rejoined(node);
         }
@@ -289,7 +294,8 @@ impl<W: Workload> World<W> {
             self.trace.mark("first start on a full disk");
             return self.bring_down(node, Crash::Kill);
         }
-        if !excused && !self.nodes[node].rotten.is_empty() && fatal.to_string().contains("damaged") {
+        let is_damaged = !self.nodes[node].rotten.is_empty() || self.nodes[node].spot.is_some();
+        if !excused && is_damaged && fatal.to_string().contains("damaged") {
             return self.stopped_for_rot(node, stage, &fatal.to_string());
         }
         if !excused && fatal.to_string().contains("has diverged") {

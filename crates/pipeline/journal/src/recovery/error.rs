@@ -55,6 +55,11 @@ pub enum RecoveryError {
         /// Its number.
         number: u64,
     },
+    /// Nothing of the segment behind the only snapshot that can be used is whole, and it is not known to have been synced.
+    Unbound {
+        /// Its number.
+        number: u64,
+    },
     /// A segment's file has the wrong length.
     FileSize {
         /// Segment.
@@ -149,6 +154,12 @@ impl fmt::Display for RecoveryError {
                 f,
                 "segment {number} is missing, though the log reaches it, and no snapshot that can be used stands in \
                  for it. Restore it from a backup or a peer; do not create it empty"
+            ),
+            Self::Unbound { number } => write!(
+                f,
+                "segment {number}, behind the only snapshot that can be used, does not begin with a batch, so nothing says \
+                 that the snapshot is of this log. Restore the directory whole from a backup, or start with an empty \
+                 one as a node that rejoins"
             ),
             Self::FileSize { number, found, expected } => write!(
                 f,
