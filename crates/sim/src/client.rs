@@ -106,6 +106,8 @@ struct Open {
     after: u64,
     /// The refusal that it deserves.
     deserves: Option<Code>,
+    /// Whether it is part of a level, of which nobody here knows whether it has begun.
+    is_new: bool,
 }
 
 /// A query that is unanswered.
@@ -311,7 +313,7 @@ impl<W: Workload> Client<W> {
             17 => {
                 if let Ok(ticket) = self.core.close_session() {
                     let payload = Payload { schema: 0, bytes: Vec::new() };
-                    let open = Open { payload, after: history.highest, deserves: None };
+                    let open = Open { payload, after: history.highest, deserves: None, is_new: false };
                     self.user.open.insert(ticket.0, open);
                 }
             }
@@ -331,8 +333,9 @@ impl<W: Workload> Client<W> {
                 if self.user.open.is_empty() {
                     self.user.progress_at = now;
                 }
-                let (payload, deserves) = (payload.clone(), self.deserves(payload));
-                self.user.open.insert(ticket.0, Open { payload, after: history.highest, deserves });
+                let (payload, deserves, is_new) =
+                    (payload.clone(), self.deserves(payload), Self::is_new(payload));
+                self.user.open.insert(ticket.0, Open { payload, after: history.highest, deserves, is_new });
                 true
             }
             Err(SubmitError::Full) => {
@@ -354,12 +357,20 @@ impl<W: Workload> Client<W> {
         }
     }
 
+    /// Whether a request is part of a level of behaviour that has to begin.
+    fn is_new(payload: &Payload) -> bool {
+        let (_, decoder, _) = W::parts();
+        decoder.classify(payload.schema, &payload.bytes).is_ok_and(|class| class.level > 0)
+    }
+
     /// The refusal that a node must give to this request.
     fn deserves(&self, payload: &Payload) -> Option<Code> {
         let (_, decoder, _) = W::parts();
         match decoder.classify(payload.schema, &payload.bytes) {
             Ok(class) if class.kind != ClassKind::Command => Some(Code::Malformed),
-            Ok(class) if class.permissions & !self.user.permissions != 0 => Some(Code::NotPermitted),
+            Ok(class) if class.permissions & !self.user.permissions != 0 && class.level == 0 => {
+                Some(Code::NotPermitted)
+            }
             Ok(_) => None,
             Err(_) => Some(Code::Malformed),
         }
@@ -606,6 +617,11 @@ impl User {
             Outcome::NotExecuted(code) => {
                 self.note("not executed", &[place.0, place.1, code as u64]);
                 let is_fair = match code {
+                    Code::Malformed if open.is_new => {
+                        self.trace.mark("refused: before its level");
+                        true
+                    }
+                    Code::NotPermitted if open.is_new => true,
                     Code::Malformed | Code::NotPermitted => open.deserves == Some(code),
                     Code::Busy | Code::NoRoom | Code::NoCopies | Code::Starting => self.sees_refusals,
                     Code::UnknownSession => true,

@@ -134,7 +134,7 @@ impl Wishes {
             wishes.policy = 1;
         }
         wishes.calm.1 = rng.pick(&[10, 50, 200]) * MILLI;
-        wishes.level = if rng.one_in(3) { 1 } else { 0 };
+        wishes.level = if rng.one_in(3) { 3 } else { 0 };
         wishes
     }
 }

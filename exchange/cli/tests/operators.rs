@@ -213,8 +213,9 @@ fn errors_say_what_to_do() {
     check(
         &["create-account", "3", "--why", "a reason that this has no note for"],
         1,
-        "error: the exchange does not take the reason: NotBegun\n next: Give a reason of up to 32 characters to a \
-         command that has a note, or none; `ordain cluster level 1` lets longer ones begin.\n",
+        "error: the cluster does not take the reason: the payload is no request of the application\n next: Give a reason \
+         of up to 32 characters to a command that has a note, or none; longer ones begin with level 1: `ordain cluster \
+         level 1`.\n",
     );
     check(
         &[

@@ -182,7 +182,7 @@ impl AppFactory for ExchangeFactory {
         ("ordain-exchange", 1)
     }
 
-    /// 1: cancel on disconnect.
+    /// 1: cancel on disconnect, remarks.
     fn level(&self) -> u16 {
         1
     }
@@ -217,6 +217,14 @@ fn check_schema(schema: u8) -> Result<(), Malformed> {
     }
 }
 
+/// The level that a command is part of: builds below it cannot read its bytes.
+const fn level_of(request: &Request<'_>) -> u16 {
+    match request {
+        Request::SetDisconnect(_) | Request::Remark(_) => 1,
+        _ => 0,
+    }
+}
+
 /// Reads the exchange's messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExchangeDecoder;
@@ -226,9 +234,14 @@ impl RequestDecoder<Exchange> for ExchangeDecoder {
         check_schema(schema)?;
         // Requests and queries have tags of their own, so one of the two readings fails at its first byte.
         match Request::decode(payload) {
-            Ok(request) => Ok(Class { kind: ClassKind::Command, permissions: request.required_permission() }),
+            Ok(request) => {
+                let permissions = request.required_permission();
+                Ok(Class { kind: ClassKind::Command, permissions, level: level_of(&request) })
+            }
             Err(protocol::Malformed::Tag) => match Query::decode(payload) {
-                Ok(query) => Ok(Class { kind: ClassKind::Query, permissions: query.required_permission() }),
+                Ok(query) => {
+                    Ok(Class { kind: ClassKind::Query, permissions: query.required_permission(), level: 0 })
+                }
                 Err(error) => Err(malformed(error)),
             },
             Err(error) => Err(malformed(error)),

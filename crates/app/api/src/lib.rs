@@ -296,6 +296,10 @@ pub struct Class {
     pub kind: ClassKind,
     /// Permission bits that the key must have, all of them.
     pub permissions: u32,
+    /// Of a command: the level of behaviour that it is part of ([`AppFactory::level`]), 0 if it always was there. Before that level
+    /// begins the command is refused as no request of the application, as a build without the level refuses it: in the
+    /// log, it would stop that build for good.
+    pub level: u16,
 }
 
 /// Command or query.

@@ -344,7 +344,7 @@ impl RequestDecoder<Counters> for CounterDecoder {
             Message::Command(_) => ClassKind::Command,
             Message::Query(_) => ClassKind::Query,
         };
-        Ok(Class { kind, permissions: 0 })
+        Ok(Class { kind, permissions: 0, level: 0 })
     }
 
     fn decode(&self, schema: u8, payload: &[u8]) -> Result<Request, Malformed> {

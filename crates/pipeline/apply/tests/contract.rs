@@ -106,7 +106,7 @@ impl AppFactory for Strings {
 
 impl RequestDecoder<Puppet> for Strings {
     fn classify(&self, _schema: u8, _payload: &[u8]) -> Result<Class, Malformed> {
-        Ok(Class { kind: ClassKind::Command, permissions: 0 })
+        Ok(Class { kind: ClassKind::Command, permissions: 0, level: 0 })
     }
 
     fn decode<'a>(&self, _schema: u8, payload: &'a [u8]) -> Result<&'a [u8], Malformed> {

@@ -102,7 +102,7 @@ impl AppFactory for Parts {
 
 impl RequestDecoder<Watcher> for Parts {
     fn classify(&self, _schema: u8, _payload: &[u8]) -> Result<Class, Malformed> {
-        Ok(Class { kind: ClassKind::Command, permissions: 0 })
+        Ok(Class { kind: ClassKind::Command, permissions: 0, level: 0 })
     }
 
     fn decode<'a>(&self, _schema: u8, payload: &'a [u8]) -> Result<&'a [u8], Malformed> {

@@ -249,7 +249,9 @@ impl<A: Application, D: RequestDecoder<A>> Core<A, D> {
             Some(RecordKind::Request) => {
                 let class =
                     self.decoder.classify(frame.header.schema, frame.payload).map_err(|_| Code::Malformed)?;
-                if class.kind != ClassKind::Command {
+                let level = self.cluster.as_ref().map_or(0, |cluster| cluster.level);
+                // Nothing is sequenced before the level that was posted, so what is admitted by it lies behind it.
+                if class.kind != ClassKind::Command || class.level > level {
                     return Err(Code::Malformed);
                 }
                 class.permissions

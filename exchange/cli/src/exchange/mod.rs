@@ -61,15 +61,7 @@ pub fn run(args: &ExchangeArgs) -> Result<ExitCode> {
     let mut client = Client::connect(&config).or_next("the cluster cannot be told", CHECK)?;
     let fits = message.noted && short.is_some();
     if !why.is_empty() && !fits {
-        let remark = Remark::new(why).expect("looked at when it was read");
-        let told = told("remark", &execute(&mut client, remark.as_bytes())?)?;
-        if let Some(reject) = told.reject {
-            return Err(CliError::new(
-                format!("the exchange does not take the reason: {}", reject.name()),
-                "Give a reason of up to 32 characters to a command that has a note, or none; `ordain cluster level 1` lets \
-                 longer ones begin.",
-            ));
-        }
+        remark(&mut client, why)?;
     }
     let told = told(&words, &execute(&mut client, &message.bytes)?)?;
     // Closing the session frees its place; if that fails, it expires by itself.
@@ -89,6 +81,25 @@ fn short(why: &str) -> Option<Note> {
     let mut note = Note::default();
     note.get_mut(..why.len())?.copy_from_slice(why.as_bytes());
     Some(note)
+}
+
+/// Says why, in front of the command.
+fn remark(client: &mut Client, why: &str) -> Result<()> {
+    let remark = Remark::new(why).expect("looked at when it was read");
+    let next = "Give a reason of up to 32 characters to a command that has a note, or none; longer ones begin with level 1: \
+                `ordain cluster level 1`.";
+    match client.call(SCHEMA, remark.as_bytes()).or_next("the cluster did not answer", AGAIN)? {
+        Outcome::Acknowledged { reply, .. } => match told("remark", &reply)?.reject {
+            None => Ok(()),
+            Some(reject) => {
+                Err(CliError::new(format!("the exchange does not take the reason: {}", reject.name()), next))
+            }
+        },
+        Outcome::NotExecuted(code) => {
+            Err(CliError::new(format!("the cluster does not take the reason: {code}"), next))
+        }
+        Outcome::Unknown => Err(CliError::new("the session ended before the answer", AGAIN)),
+    }
 }
 
 fn execute(client: &mut Client, payload: &[u8]) -> Result<Vec<u8>> {

@@ -6,7 +6,8 @@ use ordain_agent::metrics::Registry;
 use ordain_agent::net::{ConnId, Net, NetEvent};
 use ordain_agent::shared::{Cursors, Shared};
 use ordain_agent::wire::{DELIVERY, Delivery, SUBMISSION, Submission, delivery, submission};
-use ordain_counter::{CounterDecoder, Counters, Request};
+use ordain_api::{Class, Malformed, RequestDecoder};
+use ordain_counter::{CounterDecoder, Counters, Query, Request};
 use ordain_gateway::{Gateway, GatewayConfig, GatewayParts, REQUEST_RING_MIN};
 use ordain_keys::{ClientHandshake, KeyPair};
 use ordain_ring::log::{LogRing, Producer};
@@ -32,6 +33,30 @@ struct Pipe {
     sent: Vec<u8>,
     /// The client takes nothing.
     stuck: bool,
+}
+
+/// What is added to this counter is part of level 1.
+pub const OF_LEVEL_1: u32 = 11;
+
+/// Reads the counters' requests, of which some are part of a level.
+#[derive(Clone, Copy, Debug)]
+pub struct Levelled;
+
+impl RequestDecoder<Counters> for Levelled {
+    fn classify(&self, schema: u8, payload: &[u8]) -> Result<Class, Malformed> {
+        let class = CounterDecoder.classify(schema, payload)?;
+        let is_new =
+            matches!(CounterDecoder.decode(schema, payload), Ok(Request::Add { counter: OF_LEVEL_1, .. }));
+        Ok(Class { level: u16::from(is_new), ..class })
+    }
+
+    fn decode(&self, schema: u8, payload: &[u8]) -> Result<Request, Malformed> {
+        CounterDecoder.decode(schema, payload)
+    }
+
+    fn decode_query(&self, schema: u8, payload: &[u8]) -> Result<Query, Malformed> {
+        CounterDecoder.decode_query(schema, payload)
+    }
 }
 
 /// The network in memory.
@@ -115,7 +140,7 @@ pub struct Asked {
 }
 
 pub struct Rig {
-    pub gateway: Gateway<Wires, Counters, CounterDecoder>,
+    pub gateway: Gateway<Wires, Counters, Levelled>,
     pub shared: Shared,
     pub requests: Receiver,
     pub deliveries: Sender,
@@ -179,7 +204,7 @@ impl Rig {
             facts,
             config,
             net: Wires { accepting: true, ..Wires::default() },
-            decoder: CounterDecoder,
+            decoder: Levelled,
             requests: sender,
             deliveries: receiver,
             ring,

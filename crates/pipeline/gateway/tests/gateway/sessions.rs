@@ -9,7 +9,7 @@ use ordain_gateway::GatewayConfig;
 use ordain_types::codes::Code;
 use ordain_types::frame::{ClientFrame, ServerFrame};
 use ordain_types::record::PAYLOAD_MAX;
-use ordain_types::{ClusterFacts, Nanos, RecordKind};
+use ordain_types::{ClusterFacts, Configuration, Nanos, RecordKind};
 
 #[test]
 fn a_request_goes_to_the_log_with_what_the_node_knows_and_its_reply_comes_back() {
@@ -401,6 +401,23 @@ fn who_does_not_lead_says_so_and_gaining_the_lead_disturbs_nobody() {
     assert_eq!(rig.code(alice, &open(1)), Code::Starting, "its first batch is not applied");
     rig.apply(3);
     rig.session(alice, 2, 50);
+}
+
+/// Older builds could not read it: one that is in the log stops them.
+#[test]
+fn what_is_part_of_a_level_is_no_request_before_it_begins() {
+    let mut rig = Rig::new();
+    let alice = rig.signed_in(ALICE);
+    rig.session(alice, 2, 50);
+    let new = Request::Add { counter: OF_LEVEL_1, by: 1 }.to_wire();
+    let new = frame(RecordKind::Request as u8, 50, 1, &new);
+    assert_eq!(rig.code(alice, &new), Code::Malformed, "nothing is posted");
+    rig.shared.board.post(cluster());
+    rig.run();
+    assert_eq!(rig.code(alice, &new), Code::Malformed);
+    rig.shared.board.post(Configuration { level: 1, ..cluster() });
+    rig.send(alice, &new);
+    assert_eq!(rig.admitted(), [1]);
 }
 
 #[test]
