@@ -151,10 +151,12 @@ impl<K: Disk> Guard<K> {
             evidence.in_flight -= 1;
             work += 1;
             if let Err(error) = result {
+                // Nothing in the directory keeps it from starting again: whoever restarts nodes must leave it.
                 return Err(Fatal::new(
                     format!("this node has diverged: {}. That could not be noted: {error}", evidence.text),
                     format!("Do not start it again from this data directory. {}", what_to_do()),
-                ));
+                )
+                .for_good());
             }
             drop(op);
         }
@@ -279,6 +281,7 @@ mod tests {
         let fatal = fatal.expect("the node stops");
         assert!(fatal.cause.contains("has diverged: batch 7"), "{fatal}");
         assert_eq!(asked, ["create 7", "write batch 7", "sync"]);
+        assert!(!fatal.is_final, "the next start says why it must not be");
     }
 
     #[test]
@@ -286,5 +289,6 @@ mod tests {
         let fatal = run(true, &["batch 7"]).0.expect("the node stops");
         assert!(fatal.cause.contains("batch 7") && fatal.cause.contains("could not be noted"), "{fatal}");
         assert!(fatal.action.contains("Do not start it again"));
+        assert!(fatal.is_final, "nothing else keeps it down");
     }
 }
