@@ -15,6 +15,8 @@
 //! assert_eq!(reply.code(), Code::Executed);
 //! ```
 
+pub mod files;
+
 use crate::snapshot::{Loader, Writer};
 use crate::{Collect, Replica};
 use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp};

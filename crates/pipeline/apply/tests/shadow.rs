@@ -1,11 +1,12 @@
 //! Snapshots on disk: where they lie, what a crash or a fault leaves, and what is restored from them.
 
-use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
+use ordain_agent::disk::{DiskOp, FileId};
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
 use ordain_agent::wire::Stored;
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, Buf, RestoreError, Step};
+use ordain_apply::testkit::files::{File, Lane, World};
 use ordain_apply::testkit::{CLIENT, Log, execute, facts};
 use ordain_apply::{Discard, Progress, Replica, Restore, Restored, Shadow, ShadowParts};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Counters, Request, SCHEMA};
@@ -18,144 +19,27 @@ use ordain_types::{
     BatchIndex, BatchKind, BatchView, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, RecordKind,
     RecordView, Seq, SessionId, Stint,
 };
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes};
 
 const SEGMENT: u64 = 4096;
 const SEGMENTS: u64 = 9;
 
 type Copy = Replica<Counters, CounterDecoder, CounterEncoder>;
-type Files = BTreeMap<FileId, File>;
-
-#[derive(Clone, Default)]
-struct File {
-    durable: Vec<u8>,
-    written: Vec<u8>,
+fn snapshots(world: &World) -> BTreeMap<u64, Vec<u8>> {
+    let found = world.files().into_iter().filter_map(|(file, content)| match file {
+        FileId::Snapshot(position) => Some((position, content.written)),
+        _ => None,
+    });
+    found.collect()
 }
 
-#[derive(Default)]
-struct State {
-    files: Files,
-    /// Operations that are still carried out.
-    budget: Option<usize>,
-    fails: Option<fn(&DiskOp) -> bool>,
-    done: usize,
-}
-
-#[derive(Clone, Default)]
-struct World(Arc<Mutex<State>>);
-
-struct Lane(World, VecDeque<DiskOp>);
-
-impl World {
-    fn of(files: Files) -> Self {
-        Self(Arc::new(Mutex::new(State { files, ..State::default() })))
-    }
-
-    fn lane(&self) -> Lane {
-        Lane(self.clone(), VecDeque::new())
-    }
-
-    fn files(&self) -> Files {
-        self.0.lock().unwrap().files.clone()
-    }
-
-    /// What is left when the power goes: of what was not synced nothing, or all but its last byte.
-    fn after_crash(&self, keeps: bool) -> Self {
-        let mut files = self.files();
-        for file in files.values_mut() {
-            if keeps && file.written != file.durable {
-                file.written.pop();
-                file.durable.clone_from(&file.written);
-            } else {
-                file.written.clone_from(&file.durable);
-            }
-        }
-        Self::of(files)
-    }
-
-    fn snapshots(&self) -> BTreeMap<u64, Vec<u8>> {
-        let found = self.files().into_iter().filter_map(|(file, content)| match file {
-            FileId::Snapshot(position) => Some((position, content.written)),
-            _ => None,
-        });
-        found.collect()
-    }
-
-    fn restore(&self) -> Option<Restored<Counters, CounterDecoder, CounterEncoder>> {
-        let mut restore = Restore::new(&small(), CounterDecoder, CounterEncoder);
-        let mut lane = self.lane();
-        loop {
-            if let Progress::Done(restored) = restore.step(&CounterFactory, &mut lane).unwrap() {
-                return restored;
-            }
-        }
-    }
-}
-
-impl Disk for Lane {
-    fn free(&self) -> usize {
-        2 - self.1.len()
-    }
-
-    fn submit(&mut self, op: DiskOp) {
-        assert!(self.free() > 0);
-        self.1.push_back(op);
-    }
-
-    fn poll(&mut self) -> Option<DiskDone> {
-        let mut state = self.0.0.lock().unwrap();
-        let op = self.1.front()?;
-        if !matches!(op, DiskOp::Read { .. } | DiskOp::List { .. }) {
-            if state.budget == Some(state.done) {
-                return None;
-            }
-            state.done += 1;
-        }
-        let mut op = self.1.pop_front()?;
-        let fails = state.fails.is_some_and(|fails| fails(&op));
-        let result = if fails { Err(DiskError::NoSpace) } else { carry_out(&mut state.files, &mut op) };
-        Some(DiskDone { op, result })
-    }
-}
-
-fn carry_out(files: &mut Files, op: &mut DiskOp) -> Result<usize, DiskError> {
-    match op {
-        DiskOp::Write { file, offset, bytes, .. } => {
-            let file = files.get_mut(file).ok_or(DiskError::NotFound)?;
-            assert_eq!(*offset as usize, file.written.len(), "a snapshot is written from front to back");
-            file.written.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        DiskOp::Sync { file, .. } => {
-            let file = files.get_mut(file).ok_or(DiskError::NotFound)?;
-            file.durable.clone_from(&file.written);
-            Ok(0)
-        }
-        DiskOp::Read { file, offset, buffer, .. } => {
-            let bytes = &files.get(file).ok_or(DiskError::NotFound)?.written;
-            let from = bytes.len().min(*offset as usize);
-            let len = buffer.len().min(bytes.len() - from);
-            buffer[..len].copy_from_slice(&bytes[from..from + len]);
-            Ok(len)
-        }
-        DiskOp::Create { file, .. } => {
-            files.insert(*file, File::default());
-            Ok(0)
-        }
-        DiskOp::Remove { file, .. } => {
-            files.remove(file);
-            Ok(0)
-        }
-        DiskOp::Rename { from, to, .. } => {
-            let file = files.remove(from).ok_or(DiskError::NotFound)?;
-            files.insert(*to, file);
-            Ok(0)
-        }
-        DiskOp::List { files: found, .. } => {
-            found.extend(files.iter().map(|(file, content)| (*file, content.written.len() as u64)));
-            Ok(0)
+fn restore(world: &World) -> Option<Restored<Counters, CounterDecoder, CounterEncoder>> {
+    let mut restore = Restore::new(&small(), CounterDecoder, CounterEncoder);
+    let mut lane = world.lane();
+    loop {
+        if let Progress::Done(restored) = restore.step(&CounterFactory, &mut lane).unwrap() {
+            return restored;
         }
     }
 }
@@ -208,8 +92,7 @@ fn world(batches: &[Vec<u8>]) -> World {
     let mut bytes = batches.concat();
     bytes.resize((SEGMENTS * SEGMENT) as usize, 0);
     let segments = bytes.chunks(SEGMENT as usize).zip(0..);
-    let file = |bytes: &[u8]| File { durable: bytes.to_vec(), written: bytes.to_vec() };
-    World::of(segments.map(|(bytes, number)| (FileId::Segment(number), file(bytes))).collect())
+    World::of(segments.map(|(bytes, number)| (FileId::Segment(number), File::of(bytes))).collect())
 }
 
 struct Bench {
@@ -277,12 +160,12 @@ impl Bench {
 /// Every snapshot that the log asks for, as written by a shadow whose older ones are never removed.
 fn all_snapshots(batches: &[Vec<u8>]) -> BTreeMap<u64, Vec<u8>> {
     let world = world(batches);
-    world.0.lock().unwrap().fails = Some(|op| matches!(op, DiskOp::Remove { .. }));
+    world.fail(Some(|op| matches!(op, DiskOp::Remove { .. })));
     // A failed removal gives up what follows, so one shadow writes one snapshot at a time.
     for _ in 0..SEGMENTS {
         Bench::new(&world, batches, 1).settle();
     }
-    world.snapshots()
+    snapshots(&world)
 }
 
 fn run(copy: &mut Copy, batches: &[Vec<u8>]) {
@@ -306,7 +189,7 @@ fn a_snapshot_lies_in_front_of_each_segment_that_is_due_and_two_are_kept() {
         bench.settle();
         let due: Vec<u64> = (1..SEGMENTS).filter(|n| n % every == 0).map(|n| n * SEGMENT).collect();
         let kept = &due[due.len() - 2..];
-        assert_eq!(world.snapshots().into_keys().collect::<Vec<_>>(), kept);
+        assert_eq!(snapshots(&world).into_keys().collect::<Vec<_>>(), kept);
         assert_eq!(bench.metric("ordain_snapshots_total"), due.len() as u64);
         assert_eq!((bench.shared.needless.load(), bench.shared.snapshot.load()), (kept[0], kept[1]));
         assert!(!world.files().contains_key(&FileId::SnapshotDraft));
@@ -319,7 +202,7 @@ fn what_is_stored_is_told_with_the_hash_of_its_bytes() {
     let world = world(&batches);
     let mut bench = Bench::new(&world, &batches, 4);
     bench.settle();
-    let snapshots = world.snapshots();
+    let snapshots = snapshots(&world);
     let expected = |position: &u64| {
         let bytes = &snapshots[position];
         (*position, bytes.len() as u64, bytes[bytes.len() - 32..].try_into().unwrap())
@@ -354,7 +237,7 @@ fn nodes_that_differ_in_all_but_the_log_store_the_same_bytes() {
     Bench::new(&world, &batches[..batches.len() / 2], 1).settle();
     let mut bench = Bench::new(&world, &batches, 2);
     bench.settle();
-    let other = world.snapshots();
+    let other = snapshots(&world);
     assert_eq!(other.len(), 2);
     assert!(other.iter().all(|(position, bytes)| one[position] == *bytes));
 }
@@ -364,7 +247,7 @@ fn a_restored_copy_that_replays_the_rest_is_the_copy_that_replayed_everything() 
     let batches = log(5);
     let world = world(&batches);
     Bench::new(&world, &batches, 1).settle();
-    let mut restored = world.restore().unwrap();
+    let mut restored = restore(&world).unwrap();
     let from = restored.anchor.end.index.0 as usize;
     assert_eq!(restored.anchor.end.position.0, (SEGMENTS - 1) * SEGMENT);
     let previous = BatchView::parse(&batches[from]).unwrap().header.previous();
@@ -403,21 +286,21 @@ fn cut_off_at_any_operation_what_has_a_name_is_whole_and_the_work_goes_on() {
     let expected = all_snapshots(&batches);
     let undisturbed = world(&batches);
     Bench::new(&undisturbed, &batches, 1).settle();
-    let operations = undisturbed.0.lock().unwrap().done;
+    let operations = undisturbed.done();
     assert!(operations > 4 * 8);
     for budget in 0..=operations {
         for keeps in [false, true] {
             let world = world(&batches);
-            world.0.lock().unwrap().budget = Some(budget);
+            world.set_budget(Some(budget));
             Bench::new(&world, &batches, 1).settle();
             let crashed = world.after_crash(keeps);
-            let found = crashed.snapshots();
+            let found = snapshots(&crashed);
             assert!(found.iter().all(|(position, bytes)| expected[position] == *bytes), "after {budget}");
-            let restored = crashed.restore().map(|restored| restored.anchor.end.position.0);
+            let restored = restore(&crashed).map(|restored| restored.anchor.end.position.0);
             assert_eq!(restored, found.keys().last().copied());
             Bench::new(&crashed, &batches, 1).settle();
             // A third stays where the crash came before its removal and no further snapshot was due.
-            let left = crashed.snapshots();
+            let left = snapshots(&crashed);
             let newest: Vec<_> = left.keys().rev().take(2).copied().collect();
             assert_eq!(newest, [8 * SEGMENT, 7 * SEGMENT], "after {budget}");
             assert!(left.len() <= 3 && left.iter().all(|(position, bytes)| expected[position] == *bytes));
@@ -437,17 +320,17 @@ fn a_write_that_fails_costs_one_snapshot_and_no_more() {
     for fails in failures {
         let world = world(&batches);
         let half = batches.len() / 2;
-        world.0.lock().unwrap().fails = Some(fails);
+        world.fail(Some(fails));
         let mut bench = Bench::new(&world, &batches, 1);
         bench.shared.committed.store(half as u64);
         bench.settle();
         assert!(bench.metric("ordain_snapshot_failures_total") >= 3);
-        assert_eq!((world.snapshots().len(), bench.shared.needless.load()), (0, 0));
+        assert_eq!((snapshots(&world).len(), bench.shared.needless.load()), (0, 0));
         assert!(!world.files().contains_key(&FileId::SnapshotDraft), "no space is held");
-        world.0.lock().unwrap().fails = None;
+        world.fail(None);
         bench.shared.committed.store(batches.len() as u64);
         bench.settle();
-        assert_eq!(world.snapshots().into_keys().collect::<Vec<_>>(), [7 * SEGMENT, 8 * SEGMENT]);
+        assert_eq!(snapshots(&world).into_keys().collect::<Vec<_>>(), [7 * SEGMENT, 8 * SEGMENT]);
     }
 }
 
@@ -459,8 +342,8 @@ fn a_snapshot_changed_at_any_byte_or_cut_short_is_passed_over() {
     let newest = FileId::Snapshot(8 * SEGMENT);
     let bytes = world.files()[&newest].written.clone();
     let position = |bytes: Vec<u8>| {
-        world.0.lock().unwrap().files.insert(newest, File { durable: bytes.clone(), written: bytes });
-        world.restore().map(|restored| restored.anchor.end.position.0)
+        world.edit(|files| files.insert(newest, File::of(&bytes)));
+        restore(&world).map(|restored| restored.anchor.end.position.0)
     };
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
@@ -478,14 +361,14 @@ fn a_snapshot_of_another_log_or_place_is_passed_over() {
     let (world, other) = (world(&batches), world(&others));
     Bench::new(&world, &batches, 1).settle();
     Bench::new(&other, &others, 1).settle();
-    let position = || world.restore().map(|restored| restored.anchor.end.position.0);
+    let position = || restore(&world).map(|restored| restored.anchor.end.position.0);
     let (newest, older) = (FileId::Snapshot(8 * SEGMENT), FileId::Snapshot(7 * SEGMENT));
-    let insert = |file, content: &File| world.0.lock().unwrap().files.insert(file, content.clone());
+    let insert = |file, content: &File| world.edit(|files| files.insert(file, content.clone()));
     insert(newest, &other.files()[&newest]);
     assert_eq!(position(), Some(7 * SEGMENT), "its chain does not lead here");
     insert(newest, &world.files()[&older]);
     assert_eq!(position(), Some(7 * SEGMENT), "it is not where its name says");
-    world.0.lock().unwrap().files.remove(&FileId::Segment(7));
+    world.edit(|files| files.remove(&FileId::Segment(7)));
     assert_eq!(position(), None, "the segment behind it is not there");
 }
 
@@ -494,21 +377,20 @@ fn without_the_logs_beginning_a_snapshot_is_used_though_the_batch_behind_it_is_d
     let batches = log(5);
     let world = world(&batches);
     Bench::new(&world, &batches, 1).settle();
-    let position = || world.restore().map(|restored| restored.anchor.end.position.0);
+    let position = || restore(&world).map(|restored| restored.anchor.end.position.0);
     let flip = |segment: u64, at: usize| {
-        let mut state = world.0.lock().unwrap();
-        state.files.get_mut(&FileId::Segment(segment)).unwrap().written[at] ^= 1;
+        world.edit(|files| files.get_mut(&FileId::Segment(segment)).unwrap().written[at] ^= 1);
     };
     flip(8, 120);
     assert_eq!(position(), Some(7 * SEGMENT), "another one is bound to its segment");
     flip(7, 3);
     assert_eq!(position(), None, "the log is there from its beginning on");
-    (0..7).for_each(|number| drop(world.0.lock().unwrap().files.remove(&FileId::Segment(number))));
+    world.edit(|files| files.retain(|file, _| !matches!(file, FileId::Segment(0..7))));
     assert_eq!(position(), Some(8 * SEGMENT));
     // A batch that is whole and does not follow is another log's.
     let foreign = log(6);
     let foreign = self::world(&foreign).files()[&FileId::Segment(8)].clone();
-    world.0.lock().unwrap().files.insert(FileId::Segment(8), foreign);
+    world.edit(|files| files.insert(FileId::Segment(8), foreign));
     assert_eq!(position(), Some(7 * SEGMENT));
     flip(7, 3);
     assert_eq!(position(), Some(7 * SEGMENT), "it is whole again");
@@ -541,7 +423,7 @@ fn a_build_that_lacks_the_level_of_a_snapshot_stops_and_asks_for_a_newer_one() {
     let batches = log_of(5, Some(&body));
     let world = world(&batches);
     Bench::new(&world, &batches, 1).settle();
-    assert!(world.restore().is_some());
+    assert!(restore(&world).is_some());
     let mut restore = Restore::new(&small(), CounterDecoder, CounterEncoder);
     let mut lane = world.lane();
     let said = loop {
@@ -575,7 +457,7 @@ fn it_gives_way_to_a_busy_node_until_it_lags_by_a_segment() {
     let worked: usize = (0..4).map(|_| bench.work().unwrap()).sum();
     assert!(worked > 0);
     bench.settle();
-    assert_eq!(world.snapshots().len(), 2);
+    assert_eq!(snapshots(&world).len(), 2);
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Two nodes: their files, and the wire between their exchanges.
+//! Two nodes: what is on their disks, and the wire between their exchanges.
 
 use ordain_agent::Fatal;
-use ordain_agent::disk::{Disk, DiskDone, DiskError, DiskOp, FileId};
+use ordain_agent::disk::FileId;
 use ordain_agent::metrics::Registry;
 use ordain_agent::shared::Shared;
 use ordain_agent::side::{Outbox, SIDE_HEAD, Side};
@@ -10,6 +10,7 @@ use ordain_agent::wire::Stored;
 use ordain_api::Step;
 use ordain_apply::Replica;
 use ordain_apply::snapshot::{Place, Writer};
+pub use ordain_apply::testkit::files::{File, Files, Lane, World};
 use ordain_apply::testkit::{CLIENT, Log, execute, facts};
 use ordain_counter::{CounterDecoder, CounterEncoder, CounterFactory, Request, SCHEMA};
 use ordain_journal::TermStart;
@@ -21,156 +22,10 @@ use ordain_types::{
     BatchIndex, BatchKind, BatchView, ClusterFacts, Nanos, NodeId, Now, Position, RecordHeader, RecordKind,
     Stint,
 };
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
 use zerocopy::IntoBytes;
 
 pub const SEGMENT: u64 = 4096;
-
-pub type Files = BTreeMap<FileId, File>;
-
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct File {
-    pub durable: Vec<u8>,
-    pub written: Vec<u8>,
-}
-
-impl File {
-    pub fn of(bytes: &[u8]) -> Self {
-        Self { durable: bytes.to_vec(), written: bytes.to_vec() }
-    }
-}
-
-#[derive(Default)]
-struct State {
-    files: Files,
-    /// Operations that change something and are still carried out.
-    budget: Option<usize>,
-    fails: Option<fn(&DiskOp) -> bool>,
-    done: usize,
-}
-
-/// A disk that can be told to stop anywhere.
-#[derive(Clone, Default)]
-pub struct World(Arc<Mutex<State>>);
-
-pub struct Lane(World, VecDeque<DiskOp>);
-
-impl World {
-    pub fn of(files: Files) -> Self {
-        Self(Arc::new(Mutex::new(State { files, ..State::default() })))
-    }
-
-    pub fn lane(&self) -> Lane {
-        Lane(self.clone(), VecDeque::new())
-    }
-
-    pub fn files(&self) -> Files {
-        self.0.lock().unwrap().files.clone()
-    }
-
-    pub fn edit(&self, edit: impl FnOnce(&mut Files)) {
-        edit(&mut self.0.lock().unwrap().files);
-    }
-
-    pub fn set_budget(&self, budget: Option<usize>) {
-        let mut state = self.0.lock().unwrap();
-        (state.budget, state.done) = (budget, 0);
-    }
-
-    pub fn fail(&self, fails: Option<fn(&DiskOp) -> bool>) {
-        self.0.lock().unwrap().fails = fails;
-    }
-
-    /// Operations that changed something since the budget was set.
-    pub fn done(&self) -> usize {
-        self.0.lock().unwrap().done
-    }
-
-    /// What is left when the power goes: of what was not synced nothing, or all but its last byte.
-    pub fn after_crash(&self, keeps: bool) -> Self {
-        let mut files = self.files();
-        for file in files.values_mut() {
-            if keeps && file.written != file.durable {
-                if let Some(last) = file.written.last_mut() {
-                    *last ^= 0xFF;
-                }
-                file.durable.clone_from(&file.written);
-            } else {
-                file.written.clone_from(&file.durable);
-            }
-        }
-        Self::of(files)
-    }
-}
-
-impl Disk for Lane {
-    fn free(&self) -> usize {
-        2 - self.1.len()
-    }
-
-    fn submit(&mut self, op: DiskOp) {
-        assert!(self.free() > 0);
-        self.1.push_back(op);
-    }
-
-    fn poll(&mut self) -> Option<DiskDone> {
-        let mut state = self.0.0.lock().unwrap();
-        let op = self.1.front()?;
-        if !matches!(op, DiskOp::Read { .. } | DiskOp::List { .. }) {
-            if state.budget == Some(state.done) {
-                return None;
-            }
-            state.done += 1;
-        }
-        let mut op = self.1.pop_front()?;
-        let fails = state.fails.is_some_and(|fails| fails(&op));
-        let result = if fails { Err(DiskError::NoSpace) } else { carry_out(&mut state.files, &mut op) };
-        Some(DiskDone { op, result })
-    }
-}
-
-fn carry_out(files: &mut Files, op: &mut DiskOp) -> Result<usize, DiskError> {
-    match op {
-        DiskOp::Write { file, offset, bytes, .. } => {
-            let file = files.get_mut(file).ok_or(DiskError::NotFound)?;
-            let end = *offset as usize + bytes.len();
-            assert!(*offset as usize <= file.written.len(), "no holes");
-            file.written.resize(file.written.len().max(end), 0);
-            file.written[*offset as usize..end].copy_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        DiskOp::Sync { file, .. } => {
-            let file = files.get_mut(file).ok_or(DiskError::NotFound)?;
-            file.durable.clone_from(&file.written);
-            Ok(0)
-        }
-        DiskOp::Read { file, offset, buffer, .. } => {
-            let bytes = &files.get(file).ok_or(DiskError::NotFound)?.written;
-            let from = bytes.len().min(*offset as usize);
-            let len = buffer.len().min(bytes.len() - from);
-            buffer[..len].copy_from_slice(&bytes[from..from + len]);
-            Ok(len)
-        }
-        DiskOp::Create { file, size, .. } => {
-            files.insert(*file, File::of(&vec![0; *size as usize]));
-            Ok(0)
-        }
-        DiskOp::Remove { file, .. } => {
-            files.remove(file);
-            Ok(0)
-        }
-        DiskOp::Rename { from, to, .. } => {
-            let file = files.remove(from).ok_or(DiskError::NotFound)?;
-            files.insert(*to, file);
-            Ok(0)
-        }
-        DiskOp::List { files: found, .. } => {
-            found.extend(files.iter().map(|(file, content)| (*file, content.written.len() as u64)));
-            Ok(0)
-        }
-    }
-}
 
 pub fn small() -> ClusterFacts {
     ClusterFacts { segment_size: SEGMENT, batch_max: 1024, payload_max: 256, ..facts() }
