@@ -3,7 +3,7 @@
 use crate::flow::{Flow, REQUEST_MAX, Settings, setup};
 use core::fmt;
 use ordain_exchange_engine::{Audience, Context, Engine, Limits, Sink, Step};
-use ordain_exchange_protocol::{NewOrder, OrderReply, Request};
+use ordain_exchange_protocol::{NewOrder, OrderReply, Request, TimeInForce};
 use std::time::{Duration, Instant};
 
 /// Requests made ahead of the engine, so that making them is not measured.
@@ -12,8 +12,59 @@ pub const BLOCK: usize = 4_096;
 /// that of the first.
 const GROUP: usize = 8;
 
-/// What the engine did.
+/// Kinds of requests that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// An order that may rest.
+    Order,
+    /// An order that does not rest.
+    Take,
+    /// A cancel.
+    Cancel,
+    /// An amend.
+    Amend,
+    /// A mass cancel.
+    MassCancel,
+}
+
+impl Operation {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Take => "take",
+            Self::Cancel => "cancel",
+            Self::Amend => "amend",
+            Self::MassCancel => "mass-cancel",
+        }
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        match Request::decode(bytes).expect("the flow's requests are well formed") {
+            Request::NewOrder(order) if order.time_in_force == TimeInForce::Gtc => Self::Order,
+            Request::NewOrder(_) => Self::Take,
+            Request::Cancel(_) => Self::Cancel,
+            Request::Amend(_) => Self::Amend,
+            Request::MassCancel(_) => Self::MassCancel,
+            other => unreachable!("no flow has {other:?}"),
+        }
+    }
+}
+
+/// What single requests of a kind took.
 #[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The kind.
+    pub operation: Operation,
+    /// Requests of the kind that were timed one by one.
+    pub count: u64,
+    /// Nanoseconds, as [`Report::latency`].
+    pub latency: [u32; 4],
+}
+
+/// What the engine did.
+#[derive(Clone, Debug)]
 pub struct Report {
     /// Requests measured: orders, cancels and amends.
     pub requests: u64,
@@ -29,6 +80,8 @@ pub struct Report {
     pub elapsed: Duration,
     /// Time of single requests, nanoseconds, the clock's reading included: median, 99 %, 99.9 %, longest.
     pub latency: [u32; 4],
+    /// The same by kind of request, for those kinds that there were.
+    pub operations: Vec<Times>,
 }
 
 impl Report {
@@ -95,11 +148,29 @@ impl Sink for RingSink {
     }
 }
 
+/// Where a bench's requests come from: orders, cancels, amends and mass cancels of at most [`REQUEST_MAX`] bytes.
+pub trait Requests {
+    /// The next one.
+    fn next_request(&mut self) -> &[u8];
+}
+
+impl Requests for Flow {
+    fn next_request(&mut self) -> &[u8] {
+        Self::next_request(self)
+    }
+}
+
+impl<R: Requests + ?Sized> Requests for Box<R> {
+    fn next_request(&mut self) -> &[u8] {
+        (**self).next_request()
+    }
+}
+
 /// An engine with a flow running into it.
 #[derive(Debug)]
-pub struct Bench {
+pub struct Bench<R = Flow> {
     engine: Engine,
-    flow: Flow,
+    flow: R,
     sink: RingSink,
     seq: u64,
     block: Vec<([u8; REQUEST_MAX], usize)>,
@@ -109,22 +180,35 @@ impl Bench {
     /// An exchange that is set up and has taken `warm_up` requests.
     #[must_use]
     pub fn new(settings: &Settings, warm_up: u64) -> Self {
+        let mut bench = Self::with(Limits::DEFAULT, setup(settings, 1), Flow::new(settings));
+        bench.warm_up(warm_up);
+        bench
+    }
+}
+
+impl<R: Requests> Bench<R> {
+    /// An exchange with these limits that has taken `setup`.
+    pub fn with(limits: Limits, setup: impl IntoIterator<Item = Vec<u8>>, flow: R) -> Self {
         let mut bench = Self {
-            engine: Engine::new(Limits::DEFAULT, 1),
-            flow: Flow::new(settings),
+            engine: Engine::new(limits, 1),
+            flow,
             sink: RingSink::default(),
             seq: 0,
             block: Vec::with_capacity(BLOCK),
         };
-        for request in setup(settings, 1) {
+        for request in setup {
             bench.apply(&request);
         }
         assert_eq!(bench.sink.refused, 0, "the setup is accepted");
-        for _ in 0..warm_up.div_ceil(BLOCK as u64) {
-            bench.fill();
-            bench.run();
-        }
         bench
+    }
+
+    /// Takes so many requests, rounded up to whole blocks.
+    pub fn warm_up(&mut self, requests: u64) {
+        for _ in 0..requests.div_ceil(BLOCK as u64) {
+            self.fill();
+            self.run();
+        }
     }
 
     /// Makes the next block of requests.
@@ -191,14 +275,22 @@ impl Bench {
                 for (bytes, len) in group {
                     self.apply(&bytes[..*len]);
                     let now = Instant::now();
-                    times.push(u32::try_from((now - before).as_nanos()).unwrap_or(u32::MAX));
-                    before = now;
+                    let time = u32::try_from((now - before).as_nanos()).unwrap_or(u32::MAX);
+                    times.push((Operation::of(&bytes[..*len]), time));
+                    // What the kind of request takes to find out is not the engine's.
+                    before = Instant::now();
                 }
             }
             self.block = block;
         }
         times.sort_unstable();
-        let quantile = |per_mille: usize| times[(times.len() - 1) * per_mille / 1_000];
+        let operations = times.chunk_by(|one, other| one.0 == other.0).map(|same| Times {
+            operation: same[0].0,
+            count: same.len() as u64,
+            latency: quantiles(same),
+        });
+        let operations = operations.collect();
+        times.sort_unstable_by_key(|(_, time)| *time);
         Report {
             requests: blocks * BLOCK as u64,
             orders,
@@ -206,7 +298,8 @@ impl Bench {
             trades,
             live: self.engine.live_orders().into(),
             elapsed,
-            latency: [quantile(500), quantile(990), quantile(999), quantile(1_000)],
+            latency: quantiles(&times),
+            operations,
         }
     }
 
@@ -220,6 +313,11 @@ impl Bench {
     pub const fn engine(&self) -> &Engine {
         &self.engine
     }
+}
+
+/// Median, 99 %, 99.9 % and longest of times that ascend.
+fn quantiles(times: &[(Operation, u32)]) -> [u32; 4] {
+    [500, 990, 999, 1_000].map(|per_mille| times[(times.len() - 1) * per_mille / 1_000].1)
 }
 
 /// Measures the engine alone with `requests` requests of the default flow, after as many for warming up.

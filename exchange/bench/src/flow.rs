@@ -58,11 +58,11 @@ const FUNDS: u64 = 100_000_000_000_000;
 
 /// Pseudo-random numbers: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 #[derive(Clone, Debug)]
-struct Random(u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
     #[inline]
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -72,7 +72,7 @@ impl Random {
 
     /// A number below `bound`.
     #[inline]
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         ((self.next() >> 32) * bound) >> 32
     }
 }
@@ -302,7 +302,7 @@ pub fn setup(settings: &Settings, key: u32) -> impl Iterator<Item = Vec<u8>> + u
     instruments.chain(accounts)
 }
 
-fn definition(id: u32) -> Definition {
+pub(crate) fn definition(id: u32) -> Definition {
     let mut symbol = [0; 16];
     let text = format!("SYM{id:03}");
     symbol[..text.len()].copy_from_slice(text.as_bytes());

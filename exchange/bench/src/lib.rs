@@ -2,6 +2,7 @@
 //! over the network, and what a flow makes of a book.
 #![forbid(unsafe_code)]
 
+pub mod adverse;
 pub mod engine;
 pub mod flow;
 pub mod load;

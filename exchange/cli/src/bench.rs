@@ -1,5 +1,7 @@
 //! `ordain bench`: the engine alone, whole round trips, and the floors of the machine beside them.
 
+mod adverse;
+
 use crate::child::{ANY_PORT, ClusterSpec, OwnCluster, OwnNode};
 use crate::error::{CliError, OrNext, Result};
 use crate::stall::{self, Stall};
@@ -50,6 +52,9 @@ pub struct BenchArgs {
     /// Failover: what happens to the leader
     #[arg(long, value_enum, default_value = "kill")]
     how: failover::How,
+    /// Engine: an adversarial flow, with the figures of `book`, or for `wide` of `narrow`, beside it; `all` for each
+    #[arg(long, value_name = "NAME", value_parser = adverse::flow)]
+    flow: Option<adverse::Which>,
     /// Catch-up: how many events the follower lacks at least
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
@@ -101,7 +106,7 @@ impl BenchArgs {
         (self.connections.unwrap_or(connections), self.window.unwrap_or(window))
     }
 
-    fn flow(&self) -> Settings {
+    fn settings(&self) -> Settings {
         Settings { accounts: self.accounts, instruments: self.instruments, ..Settings::default() }
     }
 
@@ -193,6 +198,9 @@ fn print<T: Serialize>(value: &T) -> Result<()> {
 }
 
 fn run_engine(args: &BenchArgs) -> Result<ExitCode> {
+    if let Some(which) = args.flow {
+        return adverse::run(which, args.seconds, args.json);
+    }
     let requests = (args.seconds * 2_000_000.0) as u64;
     let report = engine::bench_engine(requests.max(1));
     if args.json {
@@ -213,7 +221,7 @@ fn run_engine(args: &BenchArgs) -> Result<ExitCode> {
 fn run_pipeline(args: &BenchArgs) -> Result<ExitCode> {
     let duration = Duration::from_secs_f64(args.seconds);
     let (connections, window) = args.load();
-    let report = pipeline::run(&args.dir, connections, window, duration, &args.flow())?;
+    let report = pipeline::run(&args.dir, connections, window, duration, &args.settings())?;
     let rate = report.requests as f64 / report.elapsed.as_secs_f64();
     let per_request = |time: &Duration| time.as_nanos() as f64 / report.requests.max(1) as f64;
     if args.json {
@@ -333,7 +341,7 @@ fn run_roundtrip(args: &BenchArgs) -> Result<ExitCode> {
 fn roundtrip(args: &BenchArgs, data: &std::path::Path) -> Result<RoundTrip> {
     let nodes = args.nodes.unwrap_or(1);
     let bed = Bed::start(args, data, nodes)?;
-    let flow = args.flow();
+    let flow = args.settings();
     let client = ClientConfig { timeout: PATIENCE, ..bed.operator()? };
     let failed = "The node's log on standard error says why.";
     load::open_exchange(&client, &flow, &mut |_, _, _, _| Ok(())).or_next("the load cannot begin", failed)?;
@@ -473,7 +481,7 @@ fn run_catch_up(args: &BenchArgs) -> Result<ExitCode> {
         connections,
         window,
         rate: args.rate.unwrap_or(2_000),
-        flow: args.flow(),
+        flow: args.settings(),
     };
     if nodes == 1 || connections == 0 || window == 0 {
         return Err(CliError::new(
@@ -519,7 +527,7 @@ fn run_failover(args: &BenchArgs) -> Result<ExitCode> {
         connections,
         window,
         rate: args.rate.unwrap_or(2_000),
-        flow: args.flow(),
+        flow: args.settings(),
     };
     if options.nodes == 1 || options.runs == 0 || connections == 0 || window == 0 {
         return Err(CliError::new(
