@@ -113,6 +113,8 @@ impl History {
         self.answers.retain(|answer| answer.seq <= last);
         self.outputs.clear();
         self.replies.retain(|_, (seq, _)| *seq <= last);
+        // What ended them may be behind it.
+        self.lost.clear();
         self.highest = self.highest.min(last);
     }
 

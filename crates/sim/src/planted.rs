@@ -103,6 +103,12 @@ fn short(plan: &mut Plan) {
     plan.wishes = None;
 }
 
+/// Short, with sessions that end while nobody looks.
+fn expires(plan: &mut Plan) {
+    short(plan);
+    plan.facts.session_timeout = Nanos(100 * Nanos::MILLI);
+}
+
 /// Short, with nothing but crashes, one after the other.
 fn crashes(plan: &mut Plan) {
     short(plan);
@@ -449,7 +455,7 @@ pub const ALL: [Planted; 68] = [
         &[COMMITTED, COPIES, LACKS, PREFIX, CUT, LOST, PROGRESS],
     ),
     stage(Mistake::NobodyFenced, 1, rogues, 50, &[FENCED, PANICS]),
-    stage(Mistake::ExpiresEarly, 1, short, 50, &[MODEL, LIVE]),
+    stage(Mistake::ExpiresEarly, 1, expires, 50, &[MODEL, LIVE]),
     stage(Mistake::KeyIgnored, 1, rogues, 50, &[OWNERS, MODEL, CONFUSED, FENCED]),
     stage(Mistake::SnapshotNotSynced, 1, snapshots, 20, &[NAMED]),
     stage(Mistake::LaggardsInterrupt, 5, two_laggards, 100, &[PROGRESS, AVAILABLE]),
@@ -467,7 +473,8 @@ pub const ALL: [Planted; 68] = [
     stage(Mistake::RepeatExecuted, 1, short, 20, &[ONCE, MODEL, CHANGED]),
     stage(Mistake::FloorIgnored, 1, short, 20, &[MODEL, PROGRESS, CONFUSED]),
     stage(Mistake::DurableWhenWritten, 1, short, 20, &[COPIES, COMMITTED]),
-    stage(Mistake::WatermarkAhead, 1, crashes, 100, &[STOPS]),
+    // What the watermark covers is taken to be on the disk, and not written anew.
+    stage(Mistake::WatermarkAhead, 1, crashes, 100, &[STOPS, ON_DISK]),
     stage(Mistake::VoteNotAwaited, 3, elections, 50, &[PROMISES]),
     stage(Mistake::FloorFromDisk, 3, memory, 100, &[FLOOR, COMPLETE, PREFIX, CUT, LOST]),
     stage(Mistake::LineageNotRaised, 3, declares, 20, &[TOLD, LOST, PREFIX, CUT]),

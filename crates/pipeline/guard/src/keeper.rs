@@ -404,7 +404,9 @@ impl Keeper {
     /// How long the scrubber rests when it has read so much.
     fn pause(&self, bytes: u64) -> u64 {
         let every = self.every.map_or(0, |every| every.0);
-        let total = self.shared.sealed().0.saturating_sub(self.shared.oldest.load()).max(1);
+        // Right after a start or a cut nothing may count as sealed that was read just now.
+        let sealed = self.shared.sealed().0.saturating_sub(self.shared.oldest.load());
+        let total = sealed.max(self.facts.segment_size);
         let by_time = (u128::from(bytes) * u128::from(every) / u128::from(total)) as u64;
         let by_segment =
             (u128::from(bytes) * u128::from(SEGMENT_TIME) / u128::from(self.facts.segment_size)) as u64;
