@@ -33,7 +33,7 @@ pub struct AuditArgs {
     dir: PathBuf,
 }
 
-type Copy = Replica<Exchange, ExchangeDecoder, ExchangeEncoder>;
+pub type Copy = Replica<Exchange, ExchangeDecoder, ExchangeEncoder>;
 
 /// What a client wrote down about a request: the record's number and the reply's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod error;
 mod exchange;
 mod failover;
 mod flow;
+mod history;
 mod itch;
 mod journal;
 mod keys;
@@ -93,6 +94,14 @@ enum Command {
     Flow(flow::FlowCommand),
     /// Count and check a file of Nasdaq's ITCH
     Itch(itch::ItchArgs),
+    /// Tell what happened, from the journal of a node that is stopped
+    #[command(subcommand)]
+    Explain(history::explain::ExplainCommand),
+    /// Show the exchange as it was
+    #[command(subcommand)]
+    State(history::state::StateCommand),
+    /// Write statements, order history or trades as CSV
+    Export(history::export::ExportArgs),
     /// Check that every acknowledgement a client wrote down is in the journal, with that reply
     Audit(audit::AuditArgs),
     /// Disturb a cluster of its own, as `cargo xtask chaos` does
@@ -129,6 +138,9 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Flow(command) => flow::run(&command),
         Command::Itch(args) => itch::run(&args),
+        Command::Explain(command) => history::explain::run(&command),
+        Command::State(command) => history::state::run(&command),
+        Command::Export(args) => history::export::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -187,7 +187,7 @@ fn tell(as_json: bool, act: &Act, public: Option<String>) -> Result<()> {
 }
 
 /// A log time as a date. Days are turned into dates by counting eras of 400 years, from the first of March on.
-fn utc(time: Nanos) -> String {
+pub fn utc(time: Nanos) -> String {
     let (seconds, nanos) = (time.0 / 1_000_000_000, time.0 % 1_000_000_000);
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);

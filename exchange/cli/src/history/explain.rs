@@ -1,0 +1,241 @@
+//! `ordain explain order ID DIR`: all that ever happened to an order, in words.
+
+use super::{Happening, replay, words};
+use crate::error::{CliError, Result};
+use crate::exchange::words::kebab;
+use crate::operators::utc;
+use clap::{Args, Subcommand};
+use ordain_exchange_protocol::{FillReport, Flag, NewOrder2, OrderReply, OrderState, Output, Reply, Request};
+use ordain_types::Nanos;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, Subcommand)]
+pub enum ExplainCommand {
+    /// Everything that ever happened to an order, from the journal of a stopped node
+    Order(Order),
+}
+
+#[derive(Debug, Args)]
+pub struct Order {
+    /// The exchange's order id; with --account, the client's
+    id: u64,
+    /// Data directory of a node that is stopped
+    dir: PathBuf,
+    /// The id is what this account called the order; all of its orders that had the name are told of
+    #[arg(long)]
+    account: Option<u32>,
+}
+
+pub fn run(command: &ExplainCommand) -> Result<ExitCode> {
+    let ExplainCommand::Order(args) = command;
+    let mut told = 0;
+    let mut name = args.account.map(|account| (account, args.id));
+    let wanted = args.account.is_none().then_some(args.id);
+    replay(&args.dir, None, |_| Ok(()), &mut |_, event| {
+        let lines = lines(event, wanted, &mut name);
+        if !lines.is_empty() {
+            told += 1;
+            println!("{}", heading(event));
+            lines.iter().for_each(|line| println!("  {line}"));
+        }
+        Ok(())
+    })?;
+    if told == 0 {
+        let whose = args.account.map_or(String::new(), |account| format!(" of account {account}"));
+        return Err(CliError::new(
+            format!("nothing is known of the order {}{whose}", args.id),
+            "Give the exchange's order id, or --account and the client's; what was trimmed cannot be told.",
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn heading(event: &Happening<'_>) -> String {
+    let date = utc(Nanos(event.time));
+    match &event.command {
+        Some(command) => {
+            format!("record {}  {date}  session {}, key {}", event.seq, command.session, command.key)
+        }
+        None => format!("before record {}  {date}  deadlines", event.seq),
+    }
+}
+
+/// What a reply says about an order, in either layout.
+pub fn about_order(reply: &[u8]) -> Option<OrderReply> {
+    match Reply::decode(reply).ok()? {
+        Reply::Order(reply) => Some(*reply),
+        Reply::Order2(reply) => Some(reply.first()),
+        _ => None,
+    }
+}
+
+/// What an event means for the order with the id `wanted`, or that is called `name`: account and client order id. An
+/// order's name is learnt when its id is met, so that commands that are refused by name are told too.
+fn lines(event: &Happening<'_>, wanted: Option<u64>, name: &mut Option<(u32, u64)>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let is_it = |id: u64, called: (u32, u64)| wanted.map_or(Some(called) == *name, |wanted| wanted == id);
+    let reply = event.reply.and_then(about_order);
+    let mut outputs = Vec::new();
+    for bytes in event.outputs {
+        let Ok(output) = Output::decode(bytes) else { continue };
+        let (id, called) = match &output {
+            Output::Fill(fill) => (fill.order_id, (fill.account, fill.client_order_id)),
+            Output::Cancel(cancel) => (cancel.order_id, (cancel.account, cancel.client_order_id)),
+            Output::Prevent(prevent) => (prevent.order_id, (prevent.account, prevent.client_order_id)),
+            Output::Trigger(trigger) => (trigger.order_id, (trigger.account, trigger.client_order_id)),
+            _ => continue,
+        };
+        if is_it(id.get(), (called.0.get(), called.1.get())) {
+            outputs.push(output);
+        }
+    }
+    if let Some(reply) = &reply {
+        let called = (reply.account.get(), reply.client_order_id.get());
+        let refused_by_name = reply.code.get() != 0 && reply.order_id.get() == 0 && Some(called) == *name;
+        if is_it(reply.order_id.get(), called) || refused_by_name {
+            if wanted.is_some() && reply.order_id.get() != 0 && called.1 != 0 {
+                *name = Some(called);
+            }
+            lines.extend(event.command.as_ref().and_then(|command| command_line(command.payload)));
+            lines.extend(outputs.iter().map(|output| output_line(output, event)));
+            lines.push(reply_line(reply));
+            return lines;
+        }
+    }
+    lines.extend(outputs.iter().map(|output| output_line(output, event)));
+    lines
+}
+
+/// A command about one order, in words.
+fn command_line(payload: &[u8]) -> Option<String> {
+    let amend = |order: u64, client: u64, price: i64, quantity: u64| {
+        let which = if order == 0 { format!("client order {client}") } else { format!("order {order}") };
+        format!("amend {which}: {quantity} lots in all at {price}")
+    };
+    Some(match Request::decode(payload).ok()? {
+        Request::NewOrder(order) => order_line(&NewOrder2::from_first(order)),
+        Request::NewOrder2(order) => order_line(order),
+        Request::Amend(m) => {
+            amend(m.order_id.get(), m.client_order_id.get(), m.price.get(), m.quantity.get())
+        }
+        Request::Amend2(m) => {
+            let mut line = amend(m.order_id.get(), m.client_order_id.get(), m.price.get(), m.quantity.get());
+            if m.trigger.get() != 0 {
+                line += &format!(", trigger {}", m.trigger);
+            }
+            if m.display.get() != 0 {
+                line += &format!(", shows {}", m.display);
+            }
+            line
+        }
+        Request::Cancel(m) if m.order_id.get() == 0 => format!("cancel client order {}", m.client_order_id),
+        Request::Cancel(m) => format!("cancel order {}", m.order_id),
+        _ => return None,
+    })
+}
+
+fn order_line(order: &NewOrder2) -> String {
+    let mut line = format!(
+        "new {} order of account {} in instrument {}, called {}: {}",
+        kebab(order.order_type),
+        order.account,
+        order.instrument,
+        order.client_order_id,
+        words::side(order.side)
+    );
+    if order.cash.get() == 0 {
+        line += &format!(" {} lots", order.quantity);
+    } else {
+        line += &format!(" for at most {} minor units", order.cash);
+    }
+    if order.order_type.has_price() {
+        line += &format!(" at {}", order.price);
+    }
+    if order.trigger.get() != 0 {
+        line += &format!(", trigger {}", order.trigger);
+    }
+    if order.display.get() != 0 {
+        line += &format!(", shows {}", order.display);
+    }
+    line += &format!(", {}", words::lasting(order.time_in_force));
+    if order.expiry.get() != 0 {
+        line += &format!(" ({})", utc(Nanos(order.expiry.get())));
+    }
+    line
+}
+
+fn reply_line(reply: &OrderReply) -> String {
+    if reply.code.get() != 0 {
+        return format!("refused, {}", words::reject(reply.code.get()));
+    }
+    let mut line = format!(
+        "order {}, called {}: {}; {} lots filled, {} open",
+        reply.order_id,
+        reply.client_order_id,
+        kebab(reply.state),
+        reply.cumulative,
+        reply.remaining
+    );
+    if reply.fills.get() > 0 {
+        line += &format!(
+            "; {} fills now, {} traded, fee {} of currency {}",
+            reply.fills, reply.notional, reply.fee, reply.fee_currency
+        );
+    }
+    if reply.cancelled.get() > 0 || reply.state == OrderState::Cancelled {
+        line += &format!("; {} cancelled: {}", reply.cancelled, words::reason(reply.reason));
+    }
+    line
+}
+
+fn output_line(output: &Output<'_>, event: &Happening<'_>) -> String {
+    match output {
+        Output::Fill(fill) => fill_line(fill, event),
+        Output::Cancel(cancel) => format!(
+            "cancelled: {} lots at {}, {} were filled; {}",
+            cancel.cancelled,
+            cancel.price,
+            cancel.cumulative,
+            words::reason(cancel.reason)
+        ),
+        Output::Prevent(prevent) => format!(
+            "would have traded {} lots at {} with an order of the same owner; {} cancelled for it, {} open",
+            prevent.prevented, prevent.price, prevent.cancelled, prevent.remaining
+        ),
+        Output::Trigger(trigger) => format!(
+            "triggered at {}: {} lots trade from now on, {} at {}",
+            trigger.trigger,
+            trigger.remaining,
+            words::side(trigger.side),
+            trigger.price
+        ),
+        _ => unreachable!("these are about no order"),
+    }
+}
+
+/// The other side of a fill among what was said in the same event.
+pub fn counterpart<'a>(fill: &FillReport, outputs: &'a [Vec<u8>]) -> Option<&'a FillReport> {
+    outputs.iter().find_map(|bytes| match Output::decode(bytes) {
+        Ok(Output::Fill(other)) if other.index == fill.index && other.side != fill.side => Some(other),
+        _ => None,
+    })
+}
+
+fn fill_line(fill: &FillReport, event: &Happening<'_>) -> String {
+    let other = counterpart(fill, event.outputs).map_or(String::new(), |other| {
+        format!(" with order {} of account {}", other.order_id, other.account)
+    });
+    format!(
+        "filled: {} lots at {} as {}{other}, trade {}.{}, fee {} of currency {}; {} filled, {} open",
+        fill.quantity,
+        fill.price,
+        if fill.aggressor == Flag::Yes { "taker" } else { "maker" },
+        fill.seq,
+        fill.index,
+        fill.fee,
+        fill.fee_currency,
+        fill.cumulative,
+        fill.remaining
+    )
+}

@@ -1,0 +1,212 @@
+//! `ordain explain`, `state` and `export` on the journal of a node that has traded.
+
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod common;
+
+use common::{Node, ordain};
+use ordain_client::blocking::{Client, Outcome};
+use ordain_client::{ClientConfig, CoreConfig, Member};
+use ordain_exchange_protocol::{
+    Amend, Cancel, CreateAccount, CreateInstrument, Definition, FromZeros, IntoBytes, MassCancel, NewOrder,
+    OrderRef, Reply, Side, Sides, TimeInForce, Transfer,
+};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Sends commands one after another.
+struct Desk(Client);
+
+impl Desk {
+    fn open(node: &Node) -> Self {
+        let members = vec![Member::at(&node.address("tcp"))];
+        let pair = ordain_host::keys::load(Path::new(&node.operator())).unwrap();
+        Self(Client::connect(&ClientConfig::new(members, CoreConfig::new(pair))).unwrap())
+    }
+
+    /// Number of the record, the code and, of an order, its id.
+    fn send(&mut self, message: &[u8]) -> (u64, u16, u64) {
+        let Outcome::Acknowledged { seq, reply, .. } = self.0.call(1, message).unwrap() else { panic!() };
+        let reply = Reply::decode(&reply).unwrap();
+        let order = if let Reply::Order(reply) = reply { reply.order_id.get() } else { 0 };
+        (seq.0, reply.code(), order)
+    }
+
+    fn good(&mut self, message: &[u8]) -> (u64, u64) {
+        let (seq, code, order) = self.send(message);
+        assert_eq!(code, 0);
+        (seq, order)
+    }
+}
+
+fn definition() -> Definition {
+    let mut definition = Definition::new_zeroed();
+    definition.instrument = 1.into();
+    definition.symbol[0] = b'X';
+    (definition.base, definition.quote) = (1.into(), 2.into());
+    (definition.quote_per_tick_lot, definition.base_per_lot) = (10.into(), 3.into());
+    (definition.min_quantity, definition.max_quantity) = (1.into(), 1_000.into());
+    (definition.max_price, definition.collar) = (1_000.into(), 1_000.into());
+    (definition.maker_ppm, definition.taker_ppm) = ((-1_000).into(), 2_000.into());
+    (definition.tick, definition.lot) = (1.into(), 1.into());
+    definition
+}
+
+/// A line with its date and its session left out.
+fn plain(text: &str) -> String {
+    let line = |line: &str| match line.split_once("  20") {
+        Some((record, rest)) => {
+            let rest = rest.split_once("  session").map_or("", |(_, rest)| rest);
+            let key = rest.split_once(", ").map_or("", |(_, key)| key);
+            format!("{record}, {key}\n")
+        }
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+fn rows(arguments: &[&str]) -> Vec<Vec<String>> {
+    let said = ordain(arguments);
+    assert_eq!(said.code, 0, "{arguments:?}: {}{}", said.out, said.error);
+    said.out.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn the_past_is_told_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let node = Node::start(&data);
+    let mut desk = Desk::open(&node);
+    desk.good(CreateInstrument::new(definition()).as_bytes());
+    for account in [1, 2] {
+        desk.good(CreateAccount::new(account).as_bytes());
+        for currency in [1, 2] {
+            desk.good(Transfer::deposit(account, currency, u64::from(currency) + 3, 1_000_000).as_bytes());
+        }
+    }
+    // Repeated and refused transfers move nothing.
+    desk.send(Transfer::deposit(1, 2, 5, 1_000_000).as_bytes());
+    assert_ne!(desk.send(Transfer::withdraw(1, 2, 6, 2_000_000).as_bytes()).1, 0);
+    let (entered, order) = desk.good(NewOrder::limit(1, 1, 7, Side::Buy, 100, 10).as_bytes());
+    let taker = NewOrder::limit(2, 1, 9, Side::Sell, 100, 4).lasting(TimeInForce::Ioc);
+    let (traded, other) = desk.good(taker.as_bytes());
+    let (amended, _) = desk.good(Amend::new(1, OrderRef::Client(7), 100, 9).as_bytes());
+    let (again, code, _) = desk.send(NewOrder::limit(1, 1, 7, Side::Buy, 90, 1).as_bytes());
+    assert_ne!(code, 0);
+    let (swept, _) = desk.good(MassCancel::new(1, 0, Sides::Any).as_bytes());
+    let (late, code, _) = desk.send(Cancel::new(1, OrderRef::Id(order)).as_bytes());
+    assert_ne!(code, 0);
+    // A mass cancel of so many takes more than one step.
+    for id in 100..200 {
+        desk.good(NewOrder::limit(2, 1, id, Side::Buy, 50, 1).as_bytes());
+    }
+    let (cleared, _) = desk.good(MassCancel::new(2, 0, Sides::Any).as_bytes());
+    desk.good(Transfer::withdraw(2, 1, 8, 1).as_bytes());
+    drop(desk);
+    node.stop();
+    let data = data.to_str().unwrap();
+
+    let text = plain(&ordain(&["explain", "order", &order.to_string(), data]).out);
+    let expected = format!(
+        "record {entered}, key 1\n\
+         \x20 new limit order of account 1 in instrument 1, called 7: buy 10 lots at 100, good till cancelled\n\
+         \x20 order {order}, called 7: live; 0 lots filled, 10 open\n\
+         record {traded}, key 1\n\
+         \x20 filled: 4 lots at 100 as maker with order {other} of account 2, trade {traded}.0, fee -4 of currency 2; 4 \
+         filled, 6 open\n\
+         record {amended}, key 1\n\
+         \x20 amend client order 7: 9 lots in all at 100\n\
+         \x20 order {order}, called 7: live; 4 lots filled, 5 open\n\
+         record {again}, key 1\n\
+         \x20 new limit order of account 1 in instrument 1, called 7: buy 1 lots at 90, good till cancelled\n\
+         \x20 refused, DuplicateClientOrderId: A live order of the account has this client order id\n\
+         record {swept}, key 1\n\
+         \x20 cancelled: 5 lots at 100, 4 were filled; a mass cancel\n\
+         record {late}, key 1\n\
+         \x20 cancel order {order}\n\
+         \x20 refused, UnknownOrder: The account has no such live order: it was filled, was cancelled, or never was\n"
+    );
+    assert_eq!(text, expected);
+    let by_name = plain(&ordain(&["explain", "order", "7", "--account", "1", data]).out);
+    // The last command named the order by its id.
+    assert_eq!(by_name, expected[..expected.rfind("record").unwrap()]);
+    let unknown = ordain(&["explain", "order", "1", "--account", "9", data]);
+    assert_eq!(unknown.code, 1, "{}", unknown.out);
+    assert!(unknown.error.starts_with("error: nothing is known of the order 1 of account 9\n next: "));
+
+    let state = |seq: u64| -> Value {
+        let arguments = ["state", "at", &seq.to_string(), data, "--book", "1", "--account", "1", "--json"];
+        let said = ordain(&arguments);
+        assert_eq!(said.code, 0, "{}", said.error);
+        serde_json::from_str(&said.out).unwrap()
+    };
+    let level = |lots: u64| json!([{ "price": 100, "lots": lots, "orders": 1 }]);
+    // An order holds what it costs with the worse of the two fees, 2 in a thousand.
+    for (seq, bids, trades, free, held) in [
+        (entered, level(10), 0, 989_980, 10_020),
+        (traded, level(6), 1, 989_992, 6_012),
+        (amended, level(5), 1, 990_994, 5_010),
+        (swept, json!([]), 1, 996_004, 0),
+    ] {
+        let state = state(seq);
+        assert_eq!(
+            (&state["seq"], &state["trades"], &state["book"]["bids"]),
+            (&seq.into(), &trades.into(), &bids)
+        );
+        assert_eq!(
+            state["account"]["balances"][1],
+            json!({ "currency": 2, "free": free, "held": held }),
+            "{state}"
+        );
+    }
+    for (seq, orders) in [(entered - 1, 0), (cleared - 1, 100), (cleared, 0), (cleared + 1, 0)] {
+        assert_eq!(state(seq)["orders"], orders);
+    }
+    let said = ordain(&["state", "at", &traded.to_string(), data, "--book", "1"]);
+    assert!(said.out.contains("\n1 instruments, 2 accounts, 1 live orders; "), "{}", said.out);
+    assert!(said.out.contains("\n  bid            100            6      1\n"), "{}", said.out);
+    for (arguments, says) in [
+        (["state", "at", "999999", data, "--book", "1"], "the journal has no record 999999"),
+        (["state", "at", &traded.to_string(), data, "--book", "9"], "there is no book of instrument 9"),
+    ] {
+        let said = ordain(&arguments);
+        assert!(said.code == 1 && said.error.contains(says), "{}", said.error);
+    }
+
+    let trades = rows(&["export", data, "--trades"]);
+    assert_eq!(
+        trades[0].join(","),
+        "seq,index,time_ns,instrument,price,quantity,aggressor,buy_account,buy_order,buy_fee,sell_account,sell_order,sell_fee,fee_currency"
+    );
+    assert_eq!(trades.len(), 2);
+    let (traded, order, other) = (traded.to_string(), order.to_string(), other.to_string());
+    let fields: Vec<&str> = trades[1].iter().map(String::as_str).collect();
+    assert_eq!(fields[..2], [&traded, "0"]);
+    assert_eq!(fields[3..], ["1", "100", "4", "sell", "1", &order, "-4", "2", &other, "8", "2"]);
+
+    let statements = rows(&["export", data, "--statements", "--format", "csv"]);
+    let of = |seq: &str| -> Vec<String> {
+        statements.iter().filter(|row| row[0] == *seq).map(|row| row[2..].join(",")).collect()
+    };
+    assert_eq!(
+        of(&traded),
+        [
+            "1,1,trade,12,0,1000012",
+            "1,2,trade,-4000,0,996000",
+            "1,2,fee,4,0,996004",
+            "2,1,trade,-12,0,999988",
+            "2,2,trade,4000,0,1004000",
+            "2,2,fee,-8,0,1003992",
+        ]
+    );
+    // Four deposits, a trade of six movements, a withdrawal.
+    assert_eq!(statements.len(), 1 + 4 + 6 + 1);
+    assert_eq!(statements[11][2..].join(","), "2,1,withdrawal,-1,8,999987");
+
+    let out = folder.path().join("orders.csv");
+    let said = ordain(&["export", data, "--orders", "--out", out.to_str().unwrap()]);
+    assert_eq!((said.code, said.out.as_str()), (0, ""), "{}", said.error);
+    let history = std::fs::read_to_string(out).unwrap();
+    let events: Vec<&str> = history.lines().skip(1).map(|row| row.split(',').nth(2).unwrap()).collect();
+    assert_eq!(events[..8], ["new", "fill", "fill", "new", "amend", "new", "cancelled", "cancel"]);
+    assert!(events.len() == 8 + 200 && events[108..].iter().all(|event| *event == "cancelled"));
+}
