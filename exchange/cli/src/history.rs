@@ -26,9 +26,9 @@ use zerocopy::FromBytes;
 const ANYBODY: Querier =
     Querier { session: ordain_types::SessionId(0), key: ordain_types::KeyId(0), permissions: u32::MAX };
 
-/// One event: a record, or the deadlines that passed before a batch's first one.
+/// One event: a record, or a deadline that passed before a batch's first one.
 pub struct Happening<'a> {
-    /// Number of the record; of deadlines, that of the next record.
+    /// Number of the record; of a deadline, that of the next record.
     pub seq: u64,
     /// Log time, nanoseconds since the Unix epoch.
     pub time: u64,
@@ -169,33 +169,25 @@ fn play(
     let mut current = None;
     loop {
         let before = past.copy.counts().records;
-        let mut said = std::mem::take(&mut heard.outputs);
         let done = past.copy.step(batch, &mut heard).map_err(fatal)? == Step::Done;
         if past.copy.counts().records > before {
-            if !said.is_empty() {
-                // Deadlines that passed before the first record.
-                show(past, batch.header.first_seq().0, None, None, &said, visit)?;
-                said.clear();
-            }
             current = records.next();
         }
-        said.append(&mut heard.outputs);
-        heard.outputs = said;
         // An event of many steps has its reply in the last one.
-        let is_busy = past.copy.app().engine().is_busy();
-        if !is_busy && let Some((seq, record)) = current.take() {
+        if past.copy.app().engine().is_busy() {
+            continue;
+        }
+        let (reply, outputs) = (heard.reply.take(), std::mem::take(&mut heard.outputs));
+        if let Some((seq, record)) = current.take() {
             past.seq = seq.0;
-            let (reply, outputs) = (heard.reply.take(), std::mem::take(&mut heard.outputs));
             show(past, seq.0, Some(&record), reply.as_deref(), &outputs, visit)?;
             if until.is_some_and(|until| past.seq >= until) {
                 return Ok(());
             }
+        } else if !outputs.is_empty() {
+            show(past, batch.header.first_seq().0, None, None, &outputs, visit)?;
         }
         if done {
-            let outputs = std::mem::take(&mut heard.outputs);
-            if !outputs.is_empty() {
-                show(past, batch.header.first_seq().0, None, None, &outputs, visit)?;
-            }
             return Ok(());
         }
     }

@@ -8,10 +8,11 @@ use ordain_client::blocking::{Client, Outcome};
 use ordain_client::{ClientConfig, CoreConfig, Member};
 use ordain_exchange_protocol::{
     Amend, Cancel, CreateAccount, CreateInstrument, Definition, FromZeros, IntoBytes, MassCancel, NewOrder,
-    OrderRef, Reply, Side, Sides, TimeInForce, Transfer,
+    NewOrder2, OrderRef, Reply, Side, Sides, TimeInForce, Transfer,
 };
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Sends commands one after another.
 struct Desk(Client);
@@ -101,6 +102,7 @@ fn the_past_is_told_as_it_was() {
     }
     let (cleared, _) = desk.good(MassCancel::new(2, 0, Sides::Any).as_bytes());
     desk.good(Transfer::withdraw(2, 1, 8, 1).as_bytes());
+    desk.good(Transfer::withdraw(0, 2, 9, 3).as_bytes());
     drop(desk);
     node.stop();
     let data = data.to_str().unwrap();
@@ -193,14 +195,17 @@ fn the_past_is_told_as_it_was() {
             "1,1,trade,12,0,1000012",
             "1,2,trade,-4000,0,996000",
             "1,2,fee,4,0,996004",
+            "0,2,fee,-4,0,-4",
             "2,1,trade,-12,0,999988",
             "2,2,trade,4000,0,1004000",
             "2,2,fee,-8,0,1003992",
+            "0,2,fee,8,0,4",
         ]
     );
-    // Four deposits, a trade of six movements, a withdrawal.
-    assert_eq!(statements.len(), 1 + 4 + 6 + 1);
-    assert_eq!(statements[11][2..].join(","), "2,1,withdrawal,-1,8,999987");
+    // Four deposits, a trade of eight movements, two withdrawals, one of them of fees.
+    assert_eq!(statements.len(), 1 + 4 + 8 + 2);
+    assert_eq!(statements[13][2..].join(","), "2,1,withdrawal,-1,8,999987");
+    assert_eq!(statements[14][2..].join(","), "0,2,withdrawal,-3,9,1");
 
     let out = folder.path().join("orders.csv");
     let said = ordain(&["export", data, "--orders", "--out", out.to_str().unwrap()]);
@@ -209,4 +214,34 @@ fn the_past_is_told_as_it_was() {
     let events: Vec<&str> = history.lines().skip(1).map(|row| row.split(',').nth(2).unwrap()).collect();
     assert_eq!(events[..8], ["new", "fill", "fill", "new", "amend", "new", "cancelled", "cancel"]);
     assert!(events.len() == 8 + 200 && events[108..].iter().all(|event| *event == "cancelled"));
+}
+
+#[test]
+fn what_a_deadline_brought_about_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let node = Node::start(&data);
+    let mut desk = Desk::open(&node);
+    desk.good(CreateInstrument::new(definition()).as_bytes());
+    desk.good(CreateAccount::new(1).as_bytes());
+    desk.good(Transfer::deposit(1, 2, 5, 1_000_000).as_bytes());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let order = NewOrder2 {
+        time_in_force: TimeInForce::Gtd,
+        expiry: (now + 200_000_000).into(),
+        ..NewOrder2::limit(1, 1, 7, Side::Buy, 100, 10)
+    };
+    desk.good(order.as_bytes());
+    std::thread::sleep(Duration::from_millis(500));
+    let (last, code, _) = desk.send(Cancel::new(1, OrderRef::Client(7)).as_bytes());
+    assert_ne!(code, 0);
+    drop(desk);
+    node.stop();
+    let data = data.to_str().unwrap();
+    let said = ordain(&["explain", "order", "7", "--account", "1", data]).out;
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[2].ends_with(", called 7: live; 0 lots filled, 10 open"), "{said}");
+    assert!(lines[3].starts_with("before record ") && lines[3].ends_with("  a deadline"), "{said}");
+    assert_eq!(lines[4], "  cancelled: 10 lots at 100, 0 were filled; its time had come");
+    assert!(lines[5].starts_with(&format!("record {last}  ")) && lines.len() == 8, "{said}");
 }

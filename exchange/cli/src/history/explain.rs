@@ -57,7 +57,7 @@ fn heading(event: &Happening<'_>) -> String {
         Some(command) => {
             format!("record {}  {date}  session {}, key {}", event.seq, command.session, command.key)
         }
-        None => format!("before record {}  {date}  deadlines", event.seq),
+        None => format!("before record {}  {date}  a deadline", event.seq),
     }
 }
 

@@ -81,7 +81,7 @@ impl Money {
         if past.from == 0 {
             return Ok(());
         }
-        for account in 1..=past.copy.app().engine().limits().accounts {
+        for account in 0..=past.copy.app().engine().limits().accounts {
             for (currency, free, held) in balances(past, account)? {
                 self.balances.insert((account, currency), i128::from(free) + i128::from(held));
             }
@@ -151,10 +151,12 @@ impl Money {
     }
 }
 
-fn of_fill(fill: &FillReport, terms: Terms) -> [Flow; 3] {
+/// What one side of a trade moves. Fees go to the exchange's own account, 0.
+fn of_fill(fill: &FillReport, terms: Terms) -> [Flow; 4] {
     let lots = i128::from(fill.quantity.get());
     let quote = i128::from(fill.price.get()) * lots * i128::from(terms.quote_per_tick_lot);
     let base = lots * i128::from(terms.base_per_lot);
+    let fee = i128::from(fill.fee.get());
     let (base, quote) = if fill.side == Side::Buy { (base, -quote) } else { (-base, quote) };
     let flow = |currency, why, amount| Flow {
         account: fill.account.get(),
@@ -167,7 +169,8 @@ fn of_fill(fill: &FillReport, terms: Terms) -> [Flow; 3] {
     [
         flow(terms.base, Why::Trade, base),
         flow(terms.quote, Why::Trade, quote),
-        flow(fill.fee_currency.get(), Why::Fee, -i128::from(fill.fee.get())),
+        flow(fill.fee_currency.get(), Why::Fee, -fee),
+        Flow { account: 0, ..flow(fill.fee_currency.get(), Why::Fee, fee) },
     ]
 }
 
