@@ -25,6 +25,7 @@ impl Sink for Digest {
         let (kind, id) = match audience {
             Audience::Account(id) => (1, id),
             Audience::Instrument(id) => (2, id),
+            Audience::Feed(id) => (3, id),
         };
         self.add(&[kind]);
         self.add(&id.to_le_bytes());

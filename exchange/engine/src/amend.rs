@@ -8,7 +8,7 @@ use crate::reply::{Answer, refused};
 use crate::risk::Exposure;
 use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
-    Amend, Amend2, MarketState, OrderRef, OrderReply, OrderState, PostOnly, Reason, Reject,
+    Amend, Amend2, FeedAction, MarketState, OrderRef, OrderReply, OrderState, PostOnly, Reason, Reject,
 };
 
 /// What either layout asks for.
@@ -378,6 +378,9 @@ impl Engine {
         let level = self.level_mut(slot);
         level.quantity -= less;
         level.hidden -= less_hidden;
+        if less > 0 {
+            self.note_order(slot, FeedAction::Change, 0);
+        }
         let (currency, hold) =
             live(&self.instruments, order.instrument).hold(order.side, order.price, shown + hidden);
         self.ledger.hold(self.ledger.at(order.account, currency), hold);

@@ -152,6 +152,7 @@ impl Engine {
             Market::SetReference(message) => self.set_reference(context, message, sink),
             Market::SetBands(message) => self.set_bands(context, message, sink),
             Market::SetSchedule(message) => self.set_schedule(context, message, sink),
+            Market::SetFeed(message) => self.set_feed(context, message, sink),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::levels::key;
 use crate::matching::{End, Event, Taker};
 use crate::reply::Answer;
 use crate::states::Turn;
-use crate::{Context, Engine, STEP_OUTPUTS_MAX, Sink, Step, admin::reply_admin, engine::permitted};
+use crate::{Context, Engine, Sink, Step, admin::reply_admin, engine::permitted};
 use ordain_exchange_protocol::{
     Audience, BandAction, BandsAnswer, BandsQuery, CallReport, IntoBytes, MarketState, Reject, Schema,
     SetBands, Side, Zero, permission,
@@ -221,7 +221,7 @@ impl Engine {
         answer: Answer,
         sink: &mut S,
     ) -> Step {
-        if self.turn(&mut turn, &mut event, &mut { STEP_OUTPUTS_MAX }, sink) == Step::More {
+        if self.turn(&mut turn, &mut event, &mut self.step_room(), sink) == Step::More {
             self.work = Some(Work::Pause(turn, event, answer));
             return Step::More;
         }

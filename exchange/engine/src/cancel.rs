@@ -9,9 +9,6 @@ use ordain_exchange_protocol::{
     Reason, Reject, Schema, Sides, Zero, permission,
 };
 
-/// Orders that one step of a mass cancel looks at, at most one output each.
-pub(crate) const STEP_CANCELS: usize = 60;
-
 /// A mass cancel under way.
 #[derive(Clone, Copy)]
 pub(crate) struct Sweep {
@@ -139,7 +136,7 @@ impl Engine {
 
     /// One step of a mass cancel.
     pub(crate) fn sweep<S: Sink>(&mut self, mut sweep: Sweep, sink: &mut S) -> Step {
-        let mut room = STEP_CANCELS;
+        let mut room = self.step_room();
         while room > 0 {
             if sweep.next == NONE {
                 if self.tell_changes(&sweep.context, &mut room, sink) == Step::More {
@@ -157,6 +154,7 @@ impl Engine {
                 let (order, id) = self.close(slot);
                 sweep.cancelled += 1;
                 report_closed(&sweep.context, &order, id, Reason::MassCancelled, sink);
+                self.publish(&mut room, sink);
             }
         }
         self.work = Some(Work::Sweep(sweep));

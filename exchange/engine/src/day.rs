@@ -148,6 +148,7 @@ impl Engine {
                 report_closed(&event.context, &order, id, reason, sink);
                 *room -= 1;
             }
+            self.publish(room, sink);
         }
         Step::More
     }

@@ -7,6 +7,7 @@ use crate::bands::Bands;
 use crate::cancel::Sweep;
 use crate::disconnect::{Disconnects, Parting};
 use crate::expiry::{Ending, Expiries};
+use crate::feed::{Feed, Showing};
 use crate::fees::Fees;
 use crate::index::Index;
 use crate::instrument::{Instrument, live};
@@ -39,6 +40,7 @@ pub(crate) enum Work {
     Clear(Clearing),
     Count(Count),
     Part(Parting),
+    Show(Showing),
 }
 
 /// The exchange.
@@ -51,6 +53,7 @@ pub struct Engine {
     pub(crate) accesses: Accesses,
     pub(crate) risk: Risk,
     pub(crate) fees: Fees,
+    pub(crate) feed: Feed,
     pub(crate) orders: Orders,
     pub(crate) levels: Levels,
     /// Triggers that orders wait for, as levels are prices.
@@ -119,6 +122,7 @@ impl Engine {
             accesses: Accesses::new(),
             risk: Risk::new(&limits),
             fees: Fees::new(),
+            feed: Feed::new(limits.instruments),
             orders: Orders::new(limits.orders),
             levels: Levels::new(limits.instruments, limits.levels_per_side, limits.orders),
             queues: (1..=limits.instruments).map(|id| triggers.ladders(id)).collect(),
@@ -161,7 +165,8 @@ impl Engine {
     /// If an earlier event is not finished, or an invariant is broken.
     #[inline]
     pub fn apply<S: Sink>(&mut self, context: &Context, request: &Request<'_>, sink: &mut S) -> Step {
-        assert!(self.work.is_none(), "an event follows only when the one before is done");
+        assert!(!self.is_busy(), "an event follows only when the one before is done");
+        self.feed.begin(context);
         let step = match request {
             Request::NewOrder(message) => self.new_order(context, message, sink),
             Request::Cancel(message) => self.cancel(context, message, sink),
@@ -182,7 +187,7 @@ impl Engine {
             Request::Market(market) => self.market(context, market, sink),
         };
         self.ledger.assert_balanced();
-        step
+        if self.feed.on { self.end_step(step, sink) } else { step }
     }
 
     /// The next step of an event that answered [`Step::More`].
@@ -190,7 +195,11 @@ impl Engine {
     /// # Panics
     /// If there is none, or an invariant is broken.
     pub fn resume<S: Sink>(&mut self, sink: &mut S) -> Step {
-        let step = match self.work.take().expect("there is an event to go on with") {
+        let Some(work) = self.work.take() else {
+            assert!(self.feed.ending, "there is an event to go on with");
+            return self.end_step(Step::Done, sink);
+        };
+        let step = match work {
             Work::Take(mut taker) => self.take(&mut taker, sink),
             Work::Cascade(cascade, answer) => self.cascade(cascade, answer, sink),
             Work::Sweep(sweep) => self.sweep(sweep, sink),
@@ -200,15 +209,16 @@ impl Engine {
             Work::Clear(clearing) => self.clear(clearing, sink),
             Work::Count(count) => self.count(count, sink),
             Work::Part(parting) => self.part(parting, sink),
+            Work::Show(showing) => self.show(showing, sink),
         };
         self.ledger.assert_balanced();
-        step
+        if self.feed.on { self.end_step(step, sink) } else { step }
     }
 
     /// Whether an event waits for [`Engine::resume`].
     #[must_use]
     pub const fn is_busy(&self) -> bool {
-        self.work.is_some()
+        self.work.is_some() || self.feed.ending
     }
 
     /// Whether a key with these permissions may read what the account's stream says.

@@ -1,6 +1,6 @@
 //! Orders that end at a time: a heap of slots, the one that ends first on top, and what happens when its time comes.
 
-use crate::cancel::{STEP_CANCELS, report_closed};
+use crate::cancel::report_closed;
 use crate::engine::Work;
 use crate::matching::Event;
 use crate::orders::Extra;
@@ -120,12 +120,15 @@ impl Engine {
     /// # Panics
     /// If an earlier event is not finished.
     pub fn expire<S: Sink>(&mut self, context: &Context, until: u64, sink: &mut S) -> Step {
-        assert!(self.work.is_none(), "an event follows only when the one before is done");
-        self.end_orders(Ending { context: *context, until, event: Event::new(context), turn: None }, sink)
+        assert!(!self.is_busy(), "an event follows only when the one before is done");
+        self.feed.begin(context);
+        let ending = Ending { context: *context, until, event: Event::new(context), turn: None };
+        let step = self.end_orders(ending, sink);
+        if self.feed.on { self.end_step(step, sink) } else { step }
     }
 
     pub(crate) fn end_orders<S: Sink>(&mut self, mut ending: Ending, sink: &mut S) -> Step {
-        let mut room = STEP_CANCELS;
+        let mut room = self.step_room();
         while room > 0 {
             if let Some(turn) = &mut ending.turn {
                 if self.turn(turn, &mut ending.event, &mut room, sink) == Step::More {
@@ -154,6 +157,7 @@ impl Engine {
             room -= 1;
             let (order, id) = self.close(slot);
             report_closed(&ending.context, &order, id, reason, sink);
+            self.publish(&mut room, sink);
         }
         self.work = Some(Work::End(ending));
         Step::More

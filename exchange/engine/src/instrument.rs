@@ -1,5 +1,6 @@
 //! Instruments: their terms, unpacked, and the two sides of their books.
 
+use crate::feed::Feeds;
 use crate::ledger::fee;
 use crate::levels::Ladder;
 use core::num::NonZeroU64;
@@ -35,6 +36,7 @@ pub(crate) struct Instrument {
     pub banded: bool,
     /// 0 for its own terms.
     pub fee_class: u8,
+    pub feeds: Feeds,
 }
 
 const _: () = assert!(size_of::<Option<Instrument>>() == 128);
@@ -62,6 +64,7 @@ impl Instrument {
             state: MarketState::Continuous,
             banded: false,
             fee_class: 0,
+            feeds: Feeds::NONE,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The kill switch, and the mass cancels of operators.
 
-use crate::cancel::{STEP_CANCELS, reply_swept, report_closed};
+use crate::cancel::{reply_swept, report_closed};
 use crate::engine::Work;
 use crate::orders::NONE;
 use crate::{Context, Engine, Sink, Step};
@@ -93,7 +93,7 @@ impl Engine {
 
     /// One step of such cancels.
     pub(crate) fn clear<S: Sink>(&mut self, mut clearing: Clearing, sink: &mut S) -> Step {
-        let (mut room, mut accounts) = (STEP_CANCELS, 0);
+        let (mut room, mut accounts) = (self.step_room(), 0);
         while room > 0 && accounts < STEP_ACCOUNTS {
             if clearing.next == NONE {
                 if clearing.account == clearing.last {
@@ -118,6 +118,7 @@ impl Engine {
                 report_closed(&clearing.context, &order, id, clearing.reason, sink);
             }
             room -= 1;
+            self.publish(&mut room, sink);
         }
         self.work = Some(Work::Clear(clearing));
         Step::More

@@ -33,6 +33,7 @@ mod disconnect;
 mod engine;
 mod entry;
 mod expiry;
+mod feed;
 mod fees;
 mod index;
 mod instrument;
@@ -79,7 +80,7 @@ pub struct Context {
 
 /// Takes what an event says. Calls come in the order in which readers are to see them.
 pub trait Sink {
-    /// The reply to the request's sender. Called once per event, in its last step, after all outputs.
+    /// The reply to the request's sender. Called once per event, after all outputs but those of market data.
     fn reply(&mut self, bytes: &[u8]);
     /// A message to others.
     fn output(&mut self, audience: Audience, bytes: &[u8]);
@@ -103,4 +104,4 @@ pub enum Step {
 /// Most outputs of one step. A bound on steps, not on events.
 pub const STEP_OUTPUTS_MAX: usize = 60;
 
-const _: () = assert!(cancel::STEP_CANCELS <= STEP_OUTPUTS_MAX && matching::MATCH_OUTPUTS < STEP_OUTPUTS_MAX);
+const _: () = assert!(matching::MATCH_OUTPUTS < STEP_OUTPUTS_MAX);

@@ -1,15 +1,16 @@
 //! Matching: an order trades with the book by price, then time, and its rest goes into the book.
 
 use crate::engine::Work;
+use crate::feed::left_in_place;
 use crate::instrument::{live, live_mut};
 use crate::ledger::fee;
 use crate::levels::key;
 use crate::orders::{Order, Traits};
 use crate::reply::Answer;
-use crate::{Context, Engine, STEP_OUTPUTS_MAX, Sink, Step};
+use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
-    Audience, FillReport, Flag, IntoBytes, OrderReply, OrderState, Reason, Reject, Schema, SelfTrade, Side,
-    TradeReport, Zero,
+    Audience, FeedAction, FillReport, Flag, IntoBytes, OrderReply, OrderState, Reason, Reject, Schema,
+    SelfTrade, Side, TradeReport, Zero,
 };
 
 /// Outputs of a trade, the most that one meeting of two orders makes.
@@ -99,7 +100,7 @@ pub(crate) struct Outcome {
 impl Engine {
     /// Lets an order trade; when it is done trading, finishes it, lets those trade that it triggered, and answers.
     pub(crate) fn take<S: Sink>(&mut self, taker: &mut Taker, sink: &mut S) -> Step {
-        if self.trade(taker, &mut { STEP_OUTPUTS_MAX }, sink) == Step::More {
+        if self.trade(taker, &mut self.step_room(), sink) == Step::More {
             self.work = Some(Work::Take(*taker));
             return Step::More;
         }
@@ -181,6 +182,7 @@ impl Engine {
                 self.fill(taker, slot, sink);
             }
             *room -= MATCH_OUTPUTS;
+            self.publish(room, sink);
         }
         Step::More
     }
@@ -260,6 +262,7 @@ impl Engine {
         let (shown, cumulative) = (maker_order.remaining, maker_order.cumulative);
         let remaining = shown + hidden;
         self.levels.get_mut(maker.level).quantity -= lots;
+        self.note_order(slot, left_in_place(shown), taker.event.trades + 1);
 
         let state = |remaining| if remaining == 0 { OrderState::Filled } else { OrderState::Live };
         let event = &mut taker.event;
@@ -400,16 +403,22 @@ impl Engine {
             let level = self.orders.get(slot).level;
             self.levels.get_mut(level).hidden += hidden;
         }
+        self.note_order(slot, FeedAction::Add, 0);
     }
 
     pub(crate) fn leave_level(&mut self, slot: u32) {
         let order = self.orders.get(slot);
         let (side, price, instrument) = (order.side, order.price, order.instrument);
+        // What went lot by lot was noted lot by lot.
+        let leaves = order.remaining > 0;
         if let Some(extra) = self.orders.extra(slot) {
             if extra.is_market() {
                 return self.leave_market(slot);
             }
             self.levels.get_mut(order.level).hidden -= extra.hidden;
+        }
+        if leaves {
+            self.note_order(slot, FeedAction::Remove, 0);
         }
         let ladder = live_mut(&mut self.instruments, instrument).ladder_mut(side);
         self.levels.remove(ladder, key(side, price), &mut self.orders, slot);

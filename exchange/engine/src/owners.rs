@@ -1,5 +1,6 @@
 //! Orders of one owner that meet: what happens instead of a trade.
 
+use crate::feed::left_in_place;
 use crate::instrument::live;
 use crate::matching::{End, Taker};
 use crate::{Engine, Sink};
@@ -84,6 +85,7 @@ impl Engine {
         self.ledger.release(self.ledger.at(account, currency), hold);
         self.lots_close(account, instrument, side, price, lots);
         self.levels.get_mut(level).quantity -= lots;
+        self.note_order(slot, left_in_place(shown), 0);
         if shown == 0 {
             self.shown_up(slot, hidden);
         }

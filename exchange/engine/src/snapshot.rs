@@ -12,6 +12,7 @@ mod sessions;
 
 use crate::access::AccessItem;
 use crate::accounts::Account;
+use crate::feed::Feeds;
 use crate::fees::Fees;
 use crate::ledger::Balance;
 use crate::orders::{Extra, Order, Traits};
@@ -166,7 +167,8 @@ struct TradingItem {
     instrument: U32,
     self_trade: u8,
     state: u8,
-    reserved: [u8; 2],
+    feeds: u8,
+    reserved: u8,
     last: I64,
 }
 
@@ -193,7 +195,8 @@ struct GroupItem {
 }
 
 /// How an instrument trades when it was just created.
-const UNCHANGED: (i64, SelfTrade, MarketState) = (0, SelfTrade::Allow, MarketState::Continuous);
+const UNCHANGED: (i64, SelfTrade, MarketState, Feeds) =
+    (0, SelfTrade::Allow, MarketState::Continuous, Feeds::NONE);
 
 /// Why bytes are no snapshot of an engine with these limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -380,13 +383,14 @@ impl Engine {
             }
             Section::Trading => {
                 let Some(instrument) = &self.instruments[at] else { return };
-                let now = (instrument.last, instrument.self_trade, instrument.state);
+                let now = (instrument.last, instrument.self_trade, instrument.state, instrument.feeds);
                 if now != UNCHANGED {
                     chunk.put(&TradingItem {
                         instrument: (at as u32 + 1).into(),
                         self_trade: instrument.self_trade as u8,
                         state: instrument.state as u8,
-                        reserved: [0; 2],
+                        feeds: instrument.feeds.to_byte(),
+                        reserved: 0,
                         last: instrument.last.into(),
                     });
                 }
@@ -696,11 +700,14 @@ impl Engine {
             9 => MarketState::Closed,
             _ => return Err(LoadError("an instrument's state is not valid")),
         };
-        let unchanged = (instrument.last, instrument.self_trade, instrument.state) == UNCHANGED;
-        ensure((last, self_trade, state) != UNCHANGED, "an item says nothing")?;
-        ensure(item.reserved == [0; 2] && unchanged, "an instrument comes twice")?;
+        let feeds = Feeds::from_byte(item.feeds).ok_or(LoadError("a feed is not valid"))?;
+        let before = (instrument.last, instrument.self_trade, instrument.state, instrument.feeds);
+        let unchanged = before == UNCHANGED;
+        ensure((last, self_trade, state, feeds) != UNCHANGED, "an item says nothing")?;
+        ensure(item.reserved == 0 && unchanged, "an instrument comes twice")?;
         let instrument = crate::instrument::live_mut(&mut self.instruments, id as u16);
         (instrument.last, instrument.self_trade, instrument.state) = (last, self_trade, state);
+        instrument.feeds = feeds;
         Ok(())
     }
 
@@ -795,6 +802,7 @@ impl Engine {
         self.link_sessions()?;
         self.rebuild_auctions();
         self.set_timers();
+        self.find_feeds();
         self.count_loaded();
         self.orders.free = summary.free.get();
         self.audit().map_err(LoadError)

@@ -6,7 +6,7 @@ use crate::instrument::{live, live_mut};
 use crate::matching::Event;
 use crate::uncross::Uncross;
 use crate::waiting::Cascade;
-use crate::{Context, Engine, STEP_OUTPUTS_MAX, Sink, Step, admin::reply_admin};
+use crate::{Context, Engine, Sink, Step, admin::reply_admin};
 use ordain_exchange_protocol::{Audience, IntoBytes, MarketState, Schema, SetState, StateReport, permission};
 
 /// Most instruments that a step looks at, most of which may not exist.
@@ -71,7 +71,7 @@ impl Engine {
 
     /// One step of a change of states.
     pub(crate) fn change_states<S: Sink>(&mut self, mut change: Change, sink: &mut S) -> Step {
-        let mut room = STEP_OUTPUTS_MAX;
+        let mut room = self.step_room();
         for _ in 0..STEP_INSTRUMENTS {
             if let Some(turn) = &mut change.turn {
                 if self.turn(turn, &mut change.event, &mut room, sink) == Step::More {

@@ -2,6 +2,7 @@
 
 use crate::auction::Indication;
 use crate::bands::Bands;
+use crate::feed::left_in_place;
 use crate::instrument::{live, live_mut};
 use crate::ledger::fee;
 use crate::levels::key;
@@ -44,6 +45,7 @@ impl Engine {
             let (Some(buy), Some(sell)) = (next(Side::Buy), next(Side::Sell)) else { break };
             self.cross(buy, sell, found.price, event, sink);
             *room -= CROSS_OUTPUTS;
+            self.publish(room, sink);
         }
         if *room < CROSS_OUTPUTS {
             return Step::More;
@@ -124,6 +126,7 @@ impl Engine {
             now.remaining -= lots;
             now.cumulative += lots;
             let (shown, cumulative) = (now.remaining, now.cumulative);
+            self.note_order(slot, left_in_place(shown), event.trades + 1);
             let report = FillReport {
                 tag: FillReport::TAG,
                 schema: Schema::V1,

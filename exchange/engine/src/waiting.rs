@@ -10,7 +10,7 @@ use crate::levels::key;
 use crate::matching::{End, Event, MATCH_OUTPUTS, Outcome, Taker};
 use crate::orders::{NONE, Order};
 use crate::reply::Answer;
-use crate::{Engine, STEP_OUTPUTS_MAX, Sink, Step};
+use crate::{Engine, Sink, Step};
 use ordain_exchange_protocol::{
     Audience, IntoBytes, OrderState, OrderType, Reason, Reject, Schema, Side, TriggerReport, Zero,
 };
@@ -134,7 +134,7 @@ impl Engine {
 
     /// One step of what a command's trades set off.
     pub(crate) fn cascade<S: Sink>(&mut self, mut cascade: Cascade, answer: Answer, sink: &mut S) -> Step {
-        if self.set_off(&mut cascade, &mut { STEP_OUTPUTS_MAX }, sink) == Step::More {
+        if self.set_off(&mut cascade, &mut self.step_room(), sink) == Step::More {
             self.work = Some(Work::Cascade(cascade, answer));
             return Step::More;
         }
@@ -158,6 +158,7 @@ impl Engine {
                     self.after_bands(&mut taker);
                 }
                 *room -= usize::from(self.finish_triggered(&taker, sink));
+                self.publish(room, sink);
                 if taker.end == End::Band && self.pauses(taker.instrument) {
                     cascade.paused = true;
                     return Step::Done;

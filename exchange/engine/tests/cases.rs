@@ -7,6 +7,7 @@ mod controls;
 use common::*;
 use ordain_exchange_engine::{Context, Limits, Step};
 use ordain_exchange_protocol::*;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 const CASE_LIMITS: Limits =
@@ -17,6 +18,8 @@ struct Case {
     exchange: Exchange,
     /// Client order ids by name.
     names: Vec<String>,
+    /// The same by order id, of those that were accepted.
+    accepted: BTreeMap<u64, String>,
     time: u64,
     said: Vec<String>,
 }
@@ -42,7 +45,7 @@ impl Case {
                 exchange.must(&Transfer::deposit(account, currency, currency.into(), 10_000_000));
             }
         }
-        Self { exchange, names: Vec::new(), time: 1_000, said: Vec::new() }
+        Self { exchange, names: Vec::new(), accepted: BTreeMap::new(), time: 1_000, said: Vec::new() }
     }
 
     fn id(&mut self, name: &str) -> u64 {
@@ -86,6 +89,12 @@ impl Case {
             ["at", time] => {
                 self.time = number(time);
                 self.pass_time();
+            }
+            ["feed", ref feeds @ ..] => {
+                let flag = |feed| Flag::from(feeds.contains(&feed));
+                let off = SetFeed::off(1, note("case"));
+                let (top, levels, orders) = (flag("top"), flag("levels"), flag("orders"));
+                self.send(SetFeed { top, levels, orders, ..off }.as_bytes());
             }
             ["self-trade", mode] => {
                 self.send(SetSelfTrade::new(1, mode_of(mode), note("case")).as_bytes());
@@ -193,8 +202,14 @@ impl Case {
     fn send(&mut self, bytes: &[u8]) {
         self.exchange.time = Some(self.time);
         let said = self.exchange.send_as(KEY, ALL, bytes);
+        let reply = Reply::decode(&said.reply).expect("decodes");
+        if matches!(reply, Reply::Order(_) | Reply::Order2(_)) && reply.code() == 0 {
+            let order = said.order();
+            let name = self.name(order.client_order_id.get()).to_owned();
+            self.accepted.insert(order.order_id.get(), name);
+        }
         self.note(&said);
-        let line = match Reply::decode(&said.reply).expect("decodes") {
+        let line = match reply {
             reply if reply.code() != 0 => {
                 format!("refused {}", Reject::from_wire(reply.code()).expect("known").name())
             }
@@ -260,6 +275,36 @@ impl Case {
                 ),
                 Output::Call(report) => {
                     format!("call until {}, made longer {} times", report.until, report.extensions)
+                }
+                Output::Top(report) => {
+                    let side = |price: I64, lots: U64| match price.get() {
+                        0 => "nothing".to_owned(),
+                        price => format!("{lots} @ {price}"),
+                    };
+                    let (bid, ask) =
+                        (side(report.bid, report.bid_quantity), side(report.ask, report.ask_quantity));
+                    format!("top {}: bid {bid}, ask {ask}", lower(report.action))
+                }
+                Output::Level(report) => {
+                    let (side, lots) = (lower(report.side), report.quantity);
+                    format!(
+                        "level {} {side} {}: {lots} in {}",
+                        lower(report.action),
+                        report.price,
+                        report.orders
+                    )
+                }
+                Output::Book(report) => {
+                    let name = match report.order_id.get() {
+                        0 => "nothing",
+                        id => &self.accepted[&id],
+                    };
+                    let by = match report.trade.get() {
+                        0 => String::new(),
+                        trade => format!(" by trade {trade}"),
+                    };
+                    let (action, side) = (lower(report.action), lower(report.side));
+                    format!("order {action} {side} {name}: {} @ {}{by}", report.quantity, report.price)
                 }
                 Output::State(report) => {
                     format!("state {}, was {}", lower(report.state), lower(report.previous))

@@ -1,6 +1,8 @@
 //! What holds after every event of streams that use all that orders can be.
 
 mod common;
+#[path = "common/feed.rs"]
+mod feed;
 
 use common::*;
 use ordain_exchange_engine::{Audience, Context, Engine, Limits, Step};
@@ -155,6 +157,7 @@ fn act() -> impl Strategy<Value = Act> {
             };
             Act::Send(SetState::new(instrument, state, note("")).as_bytes().to_vec())
         }),
+        2 => (1..=2_u32, 1..8_u8).prop_map(|(instrument, feeds)| Act::Send(set_feed(instrument, feeds).as_bytes().to_vec())),
         3 => (1..40_u64).prop_map(Act::Pass),
         2 => (1..4_u64).prop_map(Act::Session),
         1 => (0..4_u64, 0..30_u64).prop_map(|(on, grace)| {
@@ -163,6 +166,12 @@ fn act() -> impl Strategy<Value = Act> {
         }),
         2 => (1..4_u64, 0..4_u8).prop_map(|(session, what)| Act::Presence(session, what)),
     ]
+}
+
+/// Top, levels and orders are bits 0 to 2.
+fn set_feed(instrument: u32, feeds: u8) -> SetFeed {
+    let flag = |bit: u8| Flag::from(feeds >> bit & 1 == 1);
+    SetFeed { top: flag(0), levels: flag(1), orders: flag(2), ..SetFeed::off(instrument, note("")) }
 }
 
 /// A small exchange with everything that this build does.
@@ -382,6 +391,23 @@ proptest! {
             prop_assert_eq!(perform(&mut x, act), perform(&mut restored, act));
         }
         prop_assert!(x.engine.snapshot() == restored.engine.snapshot());
+    }
+
+    /// At every command, and across snapshots, and however feeds are set meanwhile.
+    #[test]
+    fn books_follow_from_their_feeds(acts in prop::collection::vec(act(), 2..160), at in 0..160_usize) {
+        let mut x = small();
+        let mut reader = feed::Reader::default();
+        for instrument in 1..=2 {
+            reader.read(&x.must(&set_feed(instrument, 7)));
+        }
+        for (place, act) in acts.iter().enumerate() {
+            if place == at {
+                x = x.restored(7, SMALL);
+            }
+            perform(&mut x, act).iter().for_each(|said| reader.read(said));
+            reader.compare(&x);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Auctions: what they are told, and what they tell. Layouts: `docs/exchange/auctions.md`.
 
 use crate::{
-    BandAction, Flag, I64, Malformed, MarketState, Note, Schema, Sides, U16, U32, U64, Zero, block,
+    BandAction, Flag, I64, Malformed, MarketState, Note, Schema, SetFeed, Sides, U16, U32, U64, Zero, block,
     request::note_is_valid,
 };
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
@@ -230,6 +230,8 @@ pub enum Market<'a> {
     SetBands(&'a SetBands),
     /// Sets the states that an instrument goes into by itself.
     SetSchedule(&'a SetSchedule),
+    /// Sets what is published of an instrument's book.
+    SetFeed(&'a SetFeed),
 }
 
 impl<'a> Market<'a> {
@@ -250,6 +252,10 @@ impl<'a> Market<'a> {
             SetSchedule::TAG => {
                 let message: &SetSchedule = block(bytes)?;
                 valid(note_is_valid(&message.note), Self::SetSchedule(message))
+            }
+            SetFeed::TAG => {
+                let message: &SetFeed = block(bytes)?;
+                valid(note_is_valid(&message.note), Self::SetFeed(message))
             }
             _ => Err(Malformed::Tag),
         }

@@ -1,8 +1,8 @@
 //! Outputs: what others than the sender are told, and the sender's fills one by one.
 
 use crate::{
-    AuctionReport, CallReport, Flag, I64, IndicationReport, Malformed, MarketState, OrderState, OrderType,
-    Reason, Schema, SelfTrade, Side, U32, U64, Zero, block, tag,
+    AuctionReport, BookReport, CallReport, Flag, I64, IndicationReport, LevelReport, Malformed, MarketState,
+    OrderState, OrderType, Reason, Schema, SelfTrade, Side, TopReport, U32, U64, Zero, block, tag,
 };
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
@@ -13,6 +13,8 @@ pub enum Audience {
     Account(u32),
     /// The topic of an instrument, which anybody may read.
     Instrument(u32),
+    /// A topic of market data, which anybody may read, by its number ([`crate::topic`]).
+    Feed(u32),
 }
 
 /// A fill, as the stream of one side's account hears it.
@@ -274,6 +276,12 @@ pub enum Output<'a> {
     Auction(&'a AuctionReport),
     /// Until when an auction goes that a band brought about.
     Call(&'a CallReport),
+    /// The best prices of a book.
+    Top(&'a TopReport),
+    /// A level of a book.
+    Level(&'a LevelReport),
+    /// An order of a book.
+    Book(&'a BookReport),
 }
 
 impl<'a> Output<'a> {
@@ -292,6 +300,9 @@ impl<'a> Output<'a> {
             IndicationReport::TAG => block(bytes).map(Self::Indication),
             AuctionReport::TAG => block(bytes).map(Self::Auction),
             CallReport::TAG => block(bytes).map(Self::Call),
+            TopReport::TAG => block(bytes).map(Self::Top),
+            LevelReport::TAG => block(bytes).map(Self::Level),
+            BookReport::TAG => block(bytes).map(Self::Book),
             _ => Err(Malformed::Tag),
         }
     }

@@ -783,3 +783,71 @@ fn auctions() {
     );
     assert_eq!(Answer::decode(answer.as_bytes()), Ok(Answer::Auction(&answer)));
 }
+
+#[test]
+fn market_data() {
+    let set = SetFeed { top: Flag::Yes, orders: Flag::Yes, ..SetFeed::off(1, note("ops-12")) };
+    check(
+        &set,
+        "1301 01 00 01000000 01 00000000000000 6f70732d3132 0000000000000000000000000000000000000000000000000000",
+    );
+    assert_eq!(Request::decode(set.as_bytes()), Ok(Request::Market(Market::SetFeed(&set))));
+    let top = TopReport {
+        tag: TopReport::TAG,
+        schema: Schema::V1,
+        action: FeedAction::Change,
+        reserved: Zero::Zero,
+        instrument: 1.into(),
+        bid: 2.into(),
+        bid_quantity: 3.into(),
+        ask: 4.into(),
+        ask_quantity: 5.into(),
+        seq: 6.into(),
+        time: 7.into(),
+    };
+    check(
+        &top,
+        "cb01 03 00 01000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 0700000000000000",
+    );
+    assert_eq!(Output::decode(top.as_bytes()), Ok(Output::Top(&top)));
+    let level = LevelReport {
+        tag: LevelReport::TAG,
+        schema: Schema::V1,
+        action: FeedAction::Remove,
+        side: Sides::Sell,
+        instrument: 1.into(),
+        price: 2.into(),
+        quantity: 3.into(),
+        orders: 4.into(),
+        reserved: [Zero::Zero; 4],
+        seq: 5.into(),
+        time: 6.into(),
+    };
+    check(
+        &level,
+        "cc01 04 02 01000000 0200000000000000 0300000000000000 04000000 00000000 0500000000000000 \
+         0600000000000000",
+    );
+    assert_eq!(Output::decode(level.as_bytes()), Ok(Output::Level(&level)));
+    let book = BookReport {
+        tag: BookReport::TAG,
+        schema: Schema::V1,
+        action: FeedAction::Add,
+        side: Sides::Buy,
+        instrument: 1.into(),
+        order_id: 2.into(),
+        price: 3.into(),
+        quantity: 4.into(),
+        seq: 5.into(),
+        time: 6.into(),
+        trade: 7.into(),
+        reserved: [Zero::Zero; 4],
+    };
+    check(
+        &book,
+        "cd01 02 01 01000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000 \
+         0600000000000000 07000000 00000000",
+    );
+    assert_eq!(Output::decode(book.as_bytes()), Ok(Output::Book(&book)));
+}

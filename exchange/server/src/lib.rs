@@ -46,7 +46,7 @@ impl<S: Sink<Exchange>> engine::Sink for Forward<'_, S> {
     fn output(&mut self, audience: Audience, bytes: &[u8]) {
         let stream = match audience {
             Audience::Account(account) => Stream::Account(u64::from(account)),
-            Audience::Instrument(instrument) => Stream::Topic(instrument),
+            Audience::Instrument(topic) | Audience::Feed(topic) => Stream::Topic(topic),
         };
         self.0.output(stream, bytes);
     }

@@ -62,7 +62,7 @@ impl Judge {
 fn streamed(outputs: ordain_exchange_model::Outputs) -> Vec<(Stream, Vec<u8>)> {
     let stream = |audience| match audience {
         Audience::Account(account) => Stream::Account(account.into()),
-        Audience::Instrument(instrument) => Stream::Topic(instrument),
+        Audience::Instrument(topic) | Audience::Feed(topic) => Stream::Topic(topic),
     };
     outputs.into_iter().map(|(audience, bytes)| (stream(audience), bytes)).collect()
 }
