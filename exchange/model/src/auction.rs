@@ -177,6 +177,7 @@ impl Model {
             order.shown = order.next_part();
             order.place = self.next_place();
             self.orders[at] = order;
+            self.look(command, id);
         }
     }
 
@@ -285,8 +286,10 @@ impl Model {
             order.remaining -= lots;
             command.report_fill(order, false, (price, lots), (instrument.quote, charge));
         }
-        self.put_back(buy, lots);
-        self.put_back(sell, lots);
+        for order in [buy, sell] {
+            self.put_back(order, lots);
+            self.look_at_trade(command, instrument.id);
+        }
         command.trades += 1;
         self.trades += 1;
         self.last.insert(instrument.id, price);

@@ -1,5 +1,6 @@
 //! What is known of a command while it is executed.
 
+use crate::feed::Seen;
 use crate::{Context, Order, Outputs};
 use ordain_exchange_protocol::{OrderState, Reason};
 
@@ -17,6 +18,8 @@ pub struct Command {
     pub stopped: bool,
     /// How often orders of one owner met.
     pub meetings: u32,
+    /// What feeds tell of.
+    pub seen: Seen,
 }
 
 impl Command {
@@ -29,6 +32,7 @@ impl Command {
             touched: Vec::new(),
             stopped: false,
             meetings: 0,
+            seen: Seen::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::limits::Wish;
 use crate::order::Direction;
 use crate::report::{Layout, order_reply};
 use crate::trade::Budget;
-use crate::{Context, Instrument, Model, Order, ensure};
+use crate::{Instrument, Model, Order, ensure};
 use ordain_exchange_protocol::{
     Amend2, BandAction, Cancel, MassCancel, NewOrder2, OrderRef, OrderState, OrderType, PostOnly, Reason,
     Reject, Side, TimeInForce,
@@ -303,6 +303,7 @@ impl Model {
         let mut cancelled = fills.cancelled;
         if state == OrderState::Live {
             self.rest(order.clone());
+            self.look(command, order.instrument);
         } else {
             cancelled += std::mem::take(&mut order.remaining);
             self.give_back_slot(order.id);
@@ -311,8 +312,9 @@ impl Model {
     }
 
     /// Takes a live order away for good and says so.
-    fn close(&mut self, at: usize, reason: Reason) -> Outcome {
+    fn close(&mut self, command: &mut Command, at: usize, reason: Reason) -> Outcome {
         let mut order = self.orders.remove(at);
+        self.look(command, order.instrument);
         self.give_back_slot(order.id);
         Outcome {
             state: OrderState::Cancelled,
@@ -324,10 +326,10 @@ impl Model {
         }
     }
 
-    pub(crate) fn cancel(&mut self, context: &Context, request: &Cancel) -> Result<Outcome, Reject> {
-        self.may_trade(context, request.account.get())?;
+    pub(crate) fn cancel(&mut self, command: &mut Command, request: &Cancel) -> Result<Outcome, Reject> {
+        self.may_trade(&command.context, request.account.get())?;
         let at = self.find(request.account.get(), request.order())?;
-        Ok(self.close(at, Reason::Cancelled))
+        Ok(self.close(command, at, Reason::Cancelled))
     }
 
     fn amend(&mut self, command: &mut Command, request: &Amend2) -> Result<Outcome, Reject> {
@@ -340,7 +342,7 @@ impl Model {
         let (trigger, display) = (i128::from(request.trigger.get()), i128::from(request.display.get()));
         // 2.
         if quantity <= old.cumulative {
-            return Ok(self.close(at, Reason::AmendedBelowFilled));
+            return Ok(self.close(command, at, Reason::AmendedBelowFilled));
         }
         // 3.
         ensure(trigger == 0 || old.waits(), Reject::TriggerConflict)?;
@@ -421,10 +423,12 @@ impl Model {
         if price == old.price && order.display == old.display && shrinks {
             order.shown = if order.display == 0 { order.remaining } else { old.shown.min(order.remaining) };
             self.orders[at] = order.clone();
+            self.look(command, order.instrument);
             let (state, reason) = (OrderState::Live, Reason::None);
             return Ok(Outcome { state, reason, order, fee_currency, cancelled: 0, fills: Fills::default() });
         }
         self.orders.remove(at);
+        self.look(command, order.instrument);
         let fills = if self.gathers(order.instrument) {
             Fills::default()
         } else {
@@ -457,7 +461,7 @@ impl Model {
         if self.orders[at].is_in_book_of(self.orders[at].instrument) {
             command.touched.push(self.orders[at].instrument);
         }
-        let Outcome { order, cancelled, .. } = self.close(at, reason);
+        let Outcome { order, cancelled, .. } = self.close(command, at, reason);
         command.report_cancel(&order, reason, cancelled);
     }
 }

@@ -13,6 +13,7 @@ mod bands;
 mod command;
 mod disconnect;
 mod entry;
+mod feed;
 mod fees;
 mod instrument;
 mod limits;
@@ -24,6 +25,7 @@ mod schedule;
 mod state;
 mod trade;
 
+pub use feed::Feeds;
 pub use instrument::Instrument;
 pub use order::Order;
 
@@ -130,6 +132,8 @@ pub struct Model {
     /// Auctions that a band called, until when.
     calls: BTreeMap<u32, Call>,
     timetables: BTreeMap<u32, Timetable>,
+    /// By instrument: what is published of it, if that was ever set.
+    feeds: BTreeMap<u32, Feeds>,
     /// Sessions whose orders are cancelled when their clients are gone.
     absences: BTreeMap<u64, Absence>,
     /// Level of behaviour.
@@ -184,6 +188,7 @@ impl Model {
             bands: BTreeMap::new(),
             calls: BTreeMap::new(),
             timetables: BTreeMap::new(),
+            feeds: BTreeMap::new(),
             absences: BTreeMap::new(),
             level: 0,
             day_references: BTreeMap::new(),
@@ -361,6 +366,7 @@ impl Model {
     /// If the rules contradict each other: if a balance becomes negative, or money appears or vanishes.
     pub fn execute(&mut self, context: &Context, request: &Request<'_>) -> (Vec<u8>, Outputs) {
         let mut command = Command::new(*context);
+        self.begin_feeds(&mut command);
         let reply = match request {
             Request::CreateInstrument(request) => {
                 let result = self.create_instrument(context, &request.definition);
@@ -393,7 +399,8 @@ impl Model {
             Request::NewOrder2(request) => self.enter(&mut command, request, report::Layout::Second),
             Request::Cancel(request) => {
                 let named = (0, request.account.get(), request.order_id.get(), request.client_order_id.get());
-                report::order_reply(context, report::Layout::First, named, &self.cancel(context, request))
+                let result = self.cancel(&mut command, request);
+                report::order_reply(context, report::Layout::First, named, &result)
             }
             Request::Amend(request) => {
                 let second = Amend2 {
@@ -430,8 +437,12 @@ impl Model {
             Request::Market(Market::SetSchedule(request)) => {
                 admin_reply(context, request.instrument.get(), &self.set_schedule(context, request))
             }
+            Request::Market(Market::SetFeed(request)) => {
+                admin_reply(context, request.instrument.get(), &self.set_feed(&mut command, request))
+            }
         };
         self.indicate_all(&mut command);
+        self.end_feeds(&mut command);
         self.assert_sound();
         (reply, command.outputs)
     }

@@ -205,7 +205,7 @@ impl Model {
     }
 
     /// What the book shows of a side.
-    fn shown_side(&self, instrument: u32, side: Side) -> Vec<&Order> {
+    pub(crate) fn shown_side(&self, instrument: u32, side: Side) -> Vec<&Order> {
         let mut orders = self.side(instrument, side);
         orders.retain(|order| order.is_at_a_level());
         orders

@@ -71,6 +71,7 @@ impl Model {
             let schedules = self.timetables.values().map(|schedule| schedule.due);
             let next = expiries.chain(self.ends()).chain(calls).chain(schedules).min();
             let Some(time) = next.filter(|time| *time <= until) else { return };
+            self.begin_feeds(command);
             while let Some(id) = self.orders.iter().find(|order| order.expiry == time).map(|order| order.id) {
                 self.close_and_report(command, id, Reason::Expired);
             }
@@ -85,6 +86,7 @@ impl Model {
                 }
             }
             (command.trades, command.meetings) = (0, 0);
+            self.end_feeds(command);
         }
     }
 

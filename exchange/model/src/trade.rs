@@ -136,6 +136,7 @@ impl Model {
         command.report_fill(taker, true, (price, lots), (instrument.quote, taker_fee));
         command.report_trade(taker, price, lots);
         self.put_back(maker, lots);
+        self.look_at_trade(command, instrument.id);
 
         command.prices.push(price);
         command.trades += 1;
@@ -189,6 +190,7 @@ impl Model {
         fills.cancelled += taker_loses;
         fills.met = taker.remaining == 0;
         self.put_back(maker, maker_loses);
+        self.look(command, taker.instrument);
     }
 
     /// Puts what is left of an order into the book, behind the others at its price.
@@ -232,6 +234,7 @@ impl Model {
                 self.give_back_slot(taker.id);
             } else if rests && self.has_room(instrument, taker.side, taker.price, 0) {
                 self.rest(taker);
+                self.look(command, instrument);
             } else {
                 let reason = if rests { Reason::NoLevel } else { Reason::Remainder };
                 command.report_cancel(&taker, reason, taker.remaining);

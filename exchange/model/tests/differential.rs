@@ -80,6 +80,7 @@ fn run(
         waiting = stream.next(&pair.model);
     }
     coverage.mark(pair.listener.marks.drain(..));
+    coverage.mark(pair.reader.marks.drain(..));
     Ok(())
 }
 
@@ -121,7 +122,7 @@ const DEEP: Profile = Profile {
         transfers: 40,
     },
     // What cancels itself or ends keeps books shallow.
-    features: Features::NONE,
+    features: Features { feeds: true, ..Features::NONE },
     opened: 2,
     stops: 30,
     creations: 4,
@@ -166,7 +167,19 @@ const HUGE: Profile = Profile {
 const WIDE: Profile = Profile {
     limits: Limits { instruments: 130, ..TINY.limits },
     opened: 130,
-    features: Features { states: true, ..Features::NONE },
+    features: Features { states: true, feeds: true, ..Features::NONE },
+    ..TINY
+};
+
+/// Orders in so many instruments that their best prices do not fit into one step.
+const BROAD: Profile = Profile {
+    limits: Limits { instruments: 40, accounts: 3, orders: 250, orders_per_account: 140, ..TINY.limits },
+    opened: 40,
+    features: Features { feeds: true, ..Features::NONE },
+    mass_cancels: 10,
+    cancels: 10,
+    wealth: 10_000,
+    building: 70,
     ..TINY
 };
 
@@ -179,7 +192,7 @@ fn with_little_of_everything() {
         let stops = if seed.is_multiple_of(4) { 90 } else { TINY.stops };
         Profile { limits, stops, ..TINY }
     };
-    check("tiny", profile, 960, 700).assert_complete(&[
+    check("tiny", profile, 1_200, 700).assert_complete(&[
         coverage::TINY,
         coverage::PAGES,
         coverage::STATES,
@@ -189,17 +202,27 @@ fn with_little_of_everything() {
         coverage::LIMITS,
         coverage::FEES,
         coverage::DISCONNECT,
+        coverage::FEEDS,
     ]);
 }
 
 #[test]
 fn with_deep_books() {
-    check("deep", |_| DEEP, 4, 4_000).assert_complete(&[coverage::DEEP]);
+    // Auctions of which feeds tell as well: an uncrossing of many orders takes several steps.
+    let features = Features { orders: true, icebergs: true, states: true, auctions: true, ..DEEP.features };
+    let gathering = Profile { features, ..DEEP };
+    check("deep", |seed| if seed < 6 { DEEP } else { gathering }, 8, 4_000)
+        .assert_complete(&[coverage::DEEP]);
 }
 
 #[test]
 fn with_many_instruments() {
     check("wide", |_| WIDE, 6, 1_500).assert_complete(&[coverage::WIDE]);
+}
+
+#[test]
+fn with_best_prices_of_many_instruments() {
+    check("broad", |_| BROAD, 4, 3_000).assert_complete(&[coverage::BROAD]);
 }
 
 #[test]

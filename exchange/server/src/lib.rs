@@ -9,7 +9,7 @@ use ordain_api::{
     RequestDecoder, ResponseEncoder, RestoreError, SessionId, Sink, Step, Stream,
 };
 use ordain_exchange_engine::{self as engine, Audience, Engine, Limits};
-use ordain_exchange_protocol::{self as protocol, MESSAGE_MAX, Query, Request};
+use ordain_exchange_protocol::{self as protocol, MESSAGE_MAX, Market, Query, Request};
 
 const _: () = assert!(permission_bits_fit());
 
@@ -182,7 +182,7 @@ impl AppFactory for ExchangeFactory {
         ("ordain-exchange", 1)
     }
 
-    /// 1: cancel on disconnect, remarks.
+    /// 1: cancel on disconnect, remarks, market data.
     fn level(&self) -> u16 {
         1
     }
@@ -220,7 +220,7 @@ fn check_schema(schema: u8) -> Result<(), Malformed> {
 /// The level that a command is part of: builds below it cannot read its bytes.
 const fn level_of(request: &Request<'_>) -> u16 {
     match request {
-        Request::SetDisconnect(_) | Request::Remark(_) => 1,
+        Request::SetDisconnect(_) | Request::Remark(_) | Request::Market(Market::SetFeed(_)) => 1,
         _ => 0,
     }
 }

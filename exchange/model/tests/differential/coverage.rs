@@ -128,9 +128,12 @@ pub const TINY: Required = &[
 
 /// What needs deep books and many currencies.
 pub const DEEP: Required = &[
+    ("SetState", &["in several steps"]),
+    ("mark", &["feed: an auction trades"]),
     ("NewOrder", &["in several steps"]),
     ("Amend", &["in several steps"]),
     ("MassCancel", &["in several steps"]),
+    ("SetFeed", &["in several steps"]),
     ("BookLevels", &["full"]),
     ("BookOrders", &["full"]),
     ("Balances", &["full"]),
@@ -139,6 +142,12 @@ pub const DEEP: Required = &[
 
 /// What needs many instruments.
 pub const WIDE: Required = &[("SetState", &["in several steps"]), ("restore", &["done"])];
+
+/// What needs orders in many instruments of which best prices are told.
+pub const BROAD: Required = &[
+    ("MassCancel", &["in several steps"]),
+    ("mark", &["feed: steps behind the reply", "feed: a mass cancel of several instruments"]),
+];
 
 /// What needs instruments at the edges.
 pub const HUGE: Required = &[
@@ -505,6 +514,52 @@ pub const DISCONNECT: Required = &[
     ),
 ];
 
+/// What `market-data.md` adds.
+pub const FEEDS: Required = &[
+    ("SetFeed", &["accepted", "NotPermitted", "NotBegun", "UnknownInstrument"]),
+    (
+        "mark",
+        &[
+            "orders: are set, of an empty book",
+            "orders: are set, of a book",
+            "orders: are set again",
+            "orders: add",
+            "orders: an iceberg's next part",
+            "orders: change",
+            "orders: remove",
+            "orders: off",
+            "orders: a market order trades that is not told of",
+            "levels: are set",
+            "levels: are set again",
+            "levels: change",
+            "levels: remove",
+            "levels: off",
+            "top: is set",
+            "top: change",
+            "top: of an empty book",
+            "top: off",
+            "feed: by log time",
+            "feed: a cancel",
+            "feed: an amend in place",
+            "feed: an amend that rests anew",
+            "feed: an amend that trades",
+            "feed: a mass cancel of several instruments",
+            "feed: a kill or purge of several instruments",
+            "feed: an order expires",
+            "feed: a session's orders end",
+            "feed: orders end with their auction",
+            "feed: orders end with the day",
+            "feed: orders of one owner meet",
+            "feed: a triggered order rests",
+            "feed: orders join an auction",
+            "feed: an auction trades",
+            "feed: a band stops an order",
+            "feed: a sweep of a level, told once",
+            "feed: goes on behind a restore",
+        ],
+    ),
+];
+
 /// Who is refused, and by whom.
 const REFUSED: &[&str] = &[
     "ExchangeBlocked",
@@ -536,6 +591,7 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::Market(Market::SetReference(_)) => "SetReference",
         Request::Market(Market::SetBands(_)) => "SetBands",
         Request::Market(Market::SetSchedule(_)) => "SetSchedule",
+        Request::Market(Market::SetFeed(_)) => "SetFeed",
         Request::Control(Control::SetFirm(_)) => "SetFirm",
         Request::Control(Control::SetAccess(_)) => "SetAccess",
         Request::Control(Control::Kill(_)) => "Kill",

@@ -103,6 +103,8 @@ macro_rules! check {
 
 #[path = "listener/auction.rs"]
 mod auction;
+#[path = "listener/feed.rs"]
+pub mod feed;
 #[path = "listener/operators.rs"]
 mod operators;
 

@@ -2,13 +2,15 @@
 
 use crate::event::{Event, Presence, Said};
 use crate::listener::Listener;
+use crate::listener::feed::{Book, Level, Order, Reader, Told};
 use ordain_exchange_engine::{Context, Engine, Limits, STEP_OUTPUTS_MAX, Sink, Step};
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
     Answer, AuctionQuery, Audience, BalancesQuery, BandsQuery, BookLevelsQuery, BookOrdersQuery,
-    CurrencyQuery, FeesQuery, InstrumentLimitsQuery, IntoBytes, LimitsQuery, MESSAGE_MAX, Query, Request,
-    ScheduleQuery, Scope, Side, StatisticsQuery, TradingQuery, permission,
+    CurrencyQuery, FeesQuery, InstrumentLimitsQuery, IntoBytes, LimitsQuery, MESSAGE_MAX, Market, Query,
+    Reply, Request, ScheduleQuery, Scope, Side, StatisticsQuery, TradingQuery, permission,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Collects what the engine says, and objects to a reply out of turn.
 #[derive(Default)]
@@ -16,6 +18,8 @@ struct Collector {
     reply: Option<Vec<u8>>,
     outputs: Vec<(Audience, Vec<u8>)>,
     out_of_turn: bool,
+    /// Whether nothing at all follows the reply; else what feeds tell may.
+    reply_ends: bool,
 }
 
 impl Sink for Collector {
@@ -25,9 +29,15 @@ impl Sink for Collector {
     }
 
     fn output(&mut self, audience: Audience, bytes: &[u8]) {
-        self.out_of_turn |= self.reply.is_some();
+        let may_follow = topic(audience).is_some() && !self.reply_ends;
+        self.out_of_turn |= self.reply.is_some() && !may_follow;
         self.outputs.push((audience, bytes.to_vec()));
     }
+}
+
+/// The topic, if it is one of market data.
+fn topic(audience: Audience) -> Option<u32> {
+    if let Audience::Feed(topic) = audience { Some(topic) } else { None }
 }
 
 pub struct Pair {
@@ -37,6 +47,7 @@ pub struct Pair {
     pub listener: Listener,
     /// Whether the listener hears of it: it does not know what log time brings about.
     pub listens: bool,
+    pub reader: Reader,
     events: u64,
     level: u16,
 }
@@ -84,6 +95,7 @@ impl Pair {
             model,
             listener: Listener::default(),
             listens: true,
+            reader: Reader::default(),
             events: 0,
             level: 0,
         }
@@ -110,13 +122,15 @@ impl Pair {
             }
             Event::Restore => {
                 self.restore()?;
+                self.reader.restored();
                 Said::default()
             }
         };
         if self.events.is_multiple_of(AUDIT_EVERY) || matches!(event, Event::Restore) {
             self.engine.audit().map_err(|error| format!("the audit objects: {error}"))?;
         }
-        said.pages = self.compare_states()?;
+        let books = self.compare_states(&mut said.pages)?;
+        self.reader.compare(&books)?;
         if self.listens && self.events.is_multiple_of(AUDIT_EVERY) {
             let all = Context { permissions: permission::VIEW | permission::ADMIN, ..Context::default() };
             let ask =
@@ -152,8 +166,11 @@ impl Pair {
         let request = Request::decode(bytes).map_err(|error| error.to_string())?;
         let (reply, outputs) = self.model.apply(&for_model(context), &request);
 
-        let mut sink = Collector::default();
+        let reply_ends = matches!(request, Request::Market(Market::SetFeed(_)));
+        let mut sink = Collector { reply_ends, ..Collector::default() };
         let mut steps = 1;
+        // Where in the outputs what one log time brought about ends.
+        let mut ends = Vec::new();
         // What is due by now ends before the request is executed.
         while let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= context.time) {
             let mut before = sink.outputs.len();
@@ -168,6 +185,7 @@ impl Pair {
                     Step::More => step = self.engine.resume(&mut sink),
                 }
             }
+            ends.push(sink.outputs.len());
         }
         let mut told = sink.outputs.len();
         let mut step = self.engine.apply(context, &request, &mut sink);
@@ -176,33 +194,52 @@ impl Pair {
                 return Err(format!("step {steps} makes {} outputs", sink.outputs.len() - told));
             }
             told = sink.outputs.len();
+            if step == Step::More && sink.reply.is_some() {
+                self.reader.marks.push("feed: steps behind the reply");
+            }
             if (step == Step::More) != self.engine.is_busy() {
                 return Err(format!("step {steps} says {step:?}, which is_busy denies"));
             }
             match step {
                 Step::Done => break,
-                Step::More if sink.reply.is_some() => return Err("a reply before the last step".into()),
+                Step::More if sink.reply.is_some() && reply_ends => {
+                    return Err("a reply before the last step".into());
+                }
                 Step::More => step = self.engine.resume(&mut sink),
             }
             steps += 1;
         }
         same("the reply", &reply, sink.reply.as_deref().unwrap_or_default())?;
         if sink.out_of_turn {
-            return Err("the reply is not the last message".into());
+            return Err("something follows the reply that must not".into());
         }
-        for (nth, (expected, got)) in outputs.iter().zip(&sink.outputs).enumerate() {
-            same(&format!("output {nth}"), &expected.1, &got.1)?;
-            if expected.0 != got.0 {
-                return Err(format!("output {nth} is for {:?}, not {:?}", expected.0, got.0));
-            }
-        }
-        if outputs.len() != sink.outputs.len() {
-            return Err(format!("{} outputs expected, got {}", outputs.len(), sink.outputs.len()));
-        }
+        compare_outputs(&outputs, &sink.outputs)?;
+        self.read(context, &request, &reply, &sink.outputs, &ends)?;
+        let mut outputs = outputs;
+        outputs.retain(|output| topic(output.0).is_none());
         if self.listens {
             self.listener.hear(context, &request, &reply, &outputs)?;
         }
         Ok(Said { reply, outputs, steps, pages: Vec::new() })
+    }
+
+    /// The reader hears command by command; `ends`: where each ends that is of log time.
+    fn read(
+        &mut self,
+        context: &Context,
+        request: &Request<'_>,
+        reply: &[u8],
+        outputs: &[(Audience, Vec<u8>)],
+        ends: &[usize],
+    ) -> Result<(), String> {
+        let mut from = 0;
+        for end in ends {
+            self.reader.hear(&Told { context, request: None, outputs: &outputs[from..*end] })?;
+            from = *end;
+        }
+        let accepted = Reply::decode(reply).expect("a reply").code() == 0;
+        let request = accepted.then_some(request);
+        self.reader.hear(&Told { context, request, outputs: &outputs[from..] })
     }
 
     fn query(&self, context: &Context, bytes: &[u8]) -> Result<Vec<u8>, String> {
@@ -259,9 +296,9 @@ impl Pair {
         Ok(())
     }
 
-    /// Both books order by order, all balances, all counts.
-    fn compare_states(&self) -> Result<Vec<Vec<u8>>, String> {
-        let mut pages = Vec::new();
+    /// Both books order by order, all balances, all counts. Gives the books and adds the answers that are lists.
+    fn compare_states(&self, pages: &mut Vec<Vec<u8>>) -> Result<BTreeMap<u32, Book>, String> {
+        let mut books: BTreeMap<u32, Book> = BTreeMap::new();
         let all = permission::VIEW | permission::ADMIN;
         let context = Context { permissions: all, ..Context::default() };
         let ask = |query: &[u8]| {
@@ -285,20 +322,26 @@ impl Pair {
             ask(AuctionQuery::new(instrument).as_bytes())?;
             ask(BandsQuery::new(instrument).as_bytes())?;
             ask(ScheduleQuery::new(instrument).as_bytes())?;
+            let book = books.entry(instrument).or_default();
             let mut levels = BookLevelsQuery::new(instrument, 20);
             loop {
                 let answer = ask(levels.as_bytes())?;
                 let Ok(Answer::BookLevels(_, bids, asks)) = Answer::decode(&answer) else { unreachable!() };
                 let sides = [(Side::Buy, bids), (Side::Sell, asks)];
                 for (side, entry) in sides.iter().flat_map(|(side, list)| list.iter().map(|e| (*side, e))) {
+                    let price = entry.price.get();
+                    let (lots, orders) = (entry.quantity.get(), entry.orders.get());
+                    book.levels.push(Level { side, price, lots, orders });
                     let mut after = Some(0);
                     while let Some(order) = after {
-                        let query = BookOrdersQuery::new(instrument, side, entry.price.get(), order);
+                        let query = BookOrdersQuery::new(instrument, side, price, order);
                         let answer = ask(query.as_bytes())?;
                         let Ok(Answer::BookOrders(_, orders)) = Answer::decode(&answer) else {
                             unreachable!()
                         };
                         after = orders.last().map(|order| order.order_id.get());
+                        let shown = orders.iter().map(|it| (it.order_id.get(), it.remaining.get()));
+                        book.orders.extend(shown.map(|(id, lots)| Order { side, price, id, lots }));
                         pages.push(answer);
                     }
                 }
@@ -310,9 +353,41 @@ impl Pair {
                 levels.after_ask = asks.last().map_or(i64::MAX.into(), |entry| entry.price);
                 pages.push(answer);
             }
+            // A page of bids came before each page of asks.
+            book.levels.sort_by_key(|level| level.side as u8);
+            book.orders.sort_by_key(|order| order.side as u8);
         }
-        Ok(pages)
+        Ok(books)
     }
+}
+
+/// What is not of a feed comes in one order, what is of one in its order.
+fn compare_outputs(expected: &[(Audience, Vec<u8>)], got: &[(Audience, Vec<u8>)]) -> Result<(), String> {
+    let topics: BTreeSet<Option<u32>> = expected.iter().chain(got).map(|output| topic(output.0)).collect();
+    for feed in topics {
+        let of_feed = |output: &&(Audience, Vec<u8>)| topic(output.0) == feed;
+        let (mut expected, mut got) = (expected.iter().filter(of_feed), got.iter().filter(of_feed));
+        let name = feed.map_or("others than of feeds".to_owned(), |feed| {
+            format!("topic {} of instrument {}", feed >> 24, feed % (1 << 24))
+        });
+        for nth in 0.. {
+            match (expected.next(), got.next()) {
+                (Some(expected), Some(got)) => {
+                    same(&format!("output {nth} of {name}"), &expected.1, &got.1)?;
+                    if expected.0 != got.0 {
+                        return Err(format!("output {nth} is for {:?}, not {:?}", expected.0, got.0));
+                    }
+                }
+                (None, None) => break,
+                (expected, got) => {
+                    return Err(format!(
+                        "output {nth} of {name}\n  expected {expected:02x?}\n  got      {got:02x?}"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,6 +9,8 @@ mod control;
 mod day;
 #[path = "stream/disconnect.rs"]
 mod disconnect;
+#[path = "stream/feeds.rs"]
+mod feeds;
 #[path = "stream/limits.rs"]
 mod limits;
 #[path = "stream/office.rs"]
@@ -31,7 +33,7 @@ use ordain_exchange_protocol::{
     CreateAccount, CreateInstrument, Grant, GrantAction, IntoBytes, SelfTrade, Side, Transfer, permission,
 };
 use random::Random;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Keys that are granted and revoked; more than an account can have.
 const KEYS: u32 = 10;
@@ -52,6 +54,8 @@ pub struct Stream {
     past_transfers: VecDeque<Transfer>,
     /// Whether the level of behaviour with all features has begun.
     levelled: bool,
+    /// Sessions that have ended, and whose orders end with the next command.
+    ended: BTreeSet<u64>,
 }
 
 impl Stream {
@@ -67,6 +71,7 @@ impl Stream {
             past_orders: VecDeque::new(),
             past_transfers: VecDeque::new(),
             levelled: false,
+            ended: BTreeSet::new(),
         }
     }
 
@@ -195,6 +200,8 @@ impl Stream {
             vec![self.set_fee(model)]
         } else if self.disconnects() && falls(70) {
             vec![self.presence(model)]
+        } else if self.feeds() && falls(self.feed_changes(model)) {
+            vec![self.set_feed(model)]
         } else if falls(cancels) {
             vec![self.cancel(model)]
         } else if falls(220) {

@@ -126,7 +126,9 @@ fn request(bytes: &[u8]) -> String {
         Request::Remark(_) => "a remark".into(),
         Request::SetDisconnect(it) => format!("cancel on disconnect {:?}, grace {}", it.on, it.grace),
         Request::SetGroup(it) => format!("account {} into group {}", it.account, it.group),
-        Request::Market(it @ (Market::SetBands(_) | Market::SetSchedule(_))) => format!("{it:?}"),
+        Request::Market(it @ (Market::SetBands(_) | Market::SetSchedule(_) | Market::SetFeed(_))) => {
+            format!("{it:?}")
+        }
         Request::Market(Market::SetReference(it)) => {
             format!("reference {} in instrument {}", it.price, it.instrument)
         }

@@ -2,10 +2,10 @@
 
 use ordain_exchange_model::{Context, Limits, Model};
 use ordain_exchange_protocol::{
-    Amend2, Answer, Cancel, CreateAccount, CreateInstrument, Definition, Flag, FromZeros, IntoBytes,
-    MarketState, NewOrder2, OrderDetailAnswer, OrderDetailQuery, OrderRef, OrderReply, OrderReply2,
-    OrderType, Output, Query, Reject, Reply, Request, SelfTrade, SetGroup, SetSelfTrade, SetState, Side,
-    TimeInForce, Transfer, note, permission,
+    Amend2, Answer, Cancel, CreateAccount, CreateInstrument, Definition, FeedAction, Flag, FromZeros,
+    IntoBytes, MarketState, NewOrder2, OrderDetailAnswer, OrderDetailQuery, OrderRef, OrderReply,
+    OrderReply2, OrderType, Output, Query, Reject, Reply, Request, SelfTrade, SetFeed, SetGroup,
+    SetSelfTrade, SetState, Side, TimeInForce, Transfer, note, permission,
 };
 
 /// The currencies of the instrument.
@@ -145,6 +145,14 @@ impl Desk {
         self.does(SetState::new(1, state, note("")).as_bytes());
     }
 
+    /// Says whether best prices, levels and orders are published. Returns what that tells.
+    pub fn publishes(&mut self, top: bool, levels: bool, orders: bool) -> Vec<String> {
+        let mut set = SetFeed::off(1, note("a test"));
+        (set.top, set.levels, set.orders) = (top.into(), levels.into(), orders.into());
+        self.controls(set.as_bytes());
+        self.told()
+    }
+
     /// An operator's command, which is accepted. Returns how many orders it cancelled.
     pub fn controls(&mut self, request: &[u8]) -> u64 {
         let reply = self.does(request);
@@ -246,5 +254,25 @@ fn short(output: &[u8]) -> String {
         Output::Indication(it) => format!("indication {} at {}", it.volume, it.price),
         Output::Call(it) => format!("call until {}", it.until),
         Output::Auction(it) => format!("auction {} at {}", it.volume, it.price),
+        Output::Book(it) => {
+            // Which slot says which order, as long as none is used again.
+            let (order, trade) = (it.order_id.get() as u32, it.trade.get());
+            let by = if trade == 0 { String::new() } else { format!(", trade {trade}") };
+            match it.action {
+                FeedAction::Add => format!("add {order}: {:?} {} at {}{by}", it.side, it.quantity, it.price),
+                FeedAction::Change => format!("change {order}: {}{by}", it.quantity),
+                FeedAction::Remove => format!("remove {order}{by}"),
+                action => format!("orders {action:?}"),
+            }
+        }
+        Output::Level(it) => match it.action {
+            FeedAction::Change => format!("{:?} {}: {} of {}", it.side, it.price, it.quantity, it.orders),
+            FeedAction::Remove => format!("{:?} {}: none", it.side, it.price),
+            action => format!("levels {action:?}"),
+        },
+        Output::Top(it) => match it.action {
+            FeedAction::Off => "top Off".to_owned(),
+            _ => format!("top {} at {}, {} at {}", it.bid_quantity, it.bid, it.ask_quantity, it.ask),
+        },
     }
 }

@@ -31,6 +31,12 @@ impl Stream {
             let permission = self.random.pick(&[permission::ADMIN, permission::CUSTODY, permission::TRADE]);
             return self.by_office(permission, remark.as_bytes());
         }
+        if !model.is_on(session) {
+            self.ended.remove(&session);
+        } else if self.ended.contains(&session) {
+            // The log says no more of it.
+            return self.query(model);
+        }
         if !model.is_on(session) || self.random.percent(15) {
             let grace = match self.random.below(20) {
                 0 => 3_600_000_000_001,
@@ -48,7 +54,10 @@ impl Stream {
             0..=9 => Presence::Lost,
             10..=14 => Presence::Back,
             15..=17 => Presence::Unproved,
-            _ => Presence::Ended,
+            _ => {
+                self.ended.insert(session);
+                Presence::Ended
+            }
         };
         Event::Presence(session, what, self.time)
     }

@@ -109,7 +109,9 @@ impl Stream {
     /// The same order, often in the second layout with what that alone can say.
     pub(super) fn widened(&mut self, model: &Model, order: &NewOrder) -> Vec<u8> {
         let features = self.profile.features;
-        if !features.orders || self.random.percent(20) {
+        // There is seldom no room for another order, which both layouts have to meet.
+        let full = model.orders().len() == self.profile.limits.orders as usize;
+        if !features.orders || self.random.percent(if full { 50 } else { 20 }) {
             return order.as_bytes().to_vec();
         }
         let mut it = NewOrder2::from_first(order);

@@ -21,6 +21,8 @@ pub struct Features {
     pub fees: bool,
     /// Sessions whose orders are cancelled on disconnect.
     pub disconnect: bool,
+    /// Market data.
+    pub feeds: bool,
 }
 
 impl Features {
@@ -37,6 +39,7 @@ impl Features {
         limits: false,
         fees: false,
         disconnect: false,
+        feeds: false,
     };
     pub const ALL: Self = Self {
         orders: true,
@@ -51,6 +54,7 @@ impl Features {
         limits: true,
         fees: true,
         disconnect: true,
+        feeds: true,
     };
 }
 
@@ -65,6 +69,7 @@ pub struct Theme {
     pub limits: bool,
     pub fees: bool,
     pub disconnect: bool,
+    pub feeds: bool,
 }
 
 impl Theme {
@@ -78,6 +83,8 @@ impl Theme {
             fees: matches!(nth, 1 | 4 | 6 | 8),
             day: matches!(nth, 0 | 6),
             disconnect: matches!(nth, 2 | 7 | 11),
+            // Beside each of the others, but for limits, and in half of all.
+            feeds: matches!(nth, 1 | 2 | 3 | 6 | 7 | 10),
         }
     }
 }
