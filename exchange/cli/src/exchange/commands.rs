@@ -6,8 +6,9 @@ use clap::{Args, Subcommand};
 use ordain_exchange_protocol::{
     Access, BandAction, CreateAccount, CreateInstrument, Definition, Flag, FromZeros, Grant, GrantAction,
     IntoBytes, Kill, MarketState, NO_LIMIT, NO_LIMIT_32, Note, Purge, SCHEDULE_MAX, SelfTrade, SetAccess,
-    SetBands, SetFeeClass, SetFeeTier, SetFees, SetFirm, SetGrossLimit, SetGroup, SetInstrumentLimits,
-    SetLimits, SetPosition, SetReference, SetSchedule, SetSelfTrade, SetState, Sides, Transfer,
+    SetBands, SetFeeClass, SetFeeTier, SetFeed, SetFees, SetFirm, SetGrossLimit, SetGroup,
+    SetInstrumentLimits, SetLimits, SetPosition, SetReference, SetSchedule, SetSelfTrade, SetState, Sides,
+    Transfer,
 };
 use std::fmt;
 
@@ -71,6 +72,20 @@ pub enum ExchangeCommand {
     Bands(Bands),
     /// Set the states that an instrument goes into by itself; without entries, none
     Schedule(Schedule),
+    /// Publish an instrument's book: what is not named is off, and what is on is told anew
+    Feed {
+        /// Instrument
+        instrument: u32,
+        /// Best prices
+        #[arg(long)]
+        top: bool,
+        /// Prices and what is open there
+        #[arg(long)]
+        levels: bool,
+        /// Orders
+        #[arg(long)]
+        orders: bool,
+    },
     /// Put an account into a firm
     Firm {
         /// Account
@@ -473,6 +488,12 @@ impl ExchangeCommand {
             Self::Reference { instrument, price } => noted(&SetReference::new(*instrument, *price, note)),
             Self::Bands(bands) => noted(&bands.message(note)),
             Self::Schedule(it) => noted(&SetSchedule::new(it.instrument, it.period, &it.entries, note)),
+            Self::Feed { instrument, top, levels, orders } => noted(&SetFeed {
+                top: Flag::from(*top),
+                levels: Flag::from(*levels),
+                orders: Flag::from(*orders),
+                ..SetFeed::off(*instrument, note)
+            }),
             Self::Firm { account, firm } => noted(&SetFirm::new(*account, *firm, note)),
             Self::Access { whose, access } => noted(&SetAccess::new(whose.scope, whose.id, *access, note)),
             Self::Kill { whose } => noted(&Kill::new(whose.scope, whose.id, note)),

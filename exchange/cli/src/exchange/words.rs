@@ -1,8 +1,8 @@
 //! The exchange's commands and values in the words of the command line, both ways.
 
 use ordain_exchange_protocol::{
-    Access, BandAction, Control, GrantAction, Market, MarketState, NO_LIMIT, NO_LIMIT_32, Request, Scope,
-    SelfTrade, SetInstrumentLimits, SetSchedule, Sides, Transfer,
+    Access, BandAction, Control, Flag, GrantAction, Market, MarketState, NO_LIMIT, NO_LIMIT_32, Request,
+    Scope, SelfTrade, SetFeed, SetInstrumentLimits, SetSchedule, Sides, Transfer,
 };
 use std::fmt::{Debug, Display, Write as _};
 
@@ -158,6 +158,13 @@ fn transfer(verb: &str, it: &Transfer) -> String {
     )
 }
 
+fn feed(it: &SetFeed) -> String {
+    let feeds = [("top", it.top), ("levels", it.levels), ("orders", it.orders)];
+    let on: Vec<&str> = feeds.into_iter().filter(|feed| feed.1 == Flag::Yes).map(|feed| feed.0).collect();
+    let on = if on.is_empty() { "off".to_owned() } else { on.join(" ") };
+    format!("feed {} {on}", it.instrument)
+}
+
 fn schedule(it: &SetSchedule) -> String {
     let mut words = format!("schedule {} period {}", it.instrument, it.period);
     for entry in &it.entries[..usize::from(it.count).min(it.entries.len())] {
@@ -261,6 +268,7 @@ fn of_market(market: &Market<'_>) -> (String, String) {
             text(&it.note),
         ),
         Market::SetSchedule(it) => (schedule(it), text(&it.note)),
+        Market::SetFeed(it) => (feed(it), text(&it.note)),
     }
 }
 
