@@ -3,7 +3,7 @@
 use crate::flow::{Flow, REQUEST_MAX, Settings, setup};
 use core::fmt;
 use ordain_exchange_engine::{Audience, Context, Engine, Limits, Sink, Step};
-use ordain_exchange_protocol::{NewOrder, OrderReply, Request, TimeInForce};
+use ordain_exchange_protocol::{Flag, IntoBytes, NewOrder, OrderReply, Request, SetFeed, TimeInForce, note};
 use std::time::{Duration, Instant};
 
 /// Requests made ahead of the engine, so that making them is not measured.
@@ -208,6 +208,16 @@ impl<R: Requests> Bench<R> {
         for _ in 0..requests.div_ceil(BLOCK as u64) {
             self.fill();
             self.run();
+        }
+    }
+
+    /// From here on all feeds of these many instruments are published.
+    pub fn publish(&mut self, instruments: u32) {
+        self.engine.begin_level(1);
+        for instrument in 1..=instruments {
+            let off = SetFeed::off(instrument, note("bench"));
+            let all = SetFeed { top: Flag::Yes, levels: Flag::Yes, orders: Flag::Yes, ..off };
+            self.apply(all.as_bytes());
         }
     }
 
