@@ -118,9 +118,13 @@ impl<W: Workload> World<W> {
         self.nodes[node].store.lock().restore(FileId::Segment(segment), &bytes);
     }
 
-    /// A node with a bad segment stops. It may do so only at a start at which the others could not help.
+    /// A node with a bad segment stops. It may do so only where it needs what is there, at a start or to execute it, and the
+    /// others could not help.
     pub(super) fn stopped_for_rot(&mut self, node: usize, stage: &str, fatal: &str) {
-        if stage != "start" || !fatal.contains("could not be mended") {
+        let at_start = stage == "start" && fatal.contains("could not be mended");
+        let executing =
+            stage == "apply" && fatal.contains("no node that could be asked has what belongs there");
+        if !at_start && !executing {
             return self
                 .trace
                 .fail("no node stops without a cause", format!("node {node}, {stage}: {fatal}"));
