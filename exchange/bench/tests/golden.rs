@@ -26,6 +26,7 @@ impl Sink for Digest {
             Audience::Account(id) => (1, id),
             Audience::Instrument(id) => (2, id),
             Audience::Feed(id) => (3, id),
+            Audience::Firm(id) => (4, id),
         };
         self.add(&[kind]);
         self.add(&id.to_le_bytes());

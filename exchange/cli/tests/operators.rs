@@ -97,6 +97,8 @@ fn operators_are_listed_with_who_when_and_why() {
         ("fee-class 1 2", "fee-class instrument 1 class 2"),
         ("fee-tier 7 3", "fee-tier account 7 tier 3"),
         ("feed 1 --top --orders", "feed 1 top orders"),
+        ("grant-firm 9 1", "grant-firm 9 key 1"),
+        ("revoke-firm 9 1", "revoke-firm 9 key 1"),
         ("create-account 7", "create-account 7"),
     ];
     let mut expected = Vec::new();

@@ -89,6 +89,7 @@ impl Engine {
             Control::SetFees(message) => self.set_fees(context, message, permitted, sink),
             Control::SetFeeClass(message) => self.set_fee_class(context, message, permitted, sink),
             Control::SetFeeTier(message) => self.set_fee_tier(context, message, permitted, sink),
+            Control::GrantFirm(message) => self.grant_firm(context, message, permitted, sink),
         }
     }
 

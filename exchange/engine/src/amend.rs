@@ -81,7 +81,7 @@ impl Engine {
                     client_order_id: change.names.1.into(),
                     ..refused(context, code)
                 };
-                Answer { reply, second: change.second, price: 0, prevented: 0 }.send(sink);
+                self.answer(&Answer { reply, second: change.second, price: 0, prevented: 0 }, sink);
                 return Step::Done;
             }
         };
@@ -180,7 +180,7 @@ impl Engine {
 
     /// The reply about an order that stays where it is.
     fn reply_kept<S: Sink>(
-        &self,
+        &mut self,
         context: &Context,
         slot: u32,
         state: OrderState,
@@ -193,7 +193,8 @@ impl Engine {
             remaining: self.orders.left(slot).into(),
             ..self.reply(context, order, self.orders.id(slot))
         };
-        Answer { reply, second, price: order.price, prevented: 0 }.send(sink);
+        let answer = Answer { reply, second, price: order.price, prevented: 0 };
+        self.answer(&answer, sink);
     }
 
     /// Whether the order may become what is asked for; gives the price that it then has.

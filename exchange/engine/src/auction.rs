@@ -194,7 +194,7 @@ impl Engine {
             remaining: taker.remaining.into(),
             ..self.reply(&context, self.orders.get(taker.slot), taker.order_id)
         };
-        Answer { reply, second: taker.second, price: taker.price, prevented: 0 }.send(sink);
+        self.answer(&Answer { reply, second: taker.second, price: taker.price, prevented: 0 }, sink);
         Step::Done
     }
 

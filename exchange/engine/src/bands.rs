@@ -221,11 +221,12 @@ impl Engine {
         answer: Answer,
         sink: &mut S,
     ) -> Step {
-        if self.turn(&mut turn, &mut event, &mut self.step_room(), sink) == Step::More {
+        let mut room = self.step_room();
+        if self.turn(&mut turn, &mut event, &mut room, sink) == Step::More {
             self.work = Some(Work::Pause(turn, event, answer));
             return Step::More;
         }
-        answer.send(sink);
+        self.answer(&answer, sink);
         Step::Done
     }
 

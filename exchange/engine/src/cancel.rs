@@ -5,8 +5,8 @@ use crate::orders::{NONE, Order};
 use crate::reply::{Answer, blank, refused};
 use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
-    Audience, Cancel, CancelReport, IntoBytes, MassCancel, MassCancelReply, OrderRef, OrderReply, OrderState,
-    Reason, Reject, Schema, Sides, Zero, permission,
+    Cancel, CancelReport, IntoBytes, MassCancel, MassCancelReply, OrderRef, OrderReply, OrderState, Reason,
+    Reject, Schema, Sides, Zero, permission,
 };
 
 /// A mass cancel under way.
@@ -62,7 +62,7 @@ impl Engine {
             cancelled: order.remaining.into(),
             ..self.reply(context, &order, id)
         };
-        Answer { reply, second, price: order.price, prevented: 0 }.send(sink);
+        self.answer(&Answer { reply, second, price: order.price, prevented: 0 }, sink);
     }
 
     /// The reply about an order to which nothing happened.
@@ -142,7 +142,8 @@ impl Engine {
                 if self.tell_changes(&sweep.context, &mut room, sink) == Step::More {
                     break;
                 }
-                reply_swept(&sweep.context, sweep.account, None, sweep.cancelled, sink);
+                let reply = swept(&sweep.context, sweep.account, None, sweep.cancelled);
+                self.answer_swept(&reply, sink);
                 return Step::Done;
             }
             room -= 1;
@@ -153,40 +154,41 @@ impl Engine {
             if meant && sweep.sides.covers(order.side) {
                 let (order, id) = self.close(slot);
                 sweep.cancelled += 1;
-                report_closed(&sweep.context, &order, id, Reason::MassCancelled, sink);
+                self.report_closed(&sweep.context, &order, id, Reason::MassCancelled, sink);
                 self.publish(&mut room, sink);
             }
         }
         self.work = Some(Work::Sweep(sweep));
         Step::More
     }
-}
 
-/// Tells an account of the end of its order, of which `remaining` was left.
-pub(crate) fn report_closed<S: Sink>(
-    context: &Context,
-    order: &Order,
-    id: u64,
-    reason: Reason,
-    sink: &mut S,
-) {
-    let report = CancelReport {
-        tag: CancelReport::TAG,
-        schema: Schema::V1,
-        reason,
-        side: order.side,
-        reserved: [Zero::Zero; 4],
-        account: order.account.into(),
-        instrument: u32::from(order.instrument).into(),
-        order_id: id.into(),
-        client_order_id: order.client_order_id.into(),
-        cumulative: order.cumulative.into(),
-        cancelled: order.remaining.into(),
-        price: order.price.into(),
-        seq: context.seq.into(),
-        time: context.time.into(),
-    };
-    sink.output(Audience::Account(order.account), report.as_bytes());
+    /// Tells an account of the end of its order, of which `remaining` was left.
+    pub(crate) fn report_closed<S: Sink>(
+        &mut self,
+        context: &Context,
+        order: &Order,
+        id: u64,
+        reason: Reason,
+        sink: &mut S,
+    ) {
+        let report = CancelReport {
+            tag: CancelReport::TAG,
+            schema: Schema::V1,
+            reason,
+            side: order.side,
+            reserved: [Zero::Zero; 4],
+            account: order.account.into(),
+            instrument: u32::from(order.instrument).into(),
+            order_id: id.into(),
+            client_order_id: order.client_order_id.into(),
+            cumulative: order.cumulative.into(),
+            cancelled: order.remaining.into(),
+            price: order.price.into(),
+            seq: context.seq.into(),
+            time: context.time.into(),
+        };
+        self.tell_account(order.account, report.as_bytes(), sink);
+    }
 }
 
 pub(crate) fn reply_swept<S: Sink>(
@@ -196,7 +198,11 @@ pub(crate) fn reply_swept<S: Sink>(
     cancelled: u64,
     sink: &mut S,
 ) {
-    let reply = MassCancelReply {
+    sink.reply(swept(context, account, code, cancelled).as_bytes());
+}
+
+fn swept(context: &Context, account: u32, code: Option<Reject>, cancelled: u64) -> MassCancelReply {
+    MassCancelReply {
         tag: MassCancelReply::TAG,
         schema: Schema::V1,
         code: Reject::to_wire(code),
@@ -204,6 +210,5 @@ pub(crate) fn reply_swept<S: Sink>(
         cancelled: cancelled.into(),
         seq: context.seq.into(),
         time: context.time.into(),
-    };
-    sink.reply(reply.as_bytes());
+    }
 }

@@ -3,7 +3,6 @@
 //!
 //! An instrument's are in two lists in the order of their acceptance, linked through their extras.
 
-use crate::cancel::report_closed;
 use crate::instrument::live;
 use crate::levels::key;
 use crate::matching::Event;
@@ -145,7 +144,7 @@ impl Engine {
             };
             if let Some(reason) = ended {
                 let (order, id) = self.close(slot);
-                report_closed(&event.context, &order, id, reason, sink);
+                self.report_closed(&event.context, &order, id, reason, sink);
                 *room -= 1;
             }
             self.publish(room, sink);

@@ -92,6 +92,10 @@ impl Disconnects {
         let (first, next) = (self.first, self.next);
         let Ok(at) = self.place(session) else { return };
         let party = &mut self.parties[at];
+        // Who has ended does not come back.
+        if party.over {
+            return;
+        }
         party.end = if party.head == NONE { NEVER } else { end(party) };
         // Only if the first one moves back are the others looked at.
         if at == first && party.end > next {

@@ -5,6 +5,7 @@ use crate::accounts::Account;
 use crate::auction::Call;
 use crate::bands::Bands;
 use crate::cancel::Sweep;
+use crate::copies::Copies;
 use crate::disconnect::{Disconnects, Parting};
 use crate::expiry::{Ending, Expiries};
 use crate::feed::{Feed, Showing};
@@ -54,6 +55,7 @@ pub struct Engine {
     pub(crate) risk: Risk,
     pub(crate) fees: Fees,
     pub(crate) feed: Feed,
+    pub(crate) copies: Copies,
     pub(crate) orders: Orders,
     pub(crate) levels: Levels,
     /// Triggers that orders wait for, as levels are prices.
@@ -123,6 +125,7 @@ impl Engine {
             risk: Risk::new(&limits),
             fees: Fees::new(),
             feed: Feed::new(limits.instruments),
+            copies: Copies::new(),
             orders: Orders::new(limits.orders),
             levels: Levels::new(limits.instruments, limits.levels_per_side, limits.orders),
             queues: (1..=limits.instruments).map(|id| triggers.ladders(id)).collect(),

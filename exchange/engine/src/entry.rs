@@ -245,7 +245,7 @@ impl Engine {
                     client_order_id: wanted.client_order_id.into(),
                     ..refused(context, code)
                 };
-                Answer { reply, second: wanted.second, price: 0, prevented: 0 }.send(sink);
+                self.answer(&Answer { reply, second: wanted.second, price: 0, prevented: 0 }, sink);
                 Step::Done
             }
         }
@@ -259,7 +259,7 @@ impl Engine {
             remaining: taker.remaining.into(),
             ..self.reply(&taker.event.context, order, taker.order_id)
         };
-        Answer { reply, second: true, price: taker.price, prevented: 0 }.send(sink);
+        self.answer(&Answer { reply, second: true, price: taker.price, prevented: 0 }, sink);
         Step::Done
     }
 

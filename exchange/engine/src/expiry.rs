@@ -1,6 +1,5 @@
 //! Orders that end at a time: a heap of slots, the one that ends first on top, and what happens when its time comes.
 
-use crate::cancel::report_closed;
 use crate::engine::Work;
 use crate::matching::Event;
 use crate::orders::Extra;
@@ -156,7 +155,7 @@ impl Engine {
             };
             room -= 1;
             let (order, id) = self.close(slot);
-            report_closed(&ending.context, &order, id, reason, sink);
+            self.report_closed(&ending.context, &order, id, reason, sink);
             self.publish(&mut room, sink);
         }
         self.work = Some(Work::End(ending));

@@ -20,10 +20,10 @@ const LEVEL: u16 = 1;
 /// Best prices that the end of a step tells of, at most.
 const STEP_TOPS: usize = 20;
 
-/// Outputs that a step leaves to the last change of its command, and to best prices. A change makes two outputs; whatever
-/// takes the room of a step may make six more than it asked room for: the two sides of a trade in an auction, both of which
-/// are icebergs, each at another level than the one before.
-const STEP_RESERVE: usize = STEP_TOPS + 10;
+/// Outputs that a step leaves to the last change of its command and the copy of its reply, and to best prices. A change makes
+/// two outputs; whatever takes the room of a step may make eight more than it asked room for: the two sides of a trade in an
+/// auction, both of which are icebergs, each at another level than the one before, and a firm's copies of both.
+const STEP_RESERVE: usize = STEP_TOPS + 14;
 
 const _: () = assert!(STEP_RESERVE < STEP_OUTPUTS_MAX);
 
@@ -145,8 +145,9 @@ enum Part {
 
 impl Engine {
     /// Room for outputs that a step begins with.
-    pub(crate) const fn step_room(&self) -> usize {
-        if self.feed.on { STEP_OUTPUTS_MAX - STEP_RESERVE } else { STEP_OUTPUTS_MAX }
+    pub(crate) const fn step_room(&mut self) -> usize {
+        self.copies.take_made();
+        if self.feed.on || self.copies.on { STEP_OUTPUTS_MAX - STEP_RESERVE } else { STEP_OUTPUTS_MAX }
     }
 
     /// Notes what became of an order in the book: the lots that it shows now are its own, the trade is one more than its
@@ -192,11 +193,11 @@ impl Engine {
         self.feed.notes.push(Note::Level { place, quantity, orders });
     }
 
-    /// Tells what was noted, and takes room for it.
+    /// Tells what was noted, and takes room for it and for what firms were told.
     #[inline]
     pub(crate) fn publish<S: Sink>(&mut self, room: &mut usize, sink: &mut S) {
-        if self.feed.on {
-            *room = room.saturating_sub(self.feed.notes.len());
+        if self.feed.on || self.copies.on {
+            *room = room.saturating_sub(self.feed.notes.len() + self.copies.take_made());
             self.tell_notes(sink);
         }
     }

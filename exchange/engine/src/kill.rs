@@ -1,6 +1,6 @@
 //! The kill switch, and the mass cancels of operators.
 
-use crate::cancel::{reply_swept, report_closed};
+use crate::cancel::reply_swept;
 use crate::engine::Work;
 use crate::orders::NONE;
 use crate::{Context, Engine, Sink, Step};
@@ -115,7 +115,7 @@ impl Engine {
             if meant && clearing.sides.covers(order.side) {
                 let (order, id) = self.close(slot);
                 clearing.cancelled += 1;
-                report_closed(&clearing.context, &order, id, clearing.reason, sink);
+                self.report_closed(&clearing.context, &order, id, clearing.reason, sink);
             }
             room -= 1;
             self.publish(&mut room, sink);

@@ -27,6 +27,7 @@ mod auction;
 mod audit;
 mod bands;
 mod cancel;
+mod copies;
 mod custody;
 mod day;
 mod disconnect;

@@ -100,7 +100,8 @@ pub(crate) struct Outcome {
 impl Engine {
     /// Lets an order trade; when it is done trading, finishes it, lets those trade that it triggered, and answers.
     pub(crate) fn take<S: Sink>(&mut self, taker: &mut Taker, sink: &mut S) -> Step {
-        if self.trade(taker, &mut self.step_room(), sink) == Step::More {
+        let mut room = self.step_room();
+        if self.trade(taker, &mut room, sink) == Step::More {
             self.work = Some(Work::Take(*taker));
             return Step::More;
         }
@@ -136,7 +137,7 @@ impl Engine {
         if taker.fills > 0 && self.live_instrument(taker.instrument).waiting > 0 {
             return self.begin_cascade(taker, answer);
         }
-        answer.send(sink);
+        self.answer(&answer, sink);
         Step::Done
     }
 
@@ -289,7 +290,7 @@ impl Engine {
             fee_currency: quote.into(),
             fee: maker_fee.into(),
         };
-        sink.output(Audience::Account(maker.account), report.as_bytes());
+        self.tell_account(maker.account, report.as_bytes(), sink);
         let report = FillReport {
             side: taker.side,
             aggressor: Flag::Yes,
@@ -302,7 +303,7 @@ impl Engine {
             fee: taker_fee.into(),
             ..report
         };
-        sink.output(Audience::Account(taker.account), report.as_bytes());
+        self.tell_account(taker.account, report.as_bytes(), sink);
         let trade = TradeReport {
             tag: TradeReport::TAG,
             schema: Schema::V1,

@@ -4,9 +4,7 @@ use crate::feed::left_in_place;
 use crate::instrument::live;
 use crate::matching::{End, Taker};
 use crate::{Engine, Sink};
-use ordain_exchange_protocol::{
-    Audience, Flag, IntoBytes, OrderState, PreventReport, Schema, SelfTrade, Zero,
-};
+use ordain_exchange_protocol::{Flag, IntoBytes, OrderState, PreventReport, Schema, SelfTrade, Zero};
 
 impl Engine {
     /// The taker meets an order of its owner, at `slot`.
@@ -46,7 +44,7 @@ impl Engine {
             index: taker.event.meetings.into(),
             reserved2: [Zero::Zero; 4],
         };
-        sink.output(Audience::Account(maker.account), report.as_bytes());
+        self.tell_account(maker.account, report.as_bytes(), sink);
         taker.event.meetings += 1;
         taker.prevented += lots;
         taker.remaining -= of_taker;
@@ -66,7 +64,7 @@ impl Engine {
             cancelled: of_taker.into(),
             ..report
         };
-        sink.output(Audience::Account(taker.account), report.as_bytes());
+        self.tell_account(taker.account, report.as_bytes(), sink);
         if of_maker == left {
             self.close(slot);
         } else if of_maker > 0 {

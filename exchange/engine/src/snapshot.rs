@@ -6,6 +6,7 @@
 
 mod auctions;
 mod bands;
+mod readers;
 mod rebuild;
 mod schedules;
 mod sessions;
@@ -54,10 +55,11 @@ enum Section {
     Fees = 19,
     Sessions = 20,
     OrdersOfSessions = 21,
+    Readers = 22,
 }
 
 impl Section {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Summary,
         Self::Supplies,
         Self::Instruments,
@@ -80,6 +82,7 @@ impl Section {
         Self::Fees,
         Self::Sessions,
         Self::OrdersOfSessions,
+        Self::Readers,
     ];
     /// Those from here on are left out from the first behind which all are empty.
     const OPTIONAL: u32 = Self::Accesses as u32;
@@ -305,6 +308,7 @@ impl Engine {
             self.fees.has_assigned(),
             self.has_sessions(),
             self.has_orders_of_sessions(),
+            self.copies.on,
         ];
         Section::OPTIONAL + kept.iter().rposition(|kept| *kept).map_or(0, |last| last as u32 + 1)
     }
@@ -332,6 +336,7 @@ impl Engine {
             Section::Fees => self.fee_places(),
             Section::Sessions => self.disconnects.parties.len(),
             Section::OrdersOfSessions => self.orders.slots.len(),
+            Section::Readers => self.copies.readers.len(),
         }
     }
 
@@ -430,6 +435,7 @@ impl Engine {
             Section::Fees => chunk.put_some(self.fee_item(at)),
             Section::Sessions => self.put_session(at, chunk),
             Section::OrdersOfSessions => self.put_order_of_session(at, chunk),
+            Section::Readers => self.put_readers(at, chunk),
         }
     }
 
@@ -508,6 +514,7 @@ impl Engine {
             Some(Section::Fees) => self.load_own(head, rest, Self::load_fee)?,
             Some(Section::Sessions) => self.load_items(head, rest, Self::load_session)?,
             Some(Section::OrdersOfSessions) => self.load_items(head, rest, Self::load_order_of_session)?,
+            Some(Section::Readers) => self.load_items(head, rest, Self::load_readers)?,
             None => return Err(LoadError("a chunk is of no known kind")),
         };
         ensure(items == head.items.get() as usize, "a chunk is cut short")?;

@@ -149,7 +149,7 @@ impl Engine {
                 fee_currency: quote.into(),
                 fee: charge.into(),
             };
-            sink.output(Audience::Account(order.account), report.as_bytes());
+            self.tell_account(order.account, report.as_bytes(), sink);
             if shown == 0 {
                 self.shown_up(slot, hidden);
             }

@@ -3,7 +3,6 @@
 //! Those of an instrument that wait for a price to be reached from below (*up*) are one run of [`Levels`](crate::levels), by trigger,
 //! those that wait for it from above (*down*) the other. Which side they trade on plays no part.
 
-use crate::cancel::report_closed;
 use crate::engine::Work;
 use crate::instrument::{live, live_mut};
 use crate::levels::key;
@@ -12,7 +11,7 @@ use crate::orders::{NONE, Order};
 use crate::reply::Answer;
 use crate::{Engine, Sink, Step};
 use ordain_exchange_protocol::{
-    Audience, IntoBytes, OrderState, OrderType, Reason, Reject, Schema, Side, TriggerReport, Zero,
+    IntoBytes, OrderState, OrderType, Reason, Reject, Schema, Side, TriggerReport, Zero,
 };
 
 /// What a trade does to a price that an order waits for.
@@ -134,14 +133,15 @@ impl Engine {
 
     /// One step of what a command's trades set off.
     pub(crate) fn cascade<S: Sink>(&mut self, mut cascade: Cascade, answer: Answer, sink: &mut S) -> Step {
-        if self.set_off(&mut cascade, &mut self.step_room(), sink) == Step::More {
+        let mut room = self.step_room();
+        if self.set_off(&mut cascade, &mut room, sink) == Step::More {
             self.work = Some(Work::Cascade(cascade, answer));
             return Step::More;
         }
         if cascade.paused {
             return self.begin_pause(cascade.event, cascade.instrument, answer);
         }
-        answer.send(sink);
+        self.answer(&answer, sink);
         Step::Done
     }
 
@@ -210,7 +210,7 @@ impl Engine {
             seq: event.context.seq.into(),
             time: event.context.time.into(),
         };
-        sink.output(Audience::Account(order.account), report.as_bytes());
+        self.tell_account(order.account, report.as_bytes(), sink);
         let rests = order_type.has_price();
         let mut taker = Taker { event, traits, rests, ..self.taker_of(&order, order_id, slot) };
         if taker.banded {
@@ -274,7 +274,7 @@ impl Engine {
             ..Order::EMPTY
         };
         let reason = if turned_away { Reason::NoLevel } else { reason };
-        report_closed(&taker.event.context, &order, taker.order_id, reason, sink);
+        self.report_closed(&taker.event.context, &order, taker.order_id, reason, sink);
         true
     }
 }

@@ -158,6 +158,11 @@ fn act() -> impl Strategy<Value = Act> {
             Act::Send(SetState::new(instrument, state, note("")).as_bytes().to_vec())
         }),
         2 => (1..=2_u32, 1..8_u8).prop_map(|(instrument, feeds)| Act::Send(set_feed(instrument, feeds).as_bytes().to_vec())),
+        1 => (1..=3_u32, 0..3_u32).prop_map(|(account, firm)| Act::Send(SetFirm::new(account, firm, note("")).as_bytes().to_vec())),
+        1 => (1..3_u32, 0..4_u32).prop_map(|(firm, what)| {
+            let action = if what == 0 { GrantAction::Revoke } else { GrantAction::Grant };
+            Act::Send(GrantFirm::new(action, firm, 5, note("")).as_bytes().to_vec())
+        }),
         3 => (1..40_u64).prop_map(Act::Pass),
         2 => (1..4_u64).prop_map(Act::Session),
         1 => (0..4_u64, 0..30_u64).prop_map(|(on, grace)| {
@@ -211,6 +216,7 @@ fn perform(x: &mut Exchange, act: &Act) -> Vec<Said> {
                 let mut said = Said::default();
                 let mut step = x.engine.expire(&context, due, &mut said);
                 while step == Step::More {
+                    said.next_step();
                     step = x.engine.resume(&mut said);
                 }
                 let next = x.engine.next_deadline();
@@ -220,6 +226,15 @@ fn perform(x: &mut Exchange, act: &Act) -> Vec<Said> {
             x.engine.audit().expect("the state adds up");
             all
         }
+    }
+}
+
+/// The firm of an account.
+fn firm(x: &Exchange, account: u32) -> u32 {
+    let bytes = x.ask(ALL, &AccessQuery::new(account));
+    match Answer::decode(&bytes) {
+        Ok(Answer::Control(ControlAnswer::Access(answer))) => answer.firm.get(),
+        other => panic!("not an account's access: {other:?}"),
     }
 }
 
@@ -262,7 +277,7 @@ fn check(x: &Exchange, act: &Act, said: &[Said]) -> Result<(), TestCaseError> {
             prop_assert!(!uncrossed || pair[0].side == Side::Buy);
             indexes.0 += 1;
         }
-        for (audience, bytes) in &said.outputs {
+        for (audience, bytes) in said.told() {
             if let Ok(Output::Prevent(report)) = Output::decode(bytes) {
                 prop_assert_eq!(*audience, Audience::Account(report.account.get()));
                 prop_assert_eq!(report.index.get(), indexes.1 / 2, "meetings are counted through");
@@ -320,7 +335,7 @@ fn day_reference(x: &Exchange, instrument: u32) -> i64 {
 
 /// No order trades outside the static band, whatever set it off; what an auction does to its reference is left out.
 fn check_static_bands(said: &[Said], references: [i64; 2], widths: [u32; 3]) -> Result<(), TestCaseError> {
-    let outputs = said.iter().flat_map(|said| &said.outputs);
+    let outputs = said.iter().flat_map(Said::told);
     let mut trades = Vec::new();
     for (_, bytes) in outputs {
         match Output::decode(bytes) {
@@ -343,7 +358,7 @@ fn check_static_bands(said: &[Said], references: [i64; 2], widths: [u32; 3]) -> 
 /// The trades of an auction have one price, no order trades beyond its own, and what is told of it adds up.
 fn check_auctions(said: &[Said]) -> Result<(), TestCaseError> {
     let mut traded = Vec::new();
-    for (_, bytes) in said.iter().flat_map(|said| &said.outputs) {
+    for (_, bytes) in said.iter().flat_map(Said::told) {
         match Output::decode(bytes) {
             Ok(Output::Fill(fill)) if fill.side == Side::Buy => traded.push((fill.price, fill.quantity)),
             Ok(Output::Auction(report)) => {
@@ -410,6 +425,40 @@ proptest! {
         }
     }
 
+    /// Report by report, and every accepted reply, as long as somebody may read them.
+    #[test]
+    fn firms_hear_what_their_accounts_hear(acts in prop::collection::vec(act(), 2..160)) {
+        let mut x = small();
+        for act in &acts {
+            let firms = [0, 1, 2, 3].map(|account| firm(&x, account));
+            let listens = [0, 1, 2].map(|firm| x.engine.may_read_firm(firm, 5, permission::VIEW));
+            let reader = |account: u32| {
+                Some(firms[account as usize]).filter(|firm| listens[*firm as usize])
+            };
+            for said in perform(&mut x, act) {
+                let mut outputs = said.outputs.iter().filter(|(to, _)| !matches!(to, Audience::Feed(_)));
+                let mut own = Vec::new();
+                while let Some((to, bytes)) = outputs.next() {
+                    match to {
+                        Audience::Account(account) => if let Some(firm) = reader(*account) {
+                            prop_assert_eq!(outputs.next(), Some(&(Audience::Firm(firm), bytes.clone())));
+                        }
+                        Audience::Firm(firm) => own.push((*firm, bytes.clone())),
+                        _ => {}
+                    }
+                }
+                let account = match Reply::decode(&said.reply) {
+                    Ok(Reply::Order(reply)) if said.code().is_none() => reply.account.get(),
+                    Ok(Reply::Order2(reply)) if said.code().is_none() => reply.account.get(),
+                    Ok(Reply::MassCancel(reply)) if said.code().is_none() => reply.account.get(),
+                    _ => 0,
+                };
+                let expected: Vec<_> = reader(account).map(|firm| (firm, said.reply.clone())).into_iter().collect();
+                prop_assert_eq!(own, expected);
+            }
+        }
+    }
+
     #[test]
     fn spoilt_snapshots_do_no_harm(
         acts in prop::collection::vec(act(), 1..80),
@@ -447,7 +496,7 @@ proptest! {
         let one = first.send_as(KEY, ALL, plain.as_bytes());
         let two = second.send_as(KEY, ALL, NewOrder2::from_first(&plain).as_bytes());
         prop_assert_eq!(one.order(), two.order());
-        prop_assert_eq!(one.outputs, two.outputs);
+        prop_assert!(one.told().eq(two.told()));
         prop_assert!(first.engine.snapshot() == second.engine.snapshot());
     }
 }

@@ -1,7 +1,7 @@
 //! Commands by which operators control who trades, and how much; questions about that.
 
 use crate::{
-    Access, FEE_CLASS_MAX, FEE_TIER_MAX, FeesAnswer, FeesQuery, InstrumentLimitsAnswer,
+    Access, FEE_CLASS_MAX, FEE_TIER_MAX, FeesAnswer, FeesQuery, GrantAction, InstrumentLimitsAnswer,
     InstrumentLimitsQuery, LimitsAnswer, LimitsQuery, Scope, SetFeeClass, SetFeeTier, SetFees, SetGrossLimit,
     SetInstrumentLimits, SetLimits, SetPosition,
 };
@@ -203,6 +203,48 @@ impl AccessAnswer {
     pub const TAG: u8 = 0xAC;
 }
 
+/// Lets a key read a firm's stream, or ends that. Either may be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct GrantFirm {
+    /// [`GrantFirm::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// Grant or revoke.
+    pub action: GrantAction,
+    /// Zero.
+    pub reserved: Zero,
+    /// Firm id.
+    pub firm: U32,
+    /// Key id.
+    pub key: U32,
+    /// Zero.
+    pub reserved2: [Zero; 4],
+    /// Why.
+    pub note: Note,
+}
+
+impl GrantFirm {
+    /// Tag of the message.
+    pub const TAG: u8 = 0x25;
+
+    /// The message.
+    #[must_use]
+    pub fn new(action: GrantAction, firm: u32, key: u32, note: Note) -> Self {
+        Self {
+            tag: Self::TAG,
+            schema: Schema::V1,
+            action,
+            reserved: Zero::Zero,
+            firm: firm.into(),
+            key: key.into(),
+            reserved2: [Zero::Zero; 4],
+            note,
+        }
+    }
+}
+
 /// A command of an operator in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control<'a> {
@@ -228,6 +270,8 @@ pub enum Control<'a> {
     SetFeeClass(&'a SetFeeClass),
     /// Puts an account into a fee tier.
     SetFeeTier(&'a SetFeeTier),
+    /// Lets a key read a firm's stream.
+    GrantFirm(&'a GrantFirm),
 }
 
 impl<'a> Control<'a> {
@@ -288,6 +332,10 @@ impl<'a> Control<'a> {
                 let message: &SetFeeTier = block(bytes)?;
                 let exists = message.tier <= FEE_TIER_MAX;
                 valid(exists && note_is_valid(&message.note), Self::SetFeeTier(message))
+            }
+            GrantFirm::TAG => {
+                let message: &GrantFirm = block(bytes)?;
+                valid(note_is_valid(&message.note), Self::GrantFirm(message))
             }
             _ => Err(Malformed::Tag),
         }

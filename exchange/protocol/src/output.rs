@@ -11,10 +11,20 @@ use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 pub enum Audience {
     /// The stream of an account.
     Account(u32),
+    /// The stream of a firm.
+    Firm(u32),
     /// The topic of an instrument, which anybody may read.
     Instrument(u32),
     /// A topic of market data, which anybody may read, by its number ([`crate::topic`]).
     Feed(u32),
+}
+
+impl Audience {
+    /// Number of a firm's stream among those of accounts.
+    #[must_use]
+    pub const fn firm_stream(firm: u32) -> u64 {
+        1 << 32 | firm as u64
+    }
 }
 
 /// A fill, as the stream of one side's account hears it.

@@ -851,3 +851,13 @@ fn market_data() {
     );
     assert_eq!(Output::decode(book.as_bytes()), Ok(Output::Book(&book)));
 }
+
+#[test]
+fn drop_copies() {
+    let grant = GrantFirm::new(GrantAction::Revoke, 1, 2, note("ops-12"));
+    check(
+        &grant,
+        "2501 02 00 01000000 02000000 00000000 6f70732d3132 0000000000000000000000000000000000000000000000000000",
+    );
+    assert_eq!(Request::decode(grant.as_bytes()), Ok(Request::Control(Control::GrantFirm(&grant))));
+}

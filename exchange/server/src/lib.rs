@@ -9,7 +9,7 @@ use ordain_api::{
     RequestDecoder, ResponseEncoder, RestoreError, SessionId, Sink, Step, Stream,
 };
 use ordain_exchange_engine::{self as engine, Audience, Engine, Limits};
-use ordain_exchange_protocol::{self as protocol, MESSAGE_MAX, Market, Query, Request};
+use ordain_exchange_protocol::{self as protocol, Control, MESSAGE_MAX, Market, Query, Request};
 
 const _: () = assert!(permission_bits_fit());
 
@@ -46,6 +46,7 @@ impl<S: Sink<Exchange>> engine::Sink for Forward<'_, S> {
     fn output(&mut self, audience: Audience, bytes: &[u8]) {
         let stream = match audience {
             Audience::Account(account) => Stream::Account(u64::from(account)),
+            Audience::Firm(firm) => Stream::Account(Audience::firm_stream(firm)),
             Audience::Instrument(topic) | Audience::Feed(topic) => Stream::Topic(topic),
         };
         self.0.output(stream, bytes);
@@ -124,7 +125,12 @@ impl Application for Exchange {
         match stream {
             Stream::Public | Stream::Topic(_) => permissions & protocol::permission::VIEW != 0,
             Stream::Account(account) => {
-                u32::try_from(account).is_ok_and(|account| self.engine.may_read(account, key.0, permissions))
+                let firm = account.checked_sub(Audience::firm_stream(0)).map(u32::try_from);
+                match (u32::try_from(account), firm) {
+                    (Ok(account), _) => self.engine.may_read(account, key.0, permissions),
+                    (_, Some(Ok(firm))) => self.engine.may_read_firm(firm, key.0, permissions),
+                    _ => false,
+                }
             }
             Stream::Session(_) => false,
         }
@@ -182,7 +188,7 @@ impl AppFactory for ExchangeFactory {
         ("ordain-exchange", 1)
     }
 
-    /// 1: cancel on disconnect, remarks, market data.
+    /// 1: cancel on disconnect, remarks, market data, drop copies.
     fn level(&self) -> u16 {
         1
     }
@@ -220,7 +226,10 @@ fn check_schema(schema: u8) -> Result<(), Malformed> {
 /// The level that a command is part of: builds below it cannot read its bytes.
 const fn level_of(request: &Request<'_>) -> u16 {
     match request {
-        Request::SetDisconnect(_) | Request::Remark(_) | Request::Market(Market::SetFeed(_)) => 1,
+        Request::SetDisconnect(_)
+        | Request::Remark(_)
+        | Request::Market(Market::SetFeed(_))
+        | Request::Control(Control::GrantFirm(_)) => 1,
         _ => 0,
     }
 }

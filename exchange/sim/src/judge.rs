@@ -62,6 +62,7 @@ impl Judge {
 fn streamed(outputs: ordain_exchange_model::Outputs) -> Vec<(Stream, Vec<u8>)> {
     let stream = |audience| match audience {
         Audience::Account(account) => Stream::Account(account.into()),
+        Audience::Firm(firm) => Stream::Account(Audience::firm_stream(firm)),
         Audience::Instrument(topic) | Audience::Feed(topic) => Stream::Topic(topic),
     };
     outputs.into_iter().map(|(audience, bytes)| (stream(audience), bytes)).collect()

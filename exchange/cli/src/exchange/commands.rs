@@ -5,8 +5,8 @@ use super::words::{self, Whose};
 use clap::{Args, Subcommand};
 use ordain_exchange_protocol::{
     Access, BandAction, CreateAccount, CreateInstrument, Definition, Flag, FromZeros, Grant, GrantAction,
-    IntoBytes, Kill, MarketState, NO_LIMIT, NO_LIMIT_32, Note, Purge, SCHEDULE_MAX, SelfTrade, SetAccess,
-    SetBands, SetFeeClass, SetFeeTier, SetFeed, SetFees, SetFirm, SetGrossLimit, SetGroup,
+    GrantFirm, IntoBytes, Kill, MarketState, NO_LIMIT, NO_LIMIT_32, Note, Purge, SCHEDULE_MAX, SelfTrade,
+    SetAccess, SetBands, SetFeeClass, SetFeeTier, SetFeed, SetFees, SetFirm, SetGrossLimit, SetGroup,
     SetInstrumentLimits, SetLimits, SetPosition, SetReference, SetSchedule, SetSelfTrade, SetState, Sides,
     Transfer,
 };
@@ -93,6 +93,10 @@ pub enum ExchangeCommand {
         /// Firm; 0 for none
         firm: u32,
     },
+    /// Let a key read what a firm's accounts are told
+    GrantFirm(OfFirm),
+    /// End that
+    RevokeFirm(OfFirm),
     /// Set what an account, a firm's accounts, or all may do
     Access {
         /// account:N, firm:N or all
@@ -239,6 +243,14 @@ pub struct Terms {
     /// A lot in units of the last quantity decimal
     #[arg(long, default_value_t = 1)]
     lot: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct OfFirm {
+    /// Firm
+    firm: u32,
+    /// Key
+    key: u32,
 }
 
 #[derive(Debug, Args)]
@@ -495,6 +507,8 @@ impl ExchangeCommand {
                 ..SetFeed::off(*instrument, note)
             }),
             Self::Firm { account, firm } => noted(&SetFirm::new(*account, *firm, note)),
+            Self::GrantFirm(it) => noted(&GrantFirm::new(GrantAction::Grant, it.firm, it.key, note)),
+            Self::RevokeFirm(it) => noted(&GrantFirm::new(GrantAction::Revoke, it.firm, it.key, note)),
             Self::Access { whose, access } => noted(&SetAccess::new(whose.scope, whose.id, *access, note)),
             Self::Kill { whose } => noted(&Kill::new(whose.scope, whose.id, note)),
             Self::Purge { whose, instrument, sides } => {

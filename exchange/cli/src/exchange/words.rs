@@ -275,6 +275,10 @@ fn of_market(market: &Market<'_>) -> (String, String) {
 fn of_control(control: &Control<'_>) -> (String, String) {
     let (words, note) = match control {
         Control::SetFirm(it) => (format!("firm account {} firm {}", it.account, it.firm), &it.note),
+        Control::GrantFirm(it) => {
+            let what = if it.action == GrantAction::Grant { "grant" } else { "revoke" };
+            (format!("{what}-firm {} key {}", it.firm, it.key), &it.note)
+        }
         Control::SetAccess(it) => (format!("access {} {}", of(it.scope, it.id), kebab(it.access)), &it.note),
         Control::Kill(it) => (format!("kill {}", of(it.scope, it.id)), &it.note),
         Control::Purge(it) => {

@@ -33,7 +33,7 @@ fn side(side: Sides) -> Side {
 impl Reader {
     pub fn read(&mut self, said: &Said) {
         let mut trades = 0;
-        for (audience, bytes) in &said.outputs {
+        for (audience, bytes) in said.told() {
             let output = Output::decode(bytes).expect("decodes");
             if let Output::Fill(fill) = output {
                 trades = fill.index.get() + 1;

@@ -39,9 +39,10 @@ impl Sink for Said {
     }
 
     fn output(&mut self, audience: Audience, bytes: &[u8]) {
-        let late = matches!(audience, Audience::Feed(_));
-        assert!(late || self.reply.is_empty(), "outputs but those of feeds come before the reply");
-        Output::decode(bytes).expect("outputs decode");
+        let late = matches!(audience, Audience::Feed(_) | Audience::Firm(_));
+        assert!(late || self.reply.is_empty(), "outputs but those of feeds and firms come before the reply");
+        let copied = matches!(audience, Audience::Firm(_)) && Reply::decode(bytes).is_ok();
+        assert!(copied || Output::decode(bytes).is_ok(), "outputs decode");
         self.outputs.push((audience, bytes.to_vec()));
         self.in_step += 1;
         assert!(self.in_step <= STEP_OUTPUTS_MAX, "a step is bounded");
@@ -67,12 +68,17 @@ impl Said {
         }
     }
 
+    /// Outputs that are no firm's copies.
+    pub fn told(&self) -> impl Iterator<Item = &(Audience, Vec<u8>)> {
+        self.outputs.iter().filter(|(to, _)| !matches!(to, Audience::Firm(_)))
+    }
+
     pub fn fills(&self) -> Vec<FillReport> {
         let fill = |bytes: &Vec<u8>| match Output::decode(bytes) {
             Ok(Output::Fill(fill)) => Some(*fill),
             _ => None,
         };
-        self.outputs.iter().filter_map(|(_, bytes)| fill(bytes)).collect()
+        self.told().filter_map(|(_, bytes)| fill(bytes)).collect()
     }
 }
 

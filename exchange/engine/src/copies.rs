@@ -1,0 +1,160 @@
+//! Drop copies: a firm hears what its accounts hear. Rules: `docs/exchange/drop-copies.md`.
+
+use crate::access::FIRMS;
+use crate::admin::reply_admin;
+use crate::reply::Answer;
+use crate::{Context, Engine, KEYS_PER_ACCOUNT, Sink, Step};
+use ordain_exchange_protocol::{
+    Audience, GrantAction, GrantFirm, IntoBytes, MassCancelReply, OrderReply2, Reject, permission,
+};
+
+/// Level of behaviour with which this begins.
+const LEVEL: u16 = 1;
+
+/// Most keys that may read a firm's stream.
+pub(crate) const KEYS_PER_FIRM: usize = KEYS_PER_ACCOUNT;
+
+/// Who may read a firm's stream.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Readers {
+    count: u8,
+    /// Ascending, then zeros.
+    keys: [u32; KEYS_PER_FIRM],
+}
+
+impl Readers {
+    pub fn keys(&self) -> &[u32] {
+        &self.keys[..self.count.into()]
+    }
+
+    /// Enters a key. Says whether there is room for it.
+    pub fn insert(&mut self, key: u32) -> bool {
+        let count = usize::from(self.count);
+        match self.keys().binary_search(&key) {
+            Ok(_) => true,
+            Err(_) if count == KEYS_PER_FIRM => false,
+            Err(at) => {
+                self.keys.copy_within(at..count, at + 1);
+                self.keys[at] = key;
+                self.count += 1;
+                true
+            }
+        }
+    }
+
+    fn remove(&mut self, key: u32) {
+        let count = usize::from(self.count);
+        if let Ok(at) = self.keys().binary_search(&key) {
+            self.keys.copy_within(at + 1..count, at);
+            self.keys[count - 1] = 0;
+            self.count -= 1;
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Copies {
+    /// Some firm's stream has readers.
+    pub on: bool,
+    /// By firm id.
+    pub readers: Vec<Readers>,
+    /// Copies that were made since room was taken for them.
+    made: usize,
+}
+
+impl Copies {
+    pub fn new() -> Self {
+        Self { on: false, readers: vec![Readers::default(); FIRMS as usize + 1], made: 0 }
+    }
+
+    /// Finds out whether anybody listens.
+    pub fn settle(&mut self) {
+        self.on = self.readers.iter().any(|readers| readers.count > 0);
+    }
+
+    /// Copies since the last call.
+    pub const fn take_made(&mut self) -> usize {
+        std::mem::replace(&mut self.made, 0)
+    }
+}
+
+impl Engine {
+    pub(crate) fn grant_firm<S: Sink>(
+        &mut self,
+        context: &Context,
+        message: &GrantFirm,
+        permitted: Result<(), Reject>,
+        sink: &mut S,
+    ) -> Step {
+        let done = permitted.and_then(|()| self.change_readers(message));
+        reply_admin(context, message.firm.get(), done, sink)
+    }
+
+    fn change_readers(&mut self, message: &GrantFirm) -> Result<(), Reject> {
+        let firm = message.firm.get();
+        if self.level < LEVEL {
+            return Err(Reject::NotBegun);
+        }
+        if !(1..=FIRMS).contains(&firm) {
+            return Err(Reject::FirmOutOfRange);
+        }
+        let readers = &mut self.copies.readers[firm as usize];
+        match message.action {
+            GrantAction::Grant if !readers.insert(message.key.get()) => return Err(Reject::GrantsFull),
+            GrantAction::Grant => {}
+            GrantAction::Revoke => readers.remove(message.key.get()),
+        }
+        self.copies.settle();
+        Ok(())
+    }
+
+    /// Whether a key with these permissions may read what the firm's stream says.
+    #[must_use]
+    pub fn may_read_firm(&self, firm: u32, key: u32, permissions: u32) -> bool {
+        let granted = || self.copies.readers[firm as usize].keys().contains(&key);
+        permissions & permission::VIEW != 0
+            && (1..=FIRMS).contains(&firm)
+            && (permissions & permission::ADMIN != 0 || granted())
+    }
+
+    /// Tells an account, and its firm.
+    #[inline]
+    pub(crate) fn tell_account<S: Sink>(&mut self, account: u32, report: &[u8], sink: &mut S) {
+        sink.output(Audience::Account(account), report);
+        if self.copies.on {
+            self.copy(account, report, sink);
+        }
+    }
+
+    /// Answers a command about an order, and lets the firm know what was accepted.
+    #[inline]
+    pub(crate) fn answer<S: Sink>(&mut self, answer: &Answer, sink: &mut S) {
+        answer.send(sink);
+        if self.copies.on && answer.reply.code.get() == 0 {
+            let account = answer.reply.account.get();
+            if answer.second {
+                let reply = OrderReply2::new(&answer.reply, answer.price, answer.prevented);
+                self.copy(account, reply.as_bytes(), sink);
+            } else {
+                self.copy(account, answer.reply.as_bytes(), sink);
+            }
+        }
+    }
+
+    /// Answers an account's mass cancel.
+    pub(crate) fn answer_swept<S: Sink>(&mut self, reply: &MassCancelReply, sink: &mut S) {
+        sink.reply(reply.as_bytes());
+        if self.copies.on && reply.code.get() == 0 {
+            self.copy(reply.account.get(), reply.as_bytes(), sink);
+        }
+    }
+
+    #[cold]
+    fn copy<S: Sink>(&mut self, account: u32, bytes: &[u8], sink: &mut S) {
+        let firm = self.accounts[account as usize].firm;
+        if firm != 0 && self.copies.readers[firm as usize].count > 0 {
+            sink.output(Audience::Firm(firm), bytes);
+            self.copies.made += 1;
+        }
+    }
+}
