@@ -49,6 +49,7 @@ impl Model {
             Control::SetFeeTier(it) => {
                 admin_reply(&context, it.account.get(), &self.set_fee_tier(&context, it))
             }
+            Control::GrantFirm(it) => admin_reply(&context, it.firm.get(), &self.grant_firm(&context, it)),
         }
     }
 

@@ -11,6 +11,7 @@ mod access;
 mod auction;
 mod bands;
 mod command;
+mod copies;
 mod disconnect;
 mod entry;
 mod feed;
@@ -110,6 +111,8 @@ pub struct Model {
     groups: BTreeMap<u32, u32>,
     /// Firms of accounts that are in one.
     firms: BTreeMap<u32, u32>,
+    /// By firm: the keys granted its stream.
+    readers: BTreeMap<u32, BTreeSet<u32>>,
     /// By scope and id: what accounts may do, if that was ever set.
     access: BTreeMap<(u8, u32), Access>,
     /// By scope and id: what limits an account or a firm, if that was ever set.
@@ -175,6 +178,7 @@ impl Model {
             owned: BTreeMap::new(),
             groups: BTreeMap::new(),
             firms: BTreeMap::new(),
+            readers: BTreeMap::new(),
             access: BTreeMap::new(),
             limited: BTreeMap::new(),
             gross_limits: BTreeMap::new(),
@@ -357,7 +361,7 @@ impl Model {
         self.pass_time(&mut command, until);
         self.indicate_all(&mut command);
         self.assert_sound();
-        command.outputs
+        self.with_copies(command.outputs)
     }
 
     /// Executes a request; returns its reply and what others are told.
@@ -444,7 +448,9 @@ impl Model {
         self.indicate_all(&mut command);
         self.end_feeds(&mut command);
         self.assert_sound();
-        (reply, command.outputs)
+        let mut outputs = self.with_copies(command.outputs);
+        outputs.extend(self.copy_of_reply(request, &reply));
+        (reply, outputs)
     }
 
     /// What the page promises of all balances.

@@ -5,6 +5,8 @@
 //! `DIFFERENTIAL_SHRINK=no` leaves out the search for a short stream that fails.
 #![forbid(unsafe_code)]
 
+#[path = "differential/copies.rs"]
+mod copies;
 #[path = "differential/coverage.rs"]
 mod coverage;
 #[path = "differential/event.rs"]
@@ -81,6 +83,7 @@ fn run(
     }
     coverage.mark(pair.listener.marks.drain(..));
     coverage.mark(pair.reader.marks.drain(..));
+    coverage.mark(pair.copies.marks.drain(..));
     Ok(())
 }
 
@@ -122,7 +125,7 @@ const DEEP: Profile = Profile {
         transfers: 40,
     },
     // What cancels itself or ends keeps books shallow.
-    features: Features { feeds: true, ..Features::NONE },
+    features: Features { feeds: true, copies: true, ..Features::NONE },
     opened: 2,
     stops: 30,
     creations: 4,
@@ -175,7 +178,7 @@ const WIDE: Profile = Profile {
 const BROAD: Profile = Profile {
     limits: Limits { instruments: 40, accounts: 3, orders: 250, orders_per_account: 140, ..TINY.limits },
     opened: 40,
-    features: Features { feeds: true, ..Features::NONE },
+    features: Features { feeds: true, copies: true, ..Features::NONE },
     mass_cancels: 10,
     cancels: 10,
     wealth: 10_000,
@@ -203,6 +206,7 @@ fn with_little_of_everything() {
         coverage::FEES,
         coverage::DISCONNECT,
         coverage::FEEDS,
+        coverage::COPIES,
     ]);
 }
 

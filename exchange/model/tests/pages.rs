@@ -8,9 +8,9 @@ mod desk;
 use desk::{Desk, amend, limit, market, order};
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
-    Access, IntoBytes, Kill, MarketState, NewOrder2, OrderState, OrderType, PostOnly, Reason, Reject, Scope,
-    SelfTrade, SetAccess, SetDisconnect, SetFeeClass, SetFeeTier, SetFeed, SetFees, SetFirm,
-    SetInstrumentLimits, SetLimits, SetReference, Side, TimeInForce, note,
+    Access, Cancel, GrantAction, GrantFirm, IntoBytes, Kill, MarketState, NewOrder2, OrderRef, OrderState,
+    OrderType, PostOnly, Reason, Reject, Scope, SelfTrade, SetAccess, SetDisconnect, SetFeeClass, SetFeeTier,
+    SetFeed, SetFees, SetFirm, SetInstrumentLimits, SetLimits, SetReference, Side, TimeInForce, note,
 };
 
 const A: u32 = 1;
@@ -883,4 +883,33 @@ fn feeds_of_a_level_that_comes_and_goes() {
     desk.enters(limit(C, Side::Buy, 101, 1));
     let orders = ["remove 0, trade 1", "add 1: Buy 3 at 99", "remove 1, trade 2"];
     assert_eq!(of_feeds(&desk), [&orders[..], &["Sell 101: none", "Buy 99: none"], &["top 0 at 0, 0 at 0"]]);
+}
+
+#[test]
+fn copies_the_example() {
+    let mut desk = Desk::new();
+    let why = note("a test");
+    let grant = |action| GrantFirm::new(action, 9, 7, why);
+    let refused = desk.does(grant(GrantAction::Grant).as_bytes());
+    assert_eq!(Reject::from_wire(u16::from_le_bytes([refused[2], refused[3]])), Some(Reject::NotBegun));
+    desk.levels_up();
+    for account in [A, C] {
+        desk.controls(SetFirm::new(account, 9, why).as_bytes());
+    }
+    desk.controls(grant(GrantAction::Grant).as_bytes());
+    desk.enters(limit(A, Side::Sell, 100, 4));
+    assert_eq!(desk.firm_hears(9), ["reply of 1"]);
+    desk.enters(limit(B, Side::Buy, 100, 4));
+    assert_eq!(desk.firm_hears(9), ["fill maker 4 at 100"]);
+    desk.does(Cancel::new(C, OrderRef::Id(1)).as_bytes());
+    assert!(desk.firm_hears(9).is_empty());
+    // Both accounts of a trade are in the firm.
+    let maker = desk.enters(limit(A, Side::Sell, 100, 4)).order_id.get();
+    desk.enters(limit(C, Side::Buy, 100, 1));
+    assert_eq!(desk.firm_hears(9), ["fill maker 1 at 100", "fill taker 1 at 100", "reply of 3"]);
+    desk.cancels(A, maker);
+    assert_eq!(desk.firm_hears(9), ["reply of 1"]);
+    desk.controls(grant(GrantAction::Revoke).as_bytes());
+    desk.enters(limit(A, Side::Sell, 100, 4));
+    assert!(desk.firm_hears(9).is_empty());
 }

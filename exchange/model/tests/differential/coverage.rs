@@ -129,7 +129,7 @@ pub const TINY: Required = &[
 /// What needs deep books and many currencies.
 pub const DEEP: Required = &[
     ("SetState", &["in several steps"]),
-    ("mark", &["feed: an auction trades"]),
+    ("mark", &["feed: an auction trades", "copy: in several steps"]),
     ("NewOrder", &["in several steps"]),
     ("Amend", &["in several steps"]),
     ("MassCancel", &["in several steps"]),
@@ -146,7 +146,14 @@ pub const WIDE: Required = &[("SetState", &["in several steps"]), ("restore", &[
 /// What needs orders in many instruments of which best prices are told.
 pub const BROAD: Required = &[
     ("MassCancel", &["in several steps"]),
-    ("mark", &["feed: steps behind the reply", "feed: a mass cancel of several instruments"]),
+    (
+        "mark",
+        &[
+            "feed: steps behind the reply",
+            "feed: a mass cancel of several instruments",
+            "copy: of a reply with steps behind it",
+        ],
+    ),
 ];
 
 /// What needs instruments at the edges.
@@ -560,6 +567,48 @@ pub const FEEDS: Required = &[
     ),
 ];
 
+/// What `drop-copies.md` adds.
+pub const COPIES: Required = &[
+    ("GrantFirm", &["accepted", "NotPermitted", "NotBegun", "FirmOutOfRange", "GrantsFull"]),
+    (
+        "mark",
+        &[
+            "copy: a granted key may read",
+            "copy: an administrator may read",
+            "copy: another key may not read",
+            "copy: there is no such firm",
+            "copy: granted already",
+            "copy: revoked already",
+            "copy: a key is revoked, not the last",
+            "copy: the last key is revoked",
+            "copy: granted again",
+            "copy: an account has changed its firm",
+            "copy: a fill, maker",
+            "copy: a fill, aggressor",
+            "copy: a fill, while an auction trades",
+            "copy: both accounts of a trade",
+            "copy: an account trades with itself",
+            "copy: a trade of two firms",
+            "copy: a meeting",
+            "copy: a trigger",
+            "copy: an order expires",
+            "copy: a session's orders end",
+            "copy: a mass cancel's report",
+            "copy: a kill",
+            "copy: a purge",
+            "copy: an order ends with its auction or the day",
+            "copy: another cancel",
+            "copy: the reply to NewOrder",
+            "copy: the reply to NewOrder2",
+            "copy: the reply to Cancel",
+            "copy: the reply to Amend",
+            "copy: the reply to Amend2",
+            "copy: the reply to MassCancel",
+            "copy: goes on behind a restore",
+        ],
+    ),
+];
+
 /// Who is refused, and by whom.
 const REFUSED: &[&str] = &[
     "ExchangeBlocked",
@@ -603,6 +652,7 @@ fn kind(request: &Request<'_>) -> &'static str {
         Request::Control(Control::SetFees(_)) => "SetFees",
         Request::Control(Control::SetFeeClass(_)) => "SetFeeClass",
         Request::Control(Control::SetFeeTier(_)) => "SetFeeTier",
+        Request::Control(Control::GrantFirm(_)) => "GrantFirm",
     }
 }
 

@@ -1,8 +1,10 @@
 //! Engine and model side by side.
 
+use crate::copies::Copies;
 use crate::event::{Event, Presence, Said};
 use crate::listener::Listener;
 use crate::listener::feed::{Book, Level, Order, Reader, Told};
+use crate::stream::KEYS;
 use ordain_exchange_engine::{Context, Engine, Limits, STEP_OUTPUTS_MAX, Sink, Step};
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
@@ -12,32 +14,51 @@ use ordain_exchange_protocol::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Collects what the engine says, and objects to a reply out of turn.
+/// Collects what the engine says, and objects to what is out of turn.
 #[derive(Default)]
 struct Collector {
     reply: Option<Vec<u8>>,
     outputs: Vec<(Audience, Vec<u8>)>,
-    out_of_turn: bool,
-    /// Whether nothing at all follows the reply; else what feeds tell may.
+    out_of_turn: Option<&'static str>,
+    /// Whether nothing at all follows the reply; else what feeds and firms are told may.
     reply_ends: bool,
+    /// What was said last, if a copy may come behind it.
+    copied: Option<Vec<u8>>,
 }
 
 impl Sink for Collector {
     fn reply(&mut self, bytes: &[u8]) {
-        self.out_of_turn |= self.reply.is_some();
+        if self.reply.is_some() {
+            self.out_of_turn = Some("a second reply");
+        }
         self.reply = Some(bytes.to_vec());
+        self.copied = self.reply.clone();
     }
 
     fn output(&mut self, audience: Audience, bytes: &[u8]) {
-        let may_follow = topic(audience).is_some() && !self.reply_ends;
-        self.out_of_turn |= self.reply.is_some() && !may_follow;
+        let may_follow = line(audience).is_some() && !self.reply_ends;
+        if self.reply.is_some() && !may_follow {
+            self.out_of_turn = Some("something follows the reply that must not");
+        }
+        let copied = self.copied.take();
+        match audience {
+            Audience::Account(_) => self.copied = Some(bytes.to_vec()),
+            Audience::Firm(_) if copied.as_deref() != Some(bytes) => {
+                self.out_of_turn = Some("a copy that is not right behind what it is of");
+            }
+            _ => {}
+        }
         self.outputs.push((audience, bytes.to_vec()));
     }
 }
 
-/// The topic, if it is one of market data.
-fn topic(audience: Audience) -> Option<u32> {
-    if let Audience::Feed(topic) = audience { Some(topic) } else { None }
+/// Who hears it in an order that others do not share: a topic of market data, a firm.
+fn line(audience: Audience) -> Option<Audience> {
+    matches!(audience, Audience::Feed(_) | Audience::Firm(_)).then_some(audience)
+}
+
+fn is_copy(output: &(Audience, Vec<u8>)) -> bool {
+    matches!(output.0, Audience::Firm(_))
 }
 
 pub struct Pair {
@@ -48,6 +69,7 @@ pub struct Pair {
     /// Whether the listener hears of it: it does not know what log time brings about.
     pub listens: bool,
     pub reader: Reader,
+    pub copies: Copies,
     events: u64,
     level: u16,
 }
@@ -96,6 +118,7 @@ impl Pair {
             listener: Listener::default(),
             listens: true,
             reader: Reader::default(),
+            copies: Copies::default(),
             events: 0,
             level: 0,
         }
@@ -123,6 +146,14 @@ impl Pair {
             Event::Restore => {
                 self.restore()?;
                 self.reader.restored();
+                self.copies.restored();
+                for key in 1..=KEYS {
+                    self.compare_readers(&Context {
+                        key,
+                        permissions: permission::VIEW,
+                        ..Context::default()
+                    })?;
+                }
                 Said::default()
             }
         };
@@ -196,6 +227,13 @@ impl Pair {
             told = sink.outputs.len();
             if step == Step::More && sink.reply.is_some() {
                 self.reader.marks.push("feed: steps behind the reply");
+                if sink.outputs.iter().any(|output| is_copy(output) && Some(&output.1) == sink.reply.as_ref())
+                {
+                    self.copies.marks.push("copy: of a reply with steps behind it");
+                }
+            }
+            if step == Step::More && steps > 1 && sink.outputs.iter().any(is_copy) {
+                self.copies.marks.push("copy: in several steps");
             }
             if (step == Step::More) != self.engine.is_busy() {
                 return Err(format!("step {steps} says {step:?}, which is_busy denies"));
@@ -210,13 +248,18 @@ impl Pair {
             steps += 1;
         }
         same("the reply", &reply, sink.reply.as_deref().unwrap_or_default())?;
-        if sink.out_of_turn {
-            return Err("something follows the reply that must not".into());
+        if let Some(what) = sink.out_of_turn {
+            return Err(what.into());
         }
         compare_outputs(&outputs, &sink.outputs)?;
+        self.copies.hear(&request, &reply, &sink.outputs);
+        for end in &mut ends {
+            *end -= sink.outputs[..*end].iter().filter(|output| is_copy(output)).count();
+        }
+        sink.outputs.retain(|output| !is_copy(output));
         self.read(context, &request, &reply, &sink.outputs, &ends)?;
         let mut outputs = outputs;
-        outputs.retain(|output| topic(output.0).is_none());
+        outputs.retain(|output| line(output.0).is_none());
         if self.listens {
             self.listener.hear(context, &request, &reply, &outputs)?;
         }
@@ -251,7 +294,14 @@ impl Pair {
         Ok(expected)
     }
 
-    fn compare_readers(&self, context: &Context) -> Result<(), String> {
+    fn compare_readers(&mut self, context: &Context) -> Result<(), String> {
+        for firm in [0, 1, 2, 3, 4_096, 4_097, u32::MAX] {
+            let expected = self.model.may_read_firm(firm, &for_model(context));
+            if self.engine.may_read_firm(firm, context.key, context.permissions) != expected {
+                return Err(format!("whether it may read the stream of firm {firm} should be {expected}"));
+            }
+            self.copies.may_read(context, expected);
+        }
         for account in 0..=self.limits.accounts + 1 {
             let expected = self.model.may_read(account, &for_model(context));
             if self.engine.may_read(account, context.key, context.permissions) != expected {
@@ -361,15 +411,19 @@ impl Pair {
     }
 }
 
-/// What is not of a feed comes in one order, what is of one in its order.
+/// What feeds and firms are told comes in an order for each, all else in one.
 fn compare_outputs(expected: &[(Audience, Vec<u8>)], got: &[(Audience, Vec<u8>)]) -> Result<(), String> {
-    let topics: BTreeSet<Option<u32>> = expected.iter().chain(got).map(|output| topic(output.0)).collect();
-    for feed in topics {
-        let of_feed = |output: &&(Audience, Vec<u8>)| topic(output.0) == feed;
-        let (mut expected, mut got) = (expected.iter().filter(of_feed), got.iter().filter(of_feed));
-        let name = feed.map_or("others than of feeds".to_owned(), |feed| {
-            format!("topic {} of instrument {}", feed >> 24, feed % (1 << 24))
-        });
+    let lines: BTreeSet<Option<Audience>> = expected.iter().chain(got).map(|output| line(output.0)).collect();
+    for of in lines {
+        let of_line = |output: &&(Audience, Vec<u8>)| line(output.0) == of;
+        let (mut expected, mut got) = (expected.iter().filter(of_line), got.iter().filter(of_line));
+        let name = match of {
+            Some(Audience::Feed(feed)) => {
+                format!("topic {} of instrument {}", feed >> 24, feed % (1 << 24))
+            }
+            Some(other) => format!("{other:?}"),
+            None => "others than feeds and firms".to_owned(),
+        };
         for nth in 0.. {
             match (expected.next(), got.next()) {
                 (Some(expected), Some(got)) => {

@@ -5,6 +5,8 @@
 
 #[path = "stream/control.rs"]
 mod control;
+#[path = "stream/copies.rs"]
+mod copies;
 #[path = "stream/day.rs"]
 mod day;
 #[path = "stream/disconnect.rs"]
@@ -36,7 +38,7 @@ use random::Random;
 use std::collections::{BTreeSet, VecDeque};
 
 /// Keys that are granted and revoked; more than an account can have.
-const KEYS: u32 = 10;
+pub const KEYS: u32 = 10;
 
 pub struct Stream {
     random: Random,
@@ -202,6 +204,8 @@ impl Stream {
             vec![self.presence(model)]
         } else if self.feeds() && falls(self.feed_changes(model)) {
             vec![self.set_feed(model)]
+        } else if self.copies() && falls(self.copy_changes(model)) {
+            self.change_copies(model)
         } else if falls(cancels) {
             vec![self.cancel(model)]
         } else if falls(220) {

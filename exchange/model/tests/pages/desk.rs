@@ -2,8 +2,8 @@
 
 use ordain_exchange_model::{Context, Limits, Model};
 use ordain_exchange_protocol::{
-    Amend2, Answer, Cancel, CreateAccount, CreateInstrument, Definition, FeedAction, Flag, FromZeros,
-    IntoBytes, MarketState, NewOrder2, OrderDetailAnswer, OrderDetailQuery, OrderRef, OrderReply,
+    Amend2, Answer, Audience, Cancel, CreateAccount, CreateInstrument, Definition, FeedAction, Flag,
+    FromZeros, IntoBytes, MarketState, NewOrder2, OrderDetailAnswer, OrderDetailQuery, OrderRef, OrderReply,
     OrderReply2, OrderType, Output, Query, Reject, Reply, Request, SelfTrade, SetFeed, SetGroup,
     SetSelfTrade, SetState, Side, TimeInForce, Transfer, note, permission,
 };
@@ -23,6 +23,8 @@ pub struct Desk {
     pub session: u64,
     clients: u64,
     told: Vec<String>,
+    /// What firms were told by the last command, in short.
+    copies: Vec<(u32, String)>,
 }
 
 pub fn limit(account: u32, side: Side, price: i64, quantity: u64) -> NewOrder2 {
@@ -61,7 +63,8 @@ impl Desk {
             levels_per_side: 4,
             transfers: 6,
         });
-        let mut desk = Self { model, seq: 0, time: 0, session: 0, clients: 0, told: Vec::new() };
+        let mut desk =
+            Self { model, seq: 0, time: 0, session: 0, clients: 0, told: Vec::new(), copies: Vec::new() };
         let mut symbol = [0; 16];
         symbol[0] = b'X';
         let definition = Definition {
@@ -100,7 +103,14 @@ impl Desk {
         self.seq += 1;
         let request = Request::decode(request).expect("a request");
         let (reply, outputs) = self.model.apply(&self.context(), &request);
-        self.told = outputs.iter().map(|(_, bytes)| short(bytes)).collect();
+        self.told.clear();
+        self.copies.clear();
+        for (audience, bytes) in &outputs {
+            match audience {
+                Audience::Firm(firm) => self.copies.push((*firm, short_copy(bytes))),
+                _ => self.told.push(short(bytes)),
+            }
+        }
         reply
     }
 
@@ -195,7 +205,12 @@ impl Desk {
         self.does(SetGroup::new(account, group, note("")).as_bytes());
     }
 
-    /// What the last command told others, in short.
+    /// What a firm heard of the last command, in short.
+    pub fn firm_hears(&self, firm: u32) -> Vec<String> {
+        self.copies.iter().filter(|(to, _)| *to == firm).map(|(_, what)| what.clone()).collect()
+    }
+
+    /// What the last command told others but firms, in short.
     pub fn told(&self) -> Vec<String> {
         self.told.clone()
     }
@@ -240,6 +255,15 @@ impl Desk {
 fn accepted(reply: OrderReply2) -> OrderReply2 {
     assert_eq!(Reject::from_wire(reply.code.get()), None);
     reply
+}
+
+fn short_copy(bytes: &[u8]) -> String {
+    match Reply::decode(bytes) {
+        Ok(Reply::Order(it)) => format!("reply of {}", it.account),
+        Ok(Reply::Order2(it)) => format!("reply of {}", it.account),
+        Ok(other) => panic!("no firm hears {other:?}"),
+        Err(_) => short(bytes),
+    }
 }
 
 fn short(output: &[u8]) -> String {

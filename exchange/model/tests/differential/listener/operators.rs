@@ -72,7 +72,8 @@ impl Listener {
                 | Control::SetPosition(_)
                 | Control::SetFees(_)
                 | Control::SetFeeClass(_)
-                | Control::SetFeeTier(_),
+                | Control::SetFeeTier(_)
+                | Control::GrantFirm(_),
             ) => (Reason::None, Vec::new()),
             Request::Control(Control::SetAccess(it)) => {
                 self.access.insert((it.scope as u8, it.id.get()), it.access);

@@ -8,7 +8,7 @@ use ordain_exchange_protocol::{
 };
 
 /// Firms that accounts come to be in.
-const FIRMS: u32 = 2;
+pub(super) const FIRMS: u32 = 2;
 
 impl Stream {
     /// Who may not do everything.

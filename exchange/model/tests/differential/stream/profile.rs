@@ -23,6 +23,8 @@ pub struct Features {
     pub disconnect: bool,
     /// Market data.
     pub feeds: bool,
+    /// Drop copies.
+    pub copies: bool,
 }
 
 impl Features {
@@ -40,6 +42,7 @@ impl Features {
         fees: false,
         disconnect: false,
         feeds: false,
+        copies: false,
     };
     pub const ALL: Self = Self {
         orders: true,
@@ -55,6 +58,7 @@ impl Features {
         fees: true,
         disconnect: true,
         feeds: true,
+        copies: true,
     };
 }
 
@@ -70,6 +74,7 @@ pub struct Theme {
     pub fees: bool,
     pub disconnect: bool,
     pub feeds: bool,
+    pub copies: bool,
 }
 
 impl Theme {
@@ -85,6 +90,8 @@ impl Theme {
             disconnect: matches!(nth, 2 | 7 | 11),
             // Beside each of the others, but for limits, and in half of all.
             feeds: matches!(nth, 1 | 2 | 3 | 6 | 7 | 10),
+            // With the day in few: bands end few orders as it is.
+            copies: matches!(nth, 1 | 3 | 5 | 7 | 11) || seed % 48 == 24,
         }
     }
 }
