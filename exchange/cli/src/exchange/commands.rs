@@ -249,7 +249,8 @@ pub struct Terms {
 pub struct OfFirm {
     /// Firm
     firm: u32,
-    /// Key
+    /// The key's number
+    #[arg(id = "number", value_name = "KEY")]
     key: u32,
 }
 
