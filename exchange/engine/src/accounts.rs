@@ -1,7 +1,8 @@
 //! Accounts: who may act for them, and their live orders.
 
+use crate::keys::Keys;
 use crate::orders::NONE;
-use crate::{Context, Engine, KEYS_PER_ACCOUNT};
+use crate::{Context, Engine};
 use ordain_exchange_protocol::{Access, OrderRef, Reject, permission};
 
 /// An account: its keys and its live orders in order of entry.
@@ -9,7 +10,6 @@ use ordain_exchange_protocol::{Access, OrderRef, Reject, permission};
 #[repr(C, align(64))]
 pub(crate) struct Account {
     pub exists: bool,
-    pub key_count: u8,
     /// What it may do, were it not for its firm and all.
     pub access: Access,
     /// What it has open is kept in `Risk`: it has limits or a firm.
@@ -24,8 +24,8 @@ pub(crate) struct Account {
     pub firm: u32,
     /// Its limits in instruments, in `Risk`.
     pub table: u32,
-    /// Ascending.
-    pub keys: [u32; KEYS_PER_ACCOUNT],
+    /// Those that may act for it.
+    pub keys: Keys,
 }
 
 const _: () = assert!(size_of::<Account>() == 64);
@@ -33,7 +33,6 @@ const _: () = assert!(size_of::<Account>() == 64);
 impl Account {
     pub const ABSENT: Self = Self {
         exists: false,
-        key_count: 0,
         access: Access::Active,
         tracked: false,
         fee_tier: 0,
@@ -43,12 +42,8 @@ impl Account {
         group: 0,
         firm: 0,
         table: NONE,
-        keys: [0; KEYS_PER_ACCOUNT],
+        keys: Keys::NONE,
     };
-
-    pub fn keys(&self) -> &[u32] {
-        &self.keys[..self.key_count.into()]
-    }
 
     /// Whether limits, or its firm, make it count.
     #[inline]
@@ -58,7 +53,7 @@ impl Account {
 
     #[inline]
     pub fn grants(&self, key: u32, permissions: u32) -> bool {
-        permissions & permission::ADMIN != 0 || self.keys().contains(&key)
+        permissions & permission::ADMIN != 0 || self.keys.contains(key)
     }
 }
 

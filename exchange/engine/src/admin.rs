@@ -4,7 +4,7 @@ use crate::custody::SUPPLY_MAX;
 use crate::engine::permitted;
 use crate::instrument::{Instrument, live_mut};
 use crate::ledger::fee;
-use crate::{Context, Engine, KEYS_PER_ACCOUNT, Sink, Step};
+use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
     AdminReply, CreateAccount, CreateInstrument, Definition, Grant, GrantAction, IntoBytes, Reject, Schema,
     SetGroup, SetSelfTrade, permission,
@@ -145,20 +145,10 @@ impl Engine {
         let (id, key) = (message.account.get(), message.key.get());
         let account = self.accounts.get_mut(id as usize).filter(|account| account.exists && id != 0);
         let account = account.ok_or(Reject::UnknownAccount)?;
-        let count = usize::from(account.key_count);
-        match (message.action, account.keys().binary_search(&key)) {
-            (GrantAction::Grant, Err(_)) if count == KEYS_PER_ACCOUNT => return Err(Reject::GrantsFull),
-            (GrantAction::Grant, Err(at)) => {
-                account.keys.copy_within(at..count, at + 1);
-                account.keys[at] = key;
-                account.key_count += 1;
-            }
-            (GrantAction::Revoke, Ok(at)) => {
-                account.keys.copy_within(at + 1..count, at);
-                account.keys[count - 1] = 0;
-                account.key_count -= 1;
-            }
-            _ => {}
+        match message.action {
+            GrantAction::Grant if !account.keys.insert(key) => return Err(Reject::GrantsFull),
+            GrantAction::Grant => {}
+            GrantAction::Revoke => account.keys.remove(key),
         }
         Ok(())
     }

@@ -2,8 +2,9 @@
 
 use crate::access::FIRMS;
 use crate::admin::reply_admin;
+use crate::keys::Keys;
 use crate::reply::Answer;
-use crate::{Context, Engine, KEYS_PER_ACCOUNT, Sink, Step};
+use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
     Audience, GrantAction, GrantFirm, IntoBytes, MassCancelReply, OrderReply2, Reject, permission,
 };
@@ -11,65 +12,24 @@ use ordain_exchange_protocol::{
 /// Level of behaviour with which this begins.
 const LEVEL: u16 = 1;
 
-/// Most keys that may read a firm's stream.
-pub(crate) const KEYS_PER_FIRM: usize = KEYS_PER_ACCOUNT;
-
-/// Who may read a firm's stream.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Readers {
-    count: u8,
-    /// Ascending, then zeros.
-    keys: [u32; KEYS_PER_FIRM],
-}
-
-impl Readers {
-    pub fn keys(&self) -> &[u32] {
-        &self.keys[..self.count.into()]
-    }
-
-    /// Enters a key. Says whether there is room for it.
-    pub fn insert(&mut self, key: u32) -> bool {
-        let count = usize::from(self.count);
-        match self.keys().binary_search(&key) {
-            Ok(_) => true,
-            Err(_) if count == KEYS_PER_FIRM => false,
-            Err(at) => {
-                self.keys.copy_within(at..count, at + 1);
-                self.keys[at] = key;
-                self.count += 1;
-                true
-            }
-        }
-    }
-
-    fn remove(&mut self, key: u32) {
-        let count = usize::from(self.count);
-        if let Ok(at) = self.keys().binary_search(&key) {
-            self.keys.copy_within(at + 1..count, at);
-            self.keys[count - 1] = 0;
-            self.count -= 1;
-        }
-    }
-}
-
 /// See the module.
 pub(crate) struct Copies {
     /// Some firm's stream has readers.
     pub on: bool,
     /// By firm id.
-    pub readers: Vec<Readers>,
+    pub readers: Vec<Keys>,
     /// Copies that were made since room was taken for them.
     made: usize,
 }
 
 impl Copies {
     pub fn new() -> Self {
-        Self { on: false, readers: vec![Readers::default(); FIRMS as usize + 1], made: 0 }
+        Self { on: false, readers: vec![Keys::NONE; FIRMS as usize + 1], made: 0 }
     }
 
     /// Finds out whether anybody listens.
     pub fn settle(&mut self) {
-        self.on = self.readers.iter().any(|readers| readers.count > 0);
+        self.on = !self.readers.iter().all(Keys::is_empty);
     }
 
     /// Copies since the last call.
@@ -111,7 +71,7 @@ impl Engine {
     /// Whether a key with these permissions may read what the firm's stream says.
     #[must_use]
     pub fn may_read_firm(&self, firm: u32, key: u32, permissions: u32) -> bool {
-        let granted = || self.copies.readers[firm as usize].keys().contains(&key);
+        let granted = || self.copies.readers[firm as usize].contains(key);
         permissions & permission::VIEW != 0
             && (1..=FIRMS).contains(&firm)
             && (permissions & permission::ADMIN != 0 || granted())
@@ -141,10 +101,10 @@ impl Engine {
         }
     }
 
-    /// Answers an account's mass cancel.
+    /// Answers an account's mass cancel that was accepted.
     pub(crate) fn answer_swept<S: Sink>(&mut self, reply: &MassCancelReply, sink: &mut S) {
         sink.reply(reply.as_bytes());
-        if self.copies.on && reply.code.get() == 0 {
+        if self.copies.on {
             self.copy(reply.account.get(), reply.as_bytes(), sink);
         }
     }
@@ -152,7 +112,7 @@ impl Engine {
     #[cold]
     fn copy<S: Sink>(&mut self, account: u32, bytes: &[u8], sink: &mut S) {
         let firm = self.accounts[account as usize].firm;
-        if firm != 0 && self.copies.readers[firm as usize].count > 0 {
+        if firm != 0 && !self.copies.readers[firm as usize].is_empty() {
             sink.output(Audience::Firm(firm), bytes);
             self.copies.made += 1;
         }

@@ -38,6 +38,7 @@ mod feed;
 mod fees;
 mod index;
 mod instrument;
+mod keys;
 mod kill;
 mod ledger;
 mod levels;

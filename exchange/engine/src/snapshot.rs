@@ -15,6 +15,7 @@ use crate::access::AccessItem;
 use crate::accounts::Account;
 use crate::feed::Feeds;
 use crate::fees::Fees;
+use crate::keys::Keys;
 use crate::ledger::Balance;
 use crate::orders::{Extra, Order, Traits};
 use crate::transfers::Executed;
@@ -121,6 +122,12 @@ struct AccountItem {
     account: U32,
     key_count: U32,
     keys: [U32; KEYS_PER_ACCOUNT],
+}
+
+impl AccountItem {
+    fn keys(&self) -> Option<Keys> {
+        Keys::from_parts(self.key_count.get() as usize, self.keys.map(U32::get))
+    }
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -352,10 +359,11 @@ impl Engine {
             Section::Accounts => {
                 let account = &self.accounts[at];
                 if at > 0 && account.exists {
+                    let (count, keys) = account.keys.parts();
                     chunk.put(&AccountItem {
                         account: (at as u32).into(),
-                        key_count: u32::from(account.key_count).into(),
-                        keys: account.keys.map(U32::new),
+                        key_count: count.into(),
+                        keys: keys.map(U32::new),
                     });
                 }
             }
@@ -602,17 +610,12 @@ impl Engine {
 
     fn load_account(&mut self, item: &AccountItem) -> Result<(), LoadError> {
         let id = item.account.get() as usize;
-        let count = item.key_count.get() as usize;
         ensure(
             (1..self.accounts.len()).contains(&id) && !self.accounts[id].exists,
             "an account is not valid",
         )?;
-        let keys = item.keys.map(U32::get);
-        let sorted = count <= KEYS_PER_ACCOUNT
-            && keys[..count].is_sorted_by(|left, right| left < right)
-            && keys[count..].iter().all(|key| *key == 0);
-        ensure(sorted, "an account's keys are not valid")?;
-        self.accounts[id] = Account { exists: true, key_count: count as u8, keys, ..self.accounts[id] };
+        let keys = item.keys().ok_or(LoadError("an account's keys are not valid"))?;
+        self.accounts[id] = Account { exists: true, keys, ..self.accounts[id] };
         self.account_count += 1;
         Ok(())
     }

@@ -273,7 +273,9 @@ impl Engine {
             side: taker.side,
             ..Order::EMPTY
         };
-        let reason = if turned_away { Reason::NoLevel } else { reason };
+        // One that a band stopped for good would not have come to stand anywhere.
+        let stopped = taker.end == End::Band && !self.pauses(taker.instrument);
+        let reason = if turned_away && !stopped { Reason::NoLevel } else { reason };
         self.report_closed(&taker.event.context, &order, taker.order_id, reason, sink);
         true
     }
