@@ -435,3 +435,19 @@ fn sound(bytes: &[u8], position: Position, written: u64) -> usize {
     }
     len
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Right after a start or a cut nothing counts as sealed; what was read meanwhile is a share of a segment, not of nothing.
+    #[test]
+    fn a_segment_takes_no_longer_than_a_pass_though_nothing_is_sealed() {
+        let facts = ClusterFacts::new(ordain_types::ClusterId([1; 16]), Nanos(1), 3);
+        let every = Nanos(200 * Nanos::MILLI);
+        let keeper = Keeper::new(&facts, Shared::default(), true, Some(every), &Registry::default());
+        assert_eq!(keeper.shared.sealed(), Position::ZERO);
+        assert_eq!(keeper.pause(facts.segment_size), every.0);
+        assert_eq!(keeper.pause(facts.segment_size / 4), every.0 / 4);
+    }
+}
