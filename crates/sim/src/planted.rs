@@ -65,6 +65,7 @@ const ON_DISK: &str = "what recovery found is on the disk";
 const COMPLETE: &str = "leaders have what is committed";
 const ONE_VOTE: &str = "one vote in a term";
 const ONE_LEADER: &str = "one leader a term";
+const STORY: &str = "the story goes as it is told";
 const AVAILABLE: &str = "bounded unavailability";
 const ANSWERS: &str = "answers are those of the log";
 const SEEN: &str = "queries see what was acknowledged";
@@ -405,8 +406,16 @@ fn quick(plan: &mut Plan) {
     plan.roads.delay = (Nanos::MICRO, 100 * Nanos::MICRO);
 }
 
+/// Nobody who lags is sent a snapshot, and the ring is small.
+fn all_kept(plan: &mut Plan) {
+    quick(plan);
+    plan.snapshots = None;
+    plan.facts.segment_size = 16 * 1024;
+    plan.ring = 2 * plan.facts.segment_size as usize;
+}
+
 /// All mistakes.
-pub const ALL: [Planted; 68] = [
+pub const ALL: [Planted; 69] = [
     story(
         Mutation::AckOtherTerm,
         5,
@@ -508,6 +517,10 @@ pub const ALL: [Planted; 68] = [
     stage(Mistake::MendNotSynced, 3, rot, 50, &[NAMED]),
     stage(Mistake::ScrubBlind, 3, rot, 50, &[PROGRESS, EQUAL]),
     stage(Mistake::ReaderTrusts, 3, rot_read, 100, &[SERVED, PANICS, LIVE, STOPS]),
+    Planted {
+        story: Some(include_str!("../scenarios/behind-by-a-ring.txt")),
+        ..stage(Mistake::ReaderKeepsTheRing, 3, all_kept, 20, &[PROGRESS, AVAILABLE, STORY])
+    },
     // A leader that takes an altered acknowledgement for true counts copies that do not exist, or never sends what lacks.
     stage(
         Mistake::FrameUnchecked,

@@ -90,6 +90,8 @@ pub enum Mistake {
     ScrubBlind,
     /// Reading back: bytes from segments are handed on without a look at their checksums.
     ReaderTrusts,
+    /// Reading back: who may not read on stays in the ring, and nothing fits in behind it.
+    ReaderKeepsTheRing,
     /// Framing: frames from other nodes are taken without a look at their checksums.
     FrameUnchecked,
 }

@@ -224,7 +224,11 @@ impl<D: Disk> LogReader<D> {
     /// [`ReadError`].
     pub fn peek(&mut self, limit: BatchIndex) -> Result<Peek<'_>, ReadError> {
         self.collect()?;
-        if self.next > limit || self.cursors.cut.is_on() {
+        if self.next > limit {
+            self.make_way();
+            return Ok(Peek::End);
+        }
+        if self.cursors.cut.is_on() {
             return Ok(Peek::End);
         }
         if self.consumer.is_none() && !self.join() {
@@ -301,6 +305,16 @@ impl<D: Disk> LogReader<D> {
         self.chunk.len = 0;
         self.ahead = None;
         self.stale = self.reading.is_some();
+    }
+
+    /// Leaves the ring once half of it lies behind what may not be read yet: what lifts the limit may have to come
+    /// through the ring first.
+    fn make_way(&mut self) {
+        let Some(ring) = self.ring.as_ref().filter(|_| self.consumer.is_some()) else { return };
+        let waits = ring.published().0.saturating_sub(self.at.0);
+        if waits > ring.capacity() as u64 / 2 && !planted::is(Mistake::ReaderKeepsTheRing) {
+            self.seek(self.at, self.next);
+        }
     }
 
     fn check_trimmed(&self) -> Result<(), ReadError> {

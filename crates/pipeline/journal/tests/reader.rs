@@ -101,6 +101,25 @@ fn a_joined_reader_holds_the_ring_and_another_does_not() {
 }
 
 #[test]
+fn a_reader_that_may_not_go_on_makes_way_and_comes_back() {
+    let (mut node, mut reader) = node(true);
+    let mut bytes = read(&mut reader, ALL);
+    let (start, limit) = (node.maker.end.position, node.maker.end.index);
+    while node.maker.end.position.0 < start.0 + 3 * node.ring.capacity() as u64 {
+        let before = node.maker.end.position;
+        let held = (before.0 - start.0) as usize <= node.ring.capacity() / 2;
+        assert_eq!(reader.has_joined(), held, "from {start}, at {before}");
+        // Panics if there is no space.
+        node.data(3);
+        node.settle();
+        assert_eq!(read(&mut reader, limit), [], "nothing more may be read");
+    }
+    bytes.extend(read(&mut reader, ALL));
+    assert_eq!(bytes, node.world.log()[..node.maker.end.position.0 as usize]);
+    assert!(reader.has_joined());
+}
+
+#[test]
 fn a_reader_begins_anywhere_and_begins_again() {
     let (node, mut reader) = node(true);
     for start in [0, 3, 40, 100, 7] {
