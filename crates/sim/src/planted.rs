@@ -356,18 +356,6 @@ fn rogues(plan: &mut Plan) {
     plan.rogues = 1;
 }
 
-/// Two nodes far behind at once.
-fn two_laggards(plan: &mut Plan) {
-    short(plan);
-    plan.operations = 1_500;
-    plan.faults = 8;
-    plan.odds = Odds { kill: 2, partition: 4, ..Odds::default() };
-    plan.trouble = (100 * Nanos::MILLI, 400 * Nanos::MILLI);
-    plan.think.1 = 20 * Nanos::MICRO;
-    plan.clients = 6;
-    plan.facts.policy = AckPolicy { received: 3, durable: 1 };
-}
-
 const fn stage(
     mistake: Mistake,
     nodes: usize,
@@ -467,7 +455,10 @@ pub const ALL: [Planted; 69] = [
     stage(Mistake::ExpiresEarly, 1, expires, 50, &[MODEL, LIVE]),
     stage(Mistake::KeyIgnored, 1, rogues, 50, &[OWNERS, MODEL, CONFUSED, FENCED]),
     stage(Mistake::SnapshotNotSynced, 1, snapshots, 20, &[NAMED]),
-    stage(Mistake::LaggardsInterrupt, 5, two_laggards, 100, &[PROGRESS, AVAILABLE]),
+    Planted {
+        story: Some(include_str!("../scenarios/two-far-behind.txt")),
+        ..stage(Mistake::LaggardsInterrupt, 5, all_kept, 20, &[PROGRESS, AVAILABLE, STORY])
+    },
     Planted { checkers: &[COMMITTED], ..consensus(Mutation::CountsItselfEarly, elections, 100) },
     Planted { checkers: &[PROMISES], ..consensus(Mutation::AckTermNotAwaited, elections, 50) },
     Planted { checkers: &[ONE_VOTE, ONE_LEADER, PANICS], ..consensus(Mutation::VotesTwice, elections, 50) },
