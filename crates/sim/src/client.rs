@@ -19,6 +19,7 @@ use ordain_types::codes::Code;
 use ordain_types::steer::Steer;
 use ordain_types::{ClusterId, Nanos, OutputSeq, Seq, SessionId, Stream};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// An impatient user gives up a connection over which nothing was achieved for this long.
 const PATIENCE: u64 = 300 * Nanos::MILLI;
@@ -28,7 +29,10 @@ const SILENCE: u64 = 300 * Nanos::MILLI;
 /// The key pair of a client, the same in every run.
 #[must_use]
 pub fn key_pair(client: usize) -> KeyPair {
-    KeyPair::from_seed(&[client as u8 + 1; 32])
+    // Made once: clients sign in very often.
+    static PAIRS: [OnceLock<KeyPair>; 64] = [const { OnceLock::new() }; 64];
+    let make = || KeyPair::from_seed(&[client as u8 + 1; 32]);
+    PAIRS.get(client).map_or_else(make, |pair| pair.get_or_init(make).clone())
 }
 
 /// One who talks to nodes over the simulated network.

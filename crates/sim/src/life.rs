@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::trace::Trace;
 use crate::workload::Workload;
 use core::task::Poll;
-use ordain_agent::metrics::Registry;
+use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::shared::{Cursors, Shared};
 use ordain_agent::{Agent, Fatal};
 use ordain_api::{AppFactory, Needs, RestoreError, Seed};
@@ -59,6 +59,8 @@ pub struct Life {
     pub shared: Shared,
     /// Its metrics.
     pub registry: Registry,
+    /// Of these, whether it may lack what it acknowledged, once it runs.
+    owes_floor: Option<Gauge>,
     /// Bends a reply.
     pub bend: Bend,
     trace: Trace,
@@ -125,6 +127,7 @@ impl Life {
             floor: None,
             shared,
             registry,
+            owes_floor: None,
             bend,
             trace: site.trace.clone(),
         }
@@ -134,6 +137,12 @@ impl Life {
     #[must_use]
     pub const fn is_running(&self) -> bool {
         self.start.is_none()
+    }
+
+    /// Whether it runs and may lack what it acknowledged.
+    #[must_use]
+    pub fn owes_floor(&self) -> bool {
+        self.owes_floor.as_ref().is_some_and(|owes| owes.get() > 0)
     }
 
     /// Whether a graceful stop has come to its end.
@@ -164,6 +173,7 @@ impl Life {
         for _ in 0..limit {
             if let Poll::Ready(node) = start(now) {
                 let node = node?;
+                self.owes_floor = self.registry.find("ordain_promise_floor");
                 if !node.recovered.was_clean {
                     self.trace.mark("dirty start");
                 }

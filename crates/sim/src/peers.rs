@@ -208,9 +208,9 @@ impl Network {
         self.now = now;
         for (a, b) in self.pairs() {
             let at = a * self.nodes + b;
-            let open = self.is_open(a, b);
             match self.links[at] {
-                Link::Down { retry } if retry <= now && open => {
+                Link::Down { .. } if !(self.alive[a] && self.alive[b]) => {}
+                Link::Down { retry } if retry <= now && self.is_open(a, b) => {
                     self.trace.event("link up", &[a as u64, b as u64]);
                     self.links[at] = Link::Up { give_up: u64::MAX };
                     let delay = self.roads.delay;

@@ -343,7 +343,7 @@ impl<W: Workload> World<W> {
 
     /// Whether the node may lack what it acknowledged.
     fn owes_floor(&self, node: usize) -> bool {
-        self.metric(node, "ordain_promise_floor") > 0
+        self.nodes[node].life.as_ref().is_some_and(Life::owes_floor)
     }
 
     fn describe(&self) -> String {
@@ -411,7 +411,7 @@ impl<W: Workload> World<W> {
         let (nodes, clients) = (self.nodes.len(), self.clients.len());
         let total = nodes * STAGES + clients;
         let first = self.rng.below(total as u64) as usize;
-        (first..first + total).map(|at| at % total).find_map(|at| {
+        (first..total).chain(0..first).find_map(|at| {
             if at >= nodes * STAGES {
                 let client = at - nodes * STAGES;
                 let acts = self.client_idle & (1 << client) == 0 && self.takes_part(client);

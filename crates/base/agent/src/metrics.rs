@@ -85,11 +85,17 @@ impl Registry {
         value
     }
 
+    /// The first metric of this name, to be read again and again by tests and tools.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Gauge> {
+        let entries = self.0.lock().expect("no holder of this lock panics");
+        entries.iter().find(|entry| entry.name == name).map(|entry| entry.value.clone())
+    }
+
     /// The value of the first metric of this name, for tests and tools.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<u64> {
-        let entries = self.0.lock().expect("no holder of this lock panics");
-        entries.iter().find(|entry| entry.name == name).map(|entry| entry.value.get())
+        self.find(name).map(|gauge| gauge.get())
     }
 
     /// The Prometheus text format.

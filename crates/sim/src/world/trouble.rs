@@ -118,7 +118,7 @@ impl<W: Workload> World<W> {
         let Some(life) = state.life.take() else { return };
         let power = matches!(how, Crash::Power(_));
         if life.is_running() {
-            let owes = life.registry.value("ordain_promise_floor").is_some_and(|owes| owes > 0);
+            let owes = life.owes_floor();
             state.owed_floor = life.floor.filter(|_| owes).unwrap_or_default();
         }
         let watermark = life.shared.watermark.load();

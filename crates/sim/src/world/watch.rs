@@ -103,7 +103,7 @@ impl<W: Workload> World<W> {
         let state = &mut self.nodes[node];
         let Some(life) = &state.life else { return };
         let cursors = &life.shared;
-        let owes = life.registry.value("ordain_promise_floor") == Some(1);
+        let owes = life.owes_floor();
         state.robbed &= owes;
         if core::mem::replace(&mut state.owed, owes) && !owes {
             self.logs.rejoined(node);
