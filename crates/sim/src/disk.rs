@@ -351,6 +351,9 @@ impl Store {
                 if self.faults.full {
                     self.refused = true;
                     self.trace.mark("fault: no space");
+                    if *file == FileId::Succession {
+                        self.trace.mark("succession on a full disk");
+                    }
                     return Err(DiskError::NoSpace);
                 }
                 if take(&mut self.faults.creates) {

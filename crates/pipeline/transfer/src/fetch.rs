@@ -21,7 +21,7 @@ const WRITE_MAX: usize = 1024 * 1024;
 const UNSYNCED: u64 = 8 * 1024 * 1024;
 /// Times that the same part may fail its check before the snapshot is refused.
 const STRIKES: u32 = 5;
-/// After a disk that failed, time until a snapshot is begun anew.
+/// After a disk that failed or was full, time until a snapshot is begun anew, or what was full is tried again.
 const REST: u64 = 2 * Nanos::SECOND;
 
 /// See the module. One disk operation is in flight at a time.
@@ -305,7 +305,7 @@ impl<D: Disk> Fetch<D> {
             work += usize::from(ask(job, now, out));
         }
         if !self.busy && self.disk.free() > 0 {
-            work += usize::from(self.go_on(out)?);
+            work += usize::from(self.go_on(now, out)?);
         }
         Ok(work)
     }
@@ -314,6 +314,7 @@ impl<D: Disk> Fetch<D> {
     pub(crate) fn next_deadline(&self) -> Option<Nanos> {
         match &self.state {
             State::Work(job) if job.source.is_some() && !job.rereads => Some(job.heard.plus(ASK_AGAIN)),
+            State::Succeed(..) => Some(self.rest_until),
             _ => None,
         }
     }
@@ -324,7 +325,7 @@ impl<D: Disk> Fetch<D> {
     }
 
     /// Submits what comes next.
-    fn go_on(&mut self, out: &mut dyn Outbox) -> Result<bool, Fatal> {
+    fn go_on(&mut self, now: Now, out: &mut dyn Outbox) -> Result<bool, Fatal> {
         let file = FileId::Incoming(self.partial.0);
         match core::mem::replace(&mut self.state, State::Idle) {
             State::Look => {
@@ -371,6 +372,10 @@ impl<D: Disk> Fetch<D> {
             State::Sync(job) => self.state = State::Sync(job),
             State::Whole(job) => {
                 self.state = State::Whole(job);
+                return Ok(false);
+            }
+            State::Succeed(job, step) if now.mono < self.rest_until => {
+                self.state = State::Succeed(job, step);
                 return Ok(false);
             }
             State::Succeed(job, step) => {
@@ -421,19 +426,29 @@ impl<D: Disk> Fetch<D> {
         let moved = match result {
             Ok(moved) => moved,
             Err(error) => {
-                if let State::Succeed(..) = state {
-                    return Err(Fatal::new(
-                        format!("it cannot be stored that a snapshot takes the log's place: {error}"),
-                        "Check the disk, then start the node again: it goes on",
-                    ));
-                }
-                tracing::warn!(%error, "an incoming snapshot is given up; it is begun anew in a while");
-                // What the kernel holds of it may never reach the disk.
                 self.rest_until = now.mono.plus(REST);
-                self.state = if self.partial > Position::ZERO && !matches!(state, State::Clear(_)) {
-                    State::Clear(None)
-                } else {
-                    State::Idle
+                self.state = match state {
+                    // Nothing of the file was synced, and it is made anew. After a failed sync that would not do.
+                    State::Succeed(job, Step::Create | Step::Write) if error == DiskError::NoSpace => {
+                        tracing::warn!(
+                            position = job.position().0,
+                            "the disk is full: it cannot be stored that a snapshot takes the log's place. Free space; \
+                             it is tried again every two seconds"
+                        );
+                        State::Succeed(job, Step::Create)
+                    }
+                    State::Succeed(..) => {
+                        return Err(Fatal::new(
+                            format!("it cannot be stored that a snapshot takes the log's place: {error}"),
+                            "Check the disk, then start the node again: it goes on",
+                        ));
+                    }
+                    state => {
+                        tracing::warn!(%error, "an incoming snapshot is given up; it is begun anew in a while");
+                        // What the kernel holds of it may never reach the disk.
+                        let clears = self.partial > Position::ZERO && !matches!(state, State::Clear(_));
+                        if clears { State::Clear(None) } else { State::Idle }
+                    }
                 };
                 return Ok(());
             }

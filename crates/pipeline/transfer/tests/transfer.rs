@@ -214,6 +214,27 @@ fn a_full_disk_is_waited_for() {
     assert!(incoming(&laggard) == original());
 }
 
+#[test]
+fn a_disk_that_is_full_when_the_log_is_to_be_replaced_is_waited_for() {
+    let fills: [fn(&DiskOp) -> bool; 2] = [
+        |op| matches!(op, DiskOp::Create { file: FileId::Succession, .. }),
+        |op| matches!(op, DiskOp::Write { file: FileId::Succession, .. }),
+    ];
+    for fills in fills {
+        let (leader, laggard) = (leader(), World::of(laggard()));
+        let mut pair = pair(&leader, &laggard);
+        pair.fetch();
+        laggard.fail(Some(fills));
+        for _ in 0..20 {
+            assert!(!freeze(&mut pair), "it goes on without having stored that");
+        }
+        laggard.fail(None);
+        assert!((0..100).any(|_| freeze(&mut pair)), "it goes on when there is room");
+        assert_eq!(succeed(&laggard), Some(Ok(Some(Position(NEWER * SEGMENT)))));
+        check_succeeded(&laggard);
+    }
+}
+
 /// Steps until the life ends to begin anew.
 fn freeze(pair: &mut Pair) -> bool {
     pair.laggard.exchange.succeed(true);

@@ -294,12 +294,6 @@ impl<W: Workload> World<W> {
             self.trace.mark("first start on a full disk");
             return self.bring_down(node, Crash::Kill);
         }
-        // What says that a snapshot takes the log's place finds no room. The log is frozen for it: the next start goes on.
-        let refused = self.nodes[node].store.lock().refused;
-        if !excused && refused && fatal.to_string().contains("takes the log's place: no space") {
-            self.trace.mark("succession on a full disk");
-            return self.bring_down(node, Crash::Kill);
-        }
         let is_damaged = !self.nodes[node].rotten.is_empty() || self.nodes[node].spot.is_some();
         if !excused && is_damaged && fatal.to_string().contains("damaged") {
             return self.stopped_for_rot(node, stage, &fatal.to_string());
