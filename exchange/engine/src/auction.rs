@@ -259,8 +259,7 @@ impl Engine {
     /// Lots of limit orders of a side that would trade at `price`.
     fn lots_within(&self, instrument: &Instrument, side: Side, price: i64) -> u64 {
         let (ladder, worst) = (instrument.ladder(side), key(side, price));
-        let within = (0..ladder.len).map_while(|rank| self.levels.ranked(ladder, rank));
-        within.take_while(|(key, _)| *key >= worst).map(|(_, handle)| self.lots_at(handle)).sum()
+        self.levels.within(ladder, worst).map(|(_, handle)| self.lots_at(handle)).sum()
     }
 
     fn lots_at(&self, handle: u32) -> u64 {
@@ -277,27 +276,23 @@ impl Engine {
         let highest = if market[0] { Some(i64::MAX) } else { best(Side::Buy) };
         let lowest = if market[1] { Some(0) } else { best(Side::Sell) };
         let (Some(highest), Some(lowest)) = (highest, lowest) else { return };
-        let mut bid = 0;
-        let mut ask = self.levels.rank_below(asks, key(Side::Sell, highest));
+        let mut bids = self.levels.within(bids, lowest).peekable();
+        let mut asks = self.levels.within(asks, key(Side::Sell, highest)).rev().peekable();
         let mut buys = 0;
         let mut sells = self.lots_within(instrument, Side::Sell, highest);
         loop {
-            let next_bid = self.levels.ranked(bids, bid).filter(|(price, _)| *price >= lowest);
-            let next_ask = ask.checked_sub(1).and_then(|rank| self.levels.ranked(asks, rank));
-            let price = match (next_bid, next_ask) {
-                (Some((bid, _)), Some((ask, _))) => bid.max(-ask),
-                (Some((bid, _)), None) => bid,
-                (None, Some((ask, _))) => -ask,
+            let price = match (bids.peek(), asks.peek()) {
+                (Some(&(bid, _)), Some(&(ask, _))) => bid.max(-ask),
+                (Some(&(bid, _)), None) => bid,
+                (None, Some(&(ask, _))) => -ask,
                 (None, None) => return,
             };
-            if let Some((_, handle)) = next_bid.filter(|(bid, _)| *bid == price) {
+            if let Some((_, handle)) = bids.next_if(|(bid, _)| *bid == price) {
                 buys += self.lots_at(handle);
-                bid += 1;
             }
             give(price, buys, sells);
-            if let Some((_, handle)) = next_ask.filter(|(ask, _)| -*ask == price) {
+            if let Some((_, handle)) = asks.next_if(|(ask, _)| -*ask == price) {
                 sells -= self.lots_at(handle);
-                ask -= 1;
             }
         }
     }

@@ -114,10 +114,9 @@ impl Engine {
     fn audit_side(&self, id: usize, instrument: &Instrument, side: Side) -> Result<usize, &'static str> {
         let ensure = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
         let ladder = instrument.ladder(side);
-        let (mut total, mut rank, mut above) = (0, 0, i64::MAX);
-        while let Some((level_key, handle)) = self.levels.ranked(ladder, rank) {
-            ensure(level_key < above, "levels are out of order")?;
-            (above, rank) = (level_key, rank + 1);
+        let mut total = 0;
+        self.levels.audit(ladder)?;
+        for (level_key, handle) in self.levels.all(ladder) {
             let level = self.levels.get(handle);
             let (mut slot, mut previous, mut orders) = (level.head, NONE, 0);
             let (mut quantity, mut hidden) = (0_u64, 0_u64);
@@ -226,10 +225,9 @@ impl Engine {
         let ensure = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
         let queue = &self.queues[at][direction as usize];
         let last = self.instruments[at].as_ref().map_or(0, |instrument| instrument.last);
-        let (mut total, mut rank, mut above) = (0, 0, i64::MAX);
-        while let Some((trigger_key, handle)) = self.triggers.ranked(queue, rank) {
-            ensure(trigger_key < above, "triggers are out of order")?;
-            (above, rank) = (trigger_key, rank + 1);
+        let mut total = 0;
+        self.triggers.audit(queue)?;
+        for (trigger_key, handle) in self.triggers.all(queue) {
             let level = self.triggers.get(handle);
             let (mut slot, mut previous, mut orders, mut quantity) = (level.head, NONE, 0, 0_u64);
             while slot != NONE {

@@ -440,14 +440,13 @@ impl Engine {
     fn cost_of_all(&self, instrument: &Instrument, side: Side, limit_key: i64, quantity: u64) -> Option<u64> {
         let (mut missing, mut cost) = (quantity, 0);
         let ladder = instrument.ladder(side.opposite());
-        let mut rank = 0;
+        let mut levels = self.levels.all(ladder);
         while missing > 0 {
-            let (best, handle) = self.levels.ranked(ladder, rank).filter(|(best, _)| *best >= limit_key)?;
+            let (best, handle) = levels.next().filter(|(best, _)| *best >= limit_key)?;
             let level = self.levels.get(handle);
             let lots = missing.min(level.quantity + level.hidden);
             cost += lots * instrument.lot_cost(best.abs());
             missing -= lots;
-            rank += 1;
         }
         Some(cost)
     }

@@ -137,9 +137,10 @@ pub(crate) struct Showing {
 
 #[derive(Clone, Copy)]
 enum Part {
-    /// From this order on, at the level of this rank.
-    Orders(Option<Side>, usize, u32),
-    Levels(Option<Side>, usize),
+    /// From this order on, or from the level on that comes behind this key; from the best on without a key.
+    Orders(Option<Side>, Option<i64>, u32),
+    /// From the level on that comes behind this key.
+    Levels(Option<Side>, Option<i64>),
     Top,
 }
 
@@ -260,7 +261,7 @@ impl Engine {
 
     fn top(&self, id: u16) -> Top {
         let best = |side: Side| {
-            let found = self.levels.ranked(live(&self.instruments, id).ladder(side), 0);
+            let found = self.levels.best(live(&self.instruments, id).ladder(side));
             found.map_or((0, 0), |(key, handle)| (key.abs(), self.levels.get(handle).quantity))
         };
         Top { bid: best(Side::Buy), ask: best(Side::Sell) }
@@ -279,7 +280,7 @@ impl Engine {
             Feeds::new(message.top, message.levels, message.orders);
         self.find_feeds();
         self.feed.begin(context);
-        let part = Part::Orders(None, 0, NONE);
+        let part = Part::Orders(None, None, NONE);
         self.show(Showing { context: *context, instrument, before, part }, sink)
     }
 
@@ -310,33 +311,34 @@ impl Engine {
                         say(topic::ORDERS, instrument, report.as_bytes(), sink);
                     }
                     let on = feeds.has(Feeds::ORDERS);
-                    if on { Part::Orders(Some(Side::Buy), 0, NONE) } else { Part::Levels(None, 0) }
+                    if on { Part::Orders(Some(Side::Buy), None, NONE) } else { Part::Levels(None, None) }
                 }
-                Part::Orders(Some(side), rank, next) => match self.order_from(instrument, side, rank, next) {
-                    Some((slot, rank)) => {
-                        self.show_order(&context, slot, sink);
-                        let next = self.orders.get(slot).next;
-                        Part::Orders(Some(side), if next == NONE { rank + 1 } else { rank }, next)
+                Part::Orders(Some(side), behind, next) => {
+                    match self.order_from(instrument, side, behind, next) {
+                        Some(slot) => {
+                            self.show_order(&context, slot, sink);
+                            let order = self.orders.get(slot);
+                            Part::Orders(Some(side), Some(key(side, order.price)), order.next)
+                        }
+                        None if side == Side::Buy => Part::Orders(Some(Side::Sell), None, NONE),
+                        None => Part::Levels(None, None),
                     }
-                    None if side == Side::Buy => Part::Orders(Some(Side::Sell), 0, NONE),
-                    None => Part::Levels(None, 0),
-                },
+                }
                 Part::Levels(None, _) => {
                     if let Some(action) = first(Feeds::LEVELS) {
                         let report = level_report(&context, instrument, action);
                         say(topic::LEVELS, instrument, report.as_bytes(), sink);
                     }
-                    if feeds.has(Feeds::LEVELS) { Part::Levels(Some(Side::Buy), 0) } else { Part::Top }
+                    if feeds.has(Feeds::LEVELS) { Part::Levels(Some(Side::Buy), None) } else { Part::Top }
                 }
-                Part::Levels(Some(side), rank) => {
-                    if self.show_level(&context, instrument, side, rank, sink) {
-                        Part::Levels(Some(side), rank + 1)
-                    } else if side == Side::Buy {
-                        Part::Levels(Some(Side::Sell), 0)
-                    } else {
-                        Part::Top
+                Part::Levels(Some(side), behind) => match self.level_behind(instrument, side, behind) {
+                    Some((key, handle)) => {
+                        self.show_level(&context, instrument, side, (key, handle), sink);
+                        Part::Levels(Some(side), Some(key))
                     }
-                }
+                    None if side == Side::Buy => Part::Levels(Some(Side::Sell), None),
+                    None => Part::Top,
+                },
                 Part::Top => {
                     match first(Feeds::TOP) {
                         Some(FeedAction::Off) => {
@@ -354,13 +356,18 @@ impl Engine {
         Step::More
     }
 
-    /// The order `next`, or the first one at the level of this rank.
-    fn order_from(&self, instrument: u16, side: Side, rank: usize, next: u32) -> Option<(u32, usize)> {
+    /// The level behind this key; the best if there is no key.
+    fn level_behind(&self, instrument: u16, side: Side, key: Option<i64>) -> Option<(i64, u32)> {
+        self.levels.behind(live(&self.instruments, instrument).ladder(side), key).next()
+    }
+
+    /// The order `next`, or the first one at the level behind this key.
+    fn order_from(&self, instrument: u16, side: Side, behind: Option<i64>, next: u32) -> Option<u32> {
         if next != NONE {
-            return Some((next, rank));
+            return Some(next);
         }
-        let (_, handle) = self.levels.ranked(live(&self.instruments, instrument).ladder(side), rank)?;
-        Some((self.levels.get(handle).head, rank))
+        let (_, handle) = self.level_behind(instrument, side, behind)?;
+        Some(self.levels.get(handle).head)
     }
 
     fn show_order<S: Sink>(&self, context: &Context, slot: u32, sink: &mut S) {
@@ -375,17 +382,14 @@ impl Engine {
         say(topic::ORDERS, order.instrument, report.as_bytes(), sink);
     }
 
-    /// Whether there is one.
     fn show_level<S: Sink>(
         &self,
         context: &Context,
         instrument: u16,
         side: Side,
-        rank: usize,
+        (key, handle): (i64, u32),
         sink: &mut S,
-    ) -> bool {
-        let ladder = live(&self.instruments, instrument).ladder(side);
-        let Some((key, handle)) = self.levels.ranked(ladder, rank) else { return false };
+    ) {
         let level = self.levels.get(handle);
         let report = LevelReport {
             side: side.into(),
@@ -395,7 +399,6 @@ impl Engine {
             ..level_report(context, instrument, FeedAction::Change)
         };
         say(topic::LEVELS, instrument, report.as_bytes(), sink);
-        true
     }
 }
 

@@ -16,15 +16,15 @@ pub struct Limits {
     pub orders: u32,
     /// Live orders of one account, so that one cannot use up all.
     pub orders_per_account: u32,
-    /// Different prices on one side of a book, and different triggers of one direction, so that inserting one moves a
-    /// bounded amount of memory.
+    /// Different prices on one side of a book, and different triggers of one direction. A new one moves what one block of
+    /// them takes, and once in many times the list of the side's blocks, which grows with this number.
     pub levels_per_side: u32,
     /// Transfers remembered for answering repeats.
     pub transfers: u32,
 }
 
 impl Limits {
-    /// What a server uses. Reserves about 430 MiB of address space; pages become resident when first used.
+    /// What a server uses. Reserves about 350 MiB of address space; pages become resident when first used.
     pub const DEFAULT: Self = Self {
         instruments: 1_024,
         currencies: 64,

@@ -170,7 +170,7 @@ impl Engine {
                 return Step::Done;
             }
             let opposite = self.live_instrument(taker.instrument).ladder(taker.side.opposite());
-            let Some((best, level)) = self.levels.ranked(opposite, 0) else { return Step::Done };
+            let Some((best, level)) = self.levels.best(opposite) else { return Step::Done };
             if best < taker.limit_key {
                 return Step::Done;
             }

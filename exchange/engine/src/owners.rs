@@ -95,10 +95,10 @@ impl Engine {
         let instrument = live(&self.instruments, taker.instrument);
         let ladder = instrument.ladder(taker.side.opposite());
         let skips = taker.mode == SelfTrade::CancelMaker;
-        let (mut missing, mut cost, mut rank) = (quantity, 0, 0);
+        let (mut missing, mut cost) = (quantity, 0);
+        let mut levels = self.levels.all(ladder);
         while missing > 0 {
-            let (best, handle) =
-                self.levels.ranked(ladder, rank).filter(|(best, _)| *best >= taker.limit_key)?;
+            let (best, handle) = levels.next().filter(|(best, _)| *best >= taker.limit_key)?;
             let level = self.levels.get(handle);
             let (mut slot, mut shown, mut own, mut meets) = (level.head, 0, 0, false);
             while slot != crate::orders::NONE {
@@ -120,7 +120,6 @@ impl Engine {
             if meets && missing > 0 {
                 return None;
             }
-            rank += 1;
         }
         Some(cost)
     }

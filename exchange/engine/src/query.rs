@@ -1,7 +1,7 @@
 //! The questions.
 
 use crate::engine::permitted;
-use crate::levels::{Ladder, key};
+use crate::levels::key;
 use crate::orders::{Extra, NONE};
 use crate::{Context, Engine};
 use ordain_exchange_protocol::{
@@ -75,12 +75,12 @@ impl Engine {
         let counts = found.map(|instrument| {
             [(Side::Buy, query.after_bid.get()), (Side::Sell, query.after_ask.get())].map(|(side, after)| {
                 let ladder = instrument.ladder(side);
-                let from = if after == 0 { 0 } else { self.rank_behind(ladder, side, after) };
-                let levels = (from..ladder.len).take(query.depth.into());
-                let count = levels.len() as u16;
-                for rank in levels {
-                    let (level_key, handle) =
-                        self.levels.ranked(ladder, rank).expect("the rank is in the ladder");
+                // The negation of the lowest i64 does not exist; every ask is above it.
+                let all = after == 0 || (side == Side::Sell && after == i64::MIN);
+                let after = (!all).then(|| key(side, after));
+                let mut count = 0;
+                for (level_key, handle) in self.levels.behind(ladder, after).take(query.depth.into()) {
+                    count += 1;
                     let level = self.levels.get(handle);
                     answer.put(&LevelEntry {
                         price: level_key.abs().into(),
@@ -95,15 +95,6 @@ impl Engine {
         let [bids, asks] = counts.unwrap_or_default();
         let head = ListHead::new(ListHead::LEVELS, counts.err(), query.instrument.get(), bids, asks);
         answer.out[..HEAD].copy_from_slice(head.as_bytes());
-    }
-
-    /// Rank of the best level that is worse than a price.
-    fn rank_behind(&self, ladder: &Ladder, side: Side, price: i64) -> usize {
-        // The negation of the lowest i64 does not exist; every ask is above it.
-        match side {
-            Side::Sell if price == i64::MIN => 0,
-            _ => self.levels.rank_below(ladder, key(side, price)),
-        }
     }
 
     fn book_orders(&self, checked: Result<(), Reject>, query: &BookOrdersQuery, answer: &mut Writer<'_>) {

@@ -84,7 +84,7 @@ impl Engine {
         let worst = key(side, price);
         let level = &self.call(instrument).market[side as usize - 1];
         let market = (level.orders > 0).then(|| (key(side, self.orders.get(level.head).price), level.head));
-        let limit = self.levels.ranked(live(&self.instruments, instrument).ladder(side), 0);
+        let limit = self.levels.best(live(&self.instruments, instrument).ladder(side));
         let limit = limit.map(|(key, handle)| (key, self.levels.get(handle).head));
         let best = match (market, limit) {
             (Some(market), Some(limit)) if market.0 < limit.0 => limit,

@@ -177,7 +177,7 @@ impl Engine {
     fn next_triggered(&self, instrument: u16, event: &Event) -> Option<u32> {
         let queues = &self.queues[usize::from(instrument) - 1];
         let reached = |direction: Direction, price: i64| {
-            let (key, level) = self.triggers.ranked(&queues[direction as usize], 0)?;
+            let (key, level) = self.triggers.best(&queues[direction as usize])?;
             (key >= direction.key(price)).then(|| self.triggers.get(level).head)
         };
         reached(Direction::Up, event.high).or_else(|| reached(Direction::Down, event.low))

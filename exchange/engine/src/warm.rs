@@ -100,7 +100,7 @@ impl Engine {
         }
         let opposite = side.opposite();
         let meets = |best: i64| message.order_type == OrderType::Market || best >= key(opposite, price);
-        *slot = match self.levels.ranked(instrument.ladder(opposite), 0) {
+        *slot = match self.levels.best(instrument.ladder(opposite)) {
             Some((best, level)) if meets(best) => self.levels.get(level).head,
             _ => {
                 let level = self.levels.find(instrument.ladder(side), key(side, price));
