@@ -55,6 +55,7 @@ const GROUPS: &[Group] = &[
     // Reads what it is given: whoever calls it opens the file.
     Group { folder: "exchange/itch", may_use: &[], touches_world: false },
     Group { folder: "exchange/flow", may_use: &[], touches_world: false },
+    Group { folder: "exchange/export", may_use: &[], touches_world: false },
     Group {
         folder: "exchange/sim",
         may_use: &[
@@ -69,6 +70,9 @@ const GROUPS: &[Group] = &[
         touches_world: false,
     },
 ];
+
+/// Packages that one crate alone may depend on: what is heavy stays away from nodes and libraries.
+const ONLY: &[(&str, &str)] = &[("parquet", "exchange/export"), ("ordain-exchange-export", "exchange/cli")];
 
 /// What only shells may name. Each names the rule it breaks.
 const WORLD: &[(&str, &str)] = &[
@@ -142,6 +146,7 @@ fn check_crate(root: &Path, member: &str, faults: &mut Vec<String>) {
             .unwrap_or_default()
     };
     for name in names("dependencies") {
+        faults.extend(check_only(member, &name));
         let Some(target) = folder_of(root, &name) else { continue };
         if let Some(fault) = check_dependency(member, &target) {
             faults.push(fault);
@@ -178,6 +183,11 @@ fn check_dependency(member: &str, target: &str) -> Option<String> {
     (!allowed).then(|| {
         format!("{member}: may not depend on {target} ({} may use {:?})", group.folder, group.may_use)
     })
+}
+
+fn check_only(member: &str, name: &str) -> Option<String> {
+    let (_, only) = ONLY.iter().find(|(package, only)| *package == name && *only != member)?;
+    Some(format!("{member}: may not depend on {name} (only {only} may)"))
 }
 
 fn check_source(member: &str, shown: &str, is_test: bool, text: &str, faults: &mut Vec<String>) {
@@ -282,6 +292,19 @@ mod tests {
             ("crates/rules", "crates/pipeline/consensus", false),
         ] {
             assert_eq!(check_dependency(member, target).is_none(), allowed, "{member} -> {target}");
+        }
+    }
+
+    #[test]
+    fn what_is_heavy_stays_in_one_crate() {
+        for (member, name, allowed) in [
+            ("exchange/export", "parquet", true),
+            ("exchange/cli", "parquet", false),
+            ("exchange/cli", "ordain-exchange-export", true),
+            ("crates/ordain", "ordain-exchange-export", false),
+            ("crates/node", "blake3", true),
+        ] {
+            assert_eq!(check_only(member, name).is_none(), allowed, "{member} -> {name}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the journal of a node tells of the past: it is replayed through the code that served clients, event by event.
 
+mod about;
 pub mod explain;
 pub mod export;
 mod money;

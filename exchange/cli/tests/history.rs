@@ -2,13 +2,15 @@
 
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod common;
+#[path = "../../export/tests/common/mod.rs"]
+mod tables;
 
 use common::{Node, ordain};
 use ordain_client::blocking::{Client, Outcome};
 use ordain_client::{ClientConfig, CoreConfig, Member};
 use ordain_exchange_protocol::{
     Amend, Cancel, CreateAccount, CreateInstrument, Definition, FromZeros, IntoBytes, MassCancel, NewOrder,
-    NewOrder2, OrderRef, Reply, Side, Sides, TimeInForce, Transfer,
+    NewOrder2, OrderRef, OrderType, Reply, SelfTrade, Side, Sides, TimeInForce, Transfer,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -68,7 +70,18 @@ fn plain(text: &str) -> String {
 fn rows(arguments: &[&str]) -> Vec<Vec<String>> {
     let said = ordain(arguments);
     assert_eq!(said.code, 0, "{arguments:?}: {}{}", said.out, said.error);
-    said.out.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+    tables::csv_rows(&said.out)
+}
+
+/// An instrument, and two accounts with money.
+fn open_market(desk: &mut Desk) {
+    desk.good(CreateInstrument::new(definition()).as_bytes());
+    for account in [1, 2] {
+        desk.good(CreateAccount::new(account).as_bytes());
+        for currency in [1, 2] {
+            desk.good(Transfer::deposit(account, currency, u64::from(currency) + 3, 1_000_000).as_bytes());
+        }
+    }
 }
 
 #[test]
@@ -77,13 +90,7 @@ fn the_past_is_told_as_it_was() {
     let data = folder.path().join("data");
     let node = Node::start(&data);
     let mut desk = Desk::open(&node);
-    desk.good(CreateInstrument::new(definition()).as_bytes());
-    for account in [1, 2] {
-        desk.good(CreateAccount::new(account).as_bytes());
-        for currency in [1, 2] {
-            desk.good(Transfer::deposit(account, currency, u64::from(currency) + 3, 1_000_000).as_bytes());
-        }
-    }
+    open_market(&mut desk);
     // Repeated and refused transfers move nothing.
     desk.send(Transfer::deposit(1, 2, 5, 1_000_000).as_bytes());
     assert_ne!(desk.send(Transfer::withdraw(1, 2, 6, 2_000_000).as_bytes()).1, 0);
@@ -244,4 +251,63 @@ fn what_a_deadline_brought_about_is_told_apart() {
     assert!(lines[3].starts_with("before record ") && lines[3].ends_with("  a deadline"), "{said}");
     assert_eq!(lines[4], "  cancelled: 10 lots at 100, 0 were filled; its time had come");
     assert!(lines[5].starts_with(&format!("record {last}  ")) && lines.len() == 8, "{said}");
+}
+
+#[test]
+fn parquet_has_the_same_cells_as_csv() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let node = Node::start(&data);
+    let mut desk = Desk::open(&node);
+    open_market(&mut desk);
+    // A fill, and an amend of what it left to what it filled.
+    desk.good(NewOrder::limit(1, 1, u64::MAX, Side::Buy, 100, 10).as_bytes());
+    desk.good(NewOrder::limit(2, 1, 9, Side::Sell, 100, 4).lasting(TimeInForce::Ioc).as_bytes());
+    desk.good(Amend::new(1, OrderRef::Client(u64::MAX), 100, 4).as_bytes());
+    // A stop that the next trade sets off, and an order that meets one of the same owner.
+    let stop = NewOrder2 {
+        order_type: OrderType::StopLimit,
+        trigger: 120.into(),
+        ..NewOrder2::limit(1, 1, 10, Side::Buy, 130, 5)
+    };
+    desk.good(stop.as_bytes());
+    desk.good(NewOrder::limit(1, 1, 11, Side::Sell, 120, 3).as_bytes());
+    desk.good(NewOrder::limit(2, 1, 12, Side::Buy, 120, 2).as_bytes());
+    let own =
+        NewOrder2 { self_trade: SelfTrade::Decrement, ..NewOrder2::limit(2, 1, 13, Side::Sell, 110, 1) };
+    desk.good(NewOrder::limit(2, 1, 14, Side::Buy, 140, 3).as_bytes());
+    desk.good(own.as_bytes());
+    assert_ne!(desk.send(Cancel::new(1, OrderRef::Client(99)).as_bytes()).1, 0);
+    drop(desk);
+    node.stop();
+    let data = data.to_str().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+
+    for (what, least, texts) in [
+        ("--statements", 1 + 4 + 16, vec!["deposit", "trade", "fee"]),
+        ("--trades", 1 + 2, vec!["buy", "sell"]),
+        ("--orders", 1 + 15, vec!["new", "amend", "cancel", "fill", "triggered", "prevented"]),
+    ] {
+        let out = file("rows.parquet");
+        for arguments in [
+            ["export", data, what, "--out", &out].as_slice(),
+            &["export", data, what, "--out", &file("rows"), "--format", "parquet"],
+        ] {
+            let said = ordain(arguments);
+            assert_eq!((said.code, said.out.as_str()), (0, ""), "{}", said.error);
+        }
+        let csv = rows(&["export", data, what]);
+        assert!(csv.len() >= least, "{csv:?}");
+        for text in texts {
+            assert!(csv.iter().flatten().any(|cell| cell == text), "{what}: no {text} in {csv:?}");
+        }
+        assert_eq!(tables::parquet_rows(std::fs::File::open(out).unwrap()), csv, "{what}");
+        assert_eq!(std::fs::read(file("rows")).unwrap(), std::fs::read(file("rows.parquet")).unwrap());
+    }
+    let said = ordain(&["export", data, "--orders", "--format", "csv", "--out", &file("rows.parquet")]);
+    assert_eq!(said.code, 0);
+    let text = std::fs::read_to_string(file("rows.parquet")).unwrap();
+    assert!(text.contains(",\"amended to what was filled, or below\"\n"), "{text}");
+    let said = ordain(&["export", data, "--orders", "--format", "parquet"]);
+    assert!(said.code == 1 && said.error.contains("standard output"), "{}", said.error);
 }

@@ -1,11 +1,11 @@
 //! `ordain explain order ID DIR`: all that ever happened to an order, in words.
 
-use super::{Happening, replay, words};
+use super::{Happening, about, replay, words};
 use crate::error::{CliError, Result};
 use crate::exchange::words::kebab;
 use crate::operators::utc;
 use clap::{Args, Subcommand};
-use ordain_exchange_protocol::{FillReport, Flag, NewOrder2, OrderReply, OrderState, Output, Reply, Request};
+use ordain_exchange_protocol::{FillReport, Flag, NewOrder2, OrderReply, OrderState, Output, Request};
 use ordain_types::Nanos;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,32 +61,16 @@ fn heading(event: &Happening<'_>) -> String {
     }
 }
 
-/// What a reply says about an order, in either layout.
-pub fn about_order(reply: &[u8]) -> Option<OrderReply> {
-    match Reply::decode(reply).ok()? {
-        Reply::Order(reply) => Some(*reply),
-        Reply::Order2(reply) => Some(reply.first()),
-        _ => None,
-    }
-}
-
 /// What an event means for the order with the id `wanted`, or that is called `name`: account and client order id. An
 /// order's name is learnt when its id is met, so that commands that are refused by name are told too.
 fn lines(event: &Happening<'_>, wanted: Option<u64>, name: &mut Option<(u32, u64)>) -> Vec<String> {
     let mut lines = Vec::new();
     let is_it = |id: u64, called: (u32, u64)| wanted.map_or(Some(called) == *name, |wanted| wanted == id);
-    let reply = event.reply.and_then(about_order);
+    let reply = event.reply.and_then(about::reply);
     let mut outputs = Vec::new();
     for bytes in event.outputs {
         let Ok(output) = Output::decode(bytes) else { continue };
-        let (id, called) = match &output {
-            Output::Fill(fill) => (fill.order_id, (fill.account, fill.client_order_id)),
-            Output::Cancel(cancel) => (cancel.order_id, (cancel.account, cancel.client_order_id)),
-            Output::Prevent(prevent) => (prevent.order_id, (prevent.account, prevent.client_order_id)),
-            Output::Trigger(trigger) => (trigger.order_id, (trigger.account, trigger.client_order_id)),
-            _ => continue,
-        };
-        if is_it(id.get(), (called.0.get(), called.1.get())) {
+        if about::of_output(&output).is_some_and(|it| is_it(it.order_id, (it.account, it.client_order_id))) {
             outputs.push(output);
         }
     }
@@ -214,16 +198,8 @@ fn output_line(output: &Output<'_>, event: &Happening<'_>) -> String {
     }
 }
 
-/// The other side of a fill among what was said in the same event.
-pub fn counterpart<'a>(fill: &FillReport, outputs: &'a [Vec<u8>]) -> Option<&'a FillReport> {
-    outputs.iter().find_map(|bytes| match Output::decode(bytes) {
-        Ok(Output::Fill(other)) if other.index == fill.index && other.side != fill.side => Some(other),
-        _ => None,
-    })
-}
-
 fn fill_line(fill: &FillReport, event: &Happening<'_>) -> String {
-    let other = counterpart(fill, event.outputs).map_or(String::new(), |other| {
+    let other = about::counterpart(fill, event.outputs).map_or(String::new(), |other| {
         format!(" with order {} of account {}", other.order_id, other.account)
     });
     format!(

@@ -1,11 +1,13 @@
-//! `ordain export DIR`: statements, order history or trades as CSV.
+//! `ordain export DIR`: statements, order history or trades as CSV or Parquet.
 
-use super::explain::{about_order, counterpart};
-use super::money::Money;
-use super::{Happening, replay, words};
+use super::about::{self, About};
+use super::money::{Flow, Money};
+use super::{Happening, Past, replay, words};
 use crate::error::{CliError, OrNext, Result};
 use clap::{Args, ValueEnum};
-use ordain_exchange_protocol::{Flag, Output, Request, Side};
+use ordain_exchange_export::{Column, ExportError, Table};
+use ordain_exchange_protocol::{FillReport, Output, Request, Side};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -16,6 +18,8 @@ use std::process::ExitCode;
 enum Format {
     /// Comma-separated values with a line of names
     Csv,
+    /// Apache Parquet, compressed with Snappy; needs --out
+    Parquet,
 }
 
 #[derive(Debug, Args)]
@@ -32,109 +36,36 @@ pub struct ExportArgs {
     /// Every trade, with both sides
     #[arg(long)]
     trades: bool,
-    /// Form of the output
-    #[arg(long, value_enum, default_value = "csv")]
-    format: Format,
+    /// Form of the output [default: parquet if FILE ends with .parquet, else csv]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// File to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-const STATEMENTS: &str = "seq,time_ns,account,currency,kind,amount,reference,balance";
-const ORDERS: &str = "seq,time_ns,event,code,account,instrument,order_id,client_order_id,side,price,quantity,filled,open,reason";
-const TRADES: &str = "seq,index,time_ns,instrument,price,quantity,aggressor,buy_account,buy_order,buy_fee,\
-                      sell_account,sell_order,sell_fee,fee_currency";
-
-pub fn run(args: &ExportArgs) -> Result<ExitCode> {
-    let Format::Csv = args.format;
-    let next = "Give --out a file in a folder that is there, with room on the disk.";
-    let mut out: BufWriter<Box<dyn Write>> = BufWriter::new(match &args.out {
-        Some(path) => {
-            Box::new(File::create(path).or_next(format!("{} cannot be written", path.display()), next)?)
-        }
-        None => Box::new(io::stdout().lock()),
-    });
-    let write =
-        |out: &mut dyn Write, line: &str| writeln!(out, "{line}").or_next("the rows cannot be written", next);
-    let names = if args.statements {
-        STATEMENTS
-    } else if args.orders {
-        ORDERS
-    } else {
-        TRADES
-    };
-    write(&mut out, names)?;
-    let mut money = std::cell::RefCell::new(Money::default());
-    let begin = |past: &super::Past| {
-        if args.statements { money.borrow_mut().begin(past) } else { Ok(()) }
-    };
-    let past = replay(&args.dir, None, begin, &mut |past, event| {
-        let rows = if args.statements {
-            statements(event, &money.borrow_mut().take(past, event)?)
-        } else if args.orders {
-            orders(event)
-        } else {
-            trades(event)
-        };
-        rows.iter().try_for_each(|row| write(&mut out, row))
-    })?;
-    out.flush().or_next("the rows cannot be written", next)?;
-    let differing = money.get_mut().differing(&past)?;
-    if let Some(first) = differing.first() {
-        return Err(CliError::new(
-            format!("the statements do not add up in {} places: {first}", differing.len()),
-            "This is a defect of Ordain: keep the data directory, and report it.",
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
+/// A movement of money.
+struct Statement {
+    seq: u64,
+    time: u64,
+    flow: Flow,
 }
 
-fn statements(event: &Happening<'_>, flows: &[super::money::Flow]) -> Vec<String> {
-    let row = |flow: &super::money::Flow| {
-        let super::money::Flow { account, currency, why, amount, reference, balance } = flow;
-        let (seq, time) = (event.seq, event.time);
-        format!("{seq},{time},{account},{currency},{},{amount},{reference},{balance}", why.name())
-    };
-    flows.iter().map(row).collect()
-}
+const STATEMENTS: &[Column<Statement>] = &[
+    Column::u64("seq", |row| row.seq),
+    Column::time("time_ns", |row| row.time),
+    Column::u32("account", |row| row.flow.account),
+    Column::u32("currency", |row| row.flow.currency),
+    Column::text("kind", |row| row.flow.why.name()),
+    Column::money("amount", |row| row.flow.amount),
+    Column::u64("reference", |row| row.flow.reference),
+    Column::money("balance", |row| row.flow.balance),
+];
 
-fn trades(event: &Happening<'_>) -> Vec<String> {
-    let mut rows = Vec::new();
-    for bytes in event.outputs {
-        let Ok(Output::Fill(buyer)) = Output::decode(bytes) else { continue };
-        if buyer.side != Side::Buy {
-            continue;
-        }
-        let Some(seller) = counterpart(buyer, event.outputs) else { continue };
-        // In an auction nobody is.
-        let aggressor = match (buyer.aggressor, seller.aggressor) {
-            (Flag::Yes, _) => "buy",
-            (_, Flag::Yes) => "sell",
-            _ => "",
-        };
-        rows.push(format!(
-            "{},{},{},{},{},{},{aggressor},{},{},{},{},{},{},{}",
-            buyer.seq,
-            buyer.index,
-            buyer.time,
-            buyer.instrument,
-            buyer.price,
-            buyer.quantity,
-            buyer.account,
-            buyer.order_id,
-            buyer.fee,
-            seller.account,
-            seller.order_id,
-            seller.fee,
-            buyer.fee_currency
-        ));
-    }
-    rows
-}
-
-/// A row of an order's history; fields that an event does not have are empty.
-#[derive(Default)]
-struct Row {
+/// An event of an order; what an event does not have is none or empty.
+struct Order {
+    seq: u64,
+    time: u64,
     event: &'static str,
     code: u16,
     account: u32,
@@ -145,108 +76,166 @@ struct Row {
     price: Option<i64>,
     quantity: Option<u64>,
     filled: u64,
-    open: Option<u64>,
+    open: u64,
     reason: &'static str,
 }
 
-fn orders(event: &Happening<'_>) -> Vec<String> {
-    let mut rows: Vec<Row> = event.outputs.iter().filter_map(|bytes| of_output(bytes)).collect();
-    rows.extend(of_command(event));
-    let shown = |number: Option<String>| number.unwrap_or_default();
-    rows.iter()
-        .map(|row| {
-            format!(
-                "{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
-                event.seq,
-                event.time,
-                row.event,
-                row.code,
-                row.account,
-                row.instrument,
-                row.order_id,
-                row.client_order_id,
-                row.side,
-                shown(row.price.map(|price| price.to_string())),
-                shown(row.quantity.map(|quantity| quantity.to_string())),
-                row.filled,
-                shown(row.open.map(|open| open.to_string())),
-                row.reason
-            )
-        })
-        .collect()
+const ORDERS: &[Column<Order>] = &[
+    Column::u64("seq", |row| row.seq),
+    Column::time("time_ns", |row| row.time),
+    Column::text("event", |row| row.event),
+    Column::u16("code", |row| row.code),
+    Column::u32("account", |row| row.account),
+    Column::u32("instrument", |row| row.instrument),
+    Column::u64("order_id", |row| row.order_id),
+    Column::u64("client_order_id", |row| row.client_order_id),
+    Column::text_or_none("side", |row| row.side),
+    Column::i64_or_none("price", |row| row.price),
+    Column::u64_or_none("quantity", |row| row.quantity),
+    Column::u64("filled", |row| row.filled),
+    Column::u64("open", |row| row.open),
+    Column::text_or_none("reason", |row| row.reason),
+];
+
+/// A trade.
+struct Trade {
+    buyer: FillReport,
+    seller: FillReport,
 }
 
-fn of_output(bytes: &[u8]) -> Option<Row> {
-    Some(match Output::decode(bytes).ok()? {
-        Output::Fill(m) => Row {
-            event: "fill",
-            account: m.account.get(),
-            instrument: m.instrument.get(),
-            order_id: m.order_id.get(),
-            client_order_id: m.client_order_id.get(),
-            side: words::side(m.side),
-            price: Some(m.price.get()),
-            quantity: Some(m.quantity.get()),
-            filled: m.cumulative.get(),
-            open: Some(m.remaining.get()),
-            ..Row::default()
-        },
-        Output::Cancel(m) => Row {
-            event: "cancelled",
-            account: m.account.get(),
-            instrument: m.instrument.get(),
-            order_id: m.order_id.get(),
-            client_order_id: m.client_order_id.get(),
-            side: words::side(m.side),
-            price: Some(m.price.get()),
-            quantity: Some(m.cancelled.get()),
-            filled: m.cumulative.get(),
-            open: Some(0),
-            reason: words::reason(m.reason),
-            ..Row::default()
-        },
-        Output::Prevent(m) => Row {
-            event: "prevented",
-            account: m.account.get(),
-            instrument: m.instrument.get(),
-            order_id: m.order_id.get(),
-            client_order_id: m.client_order_id.get(),
-            side: words::side(m.side),
-            price: Some(m.price.get()),
-            quantity: Some(m.prevented.get()),
-            filled: m.cumulative.get(),
-            open: Some(m.remaining.get()),
-            ..Row::default()
-        },
-        Output::Trigger(m) => Row {
-            event: "triggered",
-            account: m.account.get(),
-            instrument: m.instrument.get(),
-            order_id: m.order_id.get(),
-            client_order_id: m.client_order_id.get(),
-            side: words::side(m.side),
-            price: Some(m.price.get()),
-            quantity: Some(m.remaining.get()),
-            open: Some(m.remaining.get()),
-            ..Row::default()
-        },
+const TRADES: &[Column<Trade>] = &[
+    Column::u64("seq", |row| row.buyer.seq.get()),
+    Column::u32("index", |row| row.buyer.index.get()),
+    Column::time("time_ns", |row| row.buyer.time.get()),
+    Column::u32("instrument", |row| row.buyer.instrument.get()),
+    Column::i64("price", |row| row.buyer.price.get()),
+    Column::u64("quantity", |row| row.buyer.quantity.get()),
+    Column::text_or_none("aggressor", |row| {
+        about::aggressor(&row.buyer, &row.seller).map_or("", words::side)
+    }),
+    Column::u32("buy_account", |row| row.buyer.account.get()),
+    Column::u64("buy_order", |row| row.buyer.order_id.get()),
+    Column::i64("buy_fee", |row| row.buyer.fee.get()),
+    Column::u32("sell_account", |row| row.seller.account.get()),
+    Column::u64("sell_order", |row| row.seller.order_id.get()),
+    Column::i64("sell_fee", |row| row.seller.fee.get()),
+    Column::u32("fee_currency", |row| row.buyer.fee_currency.get()),
+];
+
+pub fn run(args: &ExportArgs) -> Result<ExitCode> {
+    if args.statements {
+        let money = RefCell::new(Money::default());
+        let begin = |past: &Past| money.borrow_mut().begin(past);
+        let past =
+            export(args, STATEMENTS, begin, |past, event| statements(past, event, &mut money.borrow_mut()))?;
+        money.borrow().check(&past)?;
+    } else if args.orders {
+        export(args, ORDERS, |_| Ok(()), |_, event| Ok(orders(event)))?;
+    } else {
+        export(args, TRADES, |_| Ok(()), |_, event| Ok(trades(event)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Replays the journal and writes the rows that its events have.
+fn export<R>(
+    args: &ExportArgs,
+    columns: &'static [Column<R>],
+    begin: impl FnOnce(&Past) -> Result<()>,
+    rows: impl Fn(&Past, &Happening<'_>) -> Result<Vec<R>>,
+) -> Result<Past> {
+    let next = "Give --out a file in a folder that is there, with room on the disk.";
+    let failed = |error: ExportError| CliError::new(format!("the rows cannot be written: {error}"), next);
+    let ends_so =
+        args.out.as_ref().and_then(|path| path.extension()).is_some_and(|ending| ending == "parquet");
+    let format = match args.format {
+        Some(Format::Parquet) => ordain_exchange_export::Format::Parquet,
+        None if ends_so => ordain_exchange_export::Format::Parquet,
+        _ => ordain_exchange_export::Format::Csv,
+    };
+    let out: Box<dyn Write + Send> = match &args.out {
+        Some(path) => {
+            Box::new(File::create(path).or_next(format!("{} cannot be written", path.display()), next)?)
+        }
+        None if format == ordain_exchange_export::Format::Parquet => {
+            return Err(CliError::new(
+                "Parquet is not written to standard output: programs read it from its end",
+                "Name a file with --out.",
+            ));
+        }
+        None => Box::new(io::stdout()),
+    };
+    let mut table = Table::begin(format, columns, BufWriter::new(out)).map_err(failed)?;
+    let past = replay(&args.dir, None, begin, &mut |past, event| {
+        rows(past, event)?.into_iter().try_for_each(|row| table.put(row).map_err(failed))
+    })?;
+    table.finish().map_err(failed)?;
+    Ok(past)
+}
+
+fn statements(past: &Past, event: &Happening<'_>, money: &mut Money) -> Result<Vec<Statement>> {
+    let row = |flow| Statement { seq: event.seq, time: event.time, flow };
+    Ok(money.take(past, event)?.into_iter().map(row).collect())
+}
+
+fn trades(event: &Happening<'_>) -> Vec<Trade> {
+    let trade = |bytes: &Vec<u8>| match Output::decode(bytes) {
+        Ok(Output::Fill(buyer)) if buyer.side == Side::Buy => {
+            let seller = about::counterpart(buyer, event.outputs)?;
+            Some(Trade { buyer: *buyer, seller: *seller })
+        }
+        _ => None,
+    };
+    event.outputs.iter().filter_map(trade).collect()
+}
+
+fn orders(event: &Happening<'_>) -> Vec<Order> {
+    let told = event.outputs.iter().filter_map(|bytes| of_output(event, &Output::decode(bytes).ok()?));
+    told.chain(of_command(event)).collect()
+}
+
+fn of_output(event: &Happening<'_>, output: &Output<'_>) -> Option<Order> {
+    let About { account, instrument, order_id, client_order_id, side, price } = about::of_output(output)?;
+    let (name, quantity, filled, open, reason) = match output {
+        Output::Fill(m) => ("fill", m.quantity, m.cumulative.get(), m.remaining.get(), ""),
+        Output::Cancel(m) => ("cancelled", m.cancelled, m.cumulative.get(), 0, words::reason(m.reason)),
+        Output::Prevent(m) => ("prevented", m.prevented, m.cumulative.get(), m.remaining.get(), ""),
+        Output::Trigger(m) => ("triggered", m.remaining, 0, m.remaining.get(), ""),
         _ => return None,
+    };
+    Some(Order {
+        seq: event.seq,
+        time: event.time,
+        event: name,
+        code: 0,
+        account,
+        instrument,
+        order_id,
+        client_order_id,
+        side: words::side(side),
+        price: Some(price),
+        quantity: Some(quantity.get()),
+        filled,
+        open,
+        reason,
     })
 }
 
 /// The command itself, as its reply says it ended.
-fn of_command(event: &Happening<'_>) -> Option<Row> {
-    let reply = event.reply.and_then(about_order)?;
-    let (name, side, price, quantity) = match Request::decode(event.command.as_ref()?.payload).ok()? {
-        Request::NewOrder(m) => ("new", words::side(m.side), Some(m.price.get()), Some(m.quantity.get())),
-        Request::NewOrder2(m) => ("new", words::side(m.side), Some(m.price.get()), Some(m.quantity.get())),
-        Request::Amend(m) => ("amend", "", Some(m.price.get()), Some(m.quantity.get())),
-        Request::Amend2(m) => ("amend", "", Some(m.price.get()), Some(m.quantity.get())),
-        Request::Cancel(_) => ("cancel", "", None, None),
+fn of_command(event: &Happening<'_>) -> Option<Order> {
+    let reply = event.reply.and_then(about::reply)?;
+    let (name, side, asked) = match Request::decode(event.command.as_ref()?.payload).ok()? {
+        Request::NewOrder(m) => ("new", words::side(m.side), Some((m.price, m.quantity))),
+        Request::NewOrder2(m) => ("new", words::side(m.side), Some((m.price, m.quantity))),
+        Request::Amend(m) => ("amend", "", Some((m.price, m.quantity))),
+        Request::Amend2(m) => ("amend", "", Some((m.price, m.quantity))),
+        Request::Cancel(_) => ("cancel", "", None),
         _ => return None,
     };
     let closed = reply.code.get() == 0 && reply.cancelled.get() > 0;
-    Some(Row {
+    Some(Order {
+        seq: event.seq,
+        time: event.time,
         event: name,
         code: reply.code.get(),
         account: reply.account.get(),
@@ -254,10 +243,10 @@ fn of_command(event: &Happening<'_>) -> Option<Row> {
         order_id: reply.order_id.get(),
         client_order_id: reply.client_order_id.get(),
         side,
-        price,
-        quantity,
+        price: asked.map(|(price, _)| price.get()),
+        quantity: asked.map(|(_, quantity)| quantity.get()),
         filled: reply.cumulative.get(),
-        open: Some(reply.remaining.get()),
+        open: reply.remaining.get(),
         reason: if closed { words::reason(reply.reason) } else { "" },
     })
 }

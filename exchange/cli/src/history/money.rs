@@ -129,8 +129,18 @@ impl Money {
         Ok(flows)
     }
 
+    /// Compares what the movements add up to with what the exchange says that accounts have.
+    pub fn check(&self, past: &Past) -> Result<()> {
+        let differing = self.differing(past)?;
+        let Some(first) = differing.first() else { return Ok(()) };
+        Err(CliError::new(
+            format!("the statements do not add up in {} places: {first}", differing.len()),
+            "This is a defect of Ordain: keep the data directory, and report it.",
+        ))
+    }
+
     /// Accounts and currencies whose sums are not what the exchange says they have.
-    pub fn differing(&self, past: &Past) -> Result<Vec<String>> {
+    fn differing(&self, past: &Past) -> Result<Vec<String>> {
         let mut differing = Vec::new();
         let accounts: BTreeMap<u32, ()> = self.balances.keys().map(|(account, _)| (*account, ())).collect();
         for account in accounts.into_keys() {
