@@ -1,6 +1,7 @@
 //! What the journal of a node tells of the past: it is replayed through the code that served clients, event by event.
 
 mod about;
+mod account;
 pub mod explain;
 pub mod export;
 mod money;
@@ -9,23 +10,29 @@ mod words;
 
 use crate::audit::{self, Copy};
 use crate::error::{CliError, OrNext, Result};
+use crate::exchange::show::Answers;
 use crate::journal::{Files, read};
 use ordain_agent::wire::{DELIVERY, Delivery, delivery};
 use ordain_api::{Buf, Step};
 use ordain_apply::{Emit, MESSAGE_MAX, Querier};
+use ordain_exchange_engine::Engine;
 use ordain_exchange_protocol::Answer;
 use ordain_exchange_server::SCHEMA;
-use ordain_types::Stint;
 use ordain_types::batch::BatchView;
 use ordain_types::codes::Code;
 use ordain_types::frame::{SERVER_HEADER, ServerHeader};
 use ordain_types::record::{RecordKind, RecordView};
+use ordain_types::{BatchIndex, Stint};
 use std::path::Path;
+use std::process::ExitCode;
 use zerocopy::FromBytes;
 
 /// Whom the queries are from: somebody who may see everything.
 const ANYBODY: Querier =
     Querier { session: ordain_types::SessionId(0), key: ordain_types::KeyId(0), permissions: u32::MAX };
+
+/// What to do about what cannot be.
+const DEFECT: &str = "This is a defect of Ordain: keep the data directory, and report it.";
 
 /// One event: a record, or a deadline that passed before a batch's first one.
 pub struct Happening<'a> {
@@ -80,26 +87,51 @@ impl Emit for Heard {
 /// The exchange as it was at some place of the log.
 pub struct Past {
     copy: Copy,
-    /// Whether the journal was replayed from a snapshot, and up to what record.
+    /// The last record of the snapshot with which the replay began; 0 if it began with the first record.
     pub from: u64,
     /// The last record executed.
     pub seq: u64,
     /// Log time there.
     pub time: u64,
+    /// The last batch that was synced, if the journal does not reach it any more.
+    lost: Option<BatchIndex>,
+}
+
+/// The exchange as it was answers as one that runs.
+impl Answers for &Past {
+    fn answer(&mut self, question: &[u8]) -> Result<Vec<u8>> {
+        let mut bytes = [0; ordain_exchange_protocol::MESSAGE_MAX];
+        let mut buf = Buf::new(&mut bytes);
+        self.copy
+            .query(&ANYBODY, SCHEMA, question, &mut buf)
+            .map_err(|error| CliError::new(format!("a question was refused: {}", error.0), DEFECT))?;
+        let len = buf.len();
+        Ok(bytes[..len].to_vec())
+    }
 }
 
 impl Past {
     /// The answer to a question, which is read by `read`.
     pub fn ask<T>(&self, question: &[u8], read: impl FnOnce(Answer<'_>) -> T) -> Result<T> {
-        let mut bytes = [0; ordain_exchange_protocol::MESSAGE_MAX];
-        let mut buf = Buf::new(&mut bytes);
-        let next = "This is a defect of Ordain: keep the data directory, and report it.";
-        self.copy
-            .query(&ANYBODY, SCHEMA, question, &mut buf)
-            .map_err(|error| CliError::new(format!("a question was refused: {}", error.0), next))?;
-        let len = buf.len();
-        let answer = Answer::decode(&bytes[..len]).or_next("an answer cannot be read", next)?;
-        Ok(read(answer))
+        let bytes = (&mut &*self).answer(question)?;
+        Ok(read(Answer::decode(&bytes).or_next("an answer cannot be read", DEFECT)?))
+    }
+
+    /// The exchange's engine, between two events.
+    pub fn engine(&self) -> &Engine {
+        self.copy.app().engine()
+    }
+
+    /// How a command ends that told everything up to here.
+    pub fn finish(&self) -> Result<ExitCode> {
+        let Some(lost) = self.lost else { return Ok(ExitCode::SUCCESS) };
+        Err(CliError::new(
+            format!(
+                "the journal is damaged: it was told up to record {}, and up to batch {lost} it was synced",
+                self.seq
+            ),
+            "`ordain journal verify DIR` says where; give the data directory of another node, or a back-up.",
+        ))
     }
 }
 
@@ -119,7 +151,7 @@ pub fn replay(
     }
     let begins = copy.applied();
     let last = copy.last_seq().0;
-    let mut past = Past { time: copy.time().0, copy, from: last, seq: last };
+    let mut past = Past { time: copy.time().0, copy, from: last, seq: last, lost: None };
     if until.is_some_and(|until| until < last) {
         return Err(CliError::new(
             format!("what is older than record {last} was trimmed"),
@@ -128,7 +160,8 @@ pub fn replay(
     }
     begin(&past)?;
     let mut failure = None;
-    let report = read(&files, None, &[], &mut |batch| {
+    let watermark = files.state().map(|state| state.watermark);
+    let report = read(&files, watermark, &[], &mut |batch| {
         let is_over = until.is_some_and(|until| past.seq >= until);
         if failure.is_none() && !is_over && batch.header.index() > begins {
             failure = play(&mut past, batch, until, visit).err();
@@ -137,19 +170,24 @@ pub fn replay(
     if let Some(failure) = failure {
         return Err(failure);
     }
+    let damage = report.stop.as_ref().filter(|_| !report.is_good()).map(|stop| {
+        format!(
+            "the journal ends with damage at segment {} offset {}: {}",
+            stop.segment, stop.offset, stop.fault
+        )
+    });
     if let Some(until) = until.filter(|until| past.seq < *until) {
+        let damage = damage.map_or(String::new(), |damage| format!("; {damage}"));
         return Err(CliError::new(
-            format!("the journal has no record {until}: its last is {}", past.seq),
+            format!("the journal has no record {until}: its last is {}{damage}", past.seq),
             "Name an earlier record; `ordain journal inspect DIR` says what there is.",
         ));
     }
-    if until.is_none()
-        && let Some(stop) = report.stop.as_ref().filter(|_| !report.is_good())
-    {
-        eprintln!(
-            "the journal ends with damage at segment {} offset {}: {}",
-            stop.segment, stop.offset, stop.fault
-        );
+    if until.is_none() {
+        if let Some(damage) = damage {
+            eprintln!("{damage}");
+        }
+        past.lost = report.watermark.filter(|watermark| report.end.index < *watermark);
     }
     Ok(past)
 }

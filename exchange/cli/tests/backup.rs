@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod common;
 
-use common::{Node, command, ordain};
+use common::{Node, command, copy, numbers, ordain};
 use std::fs;
 use std::path::Path;
 
@@ -21,29 +21,6 @@ const NODE: [&str; 11] = [
     "--log-level",
     "error",
 ];
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
-
-/// The numbers in the names of files, ascending.
-fn numbers(dir: &Path, prefix: &str) -> Vec<(u64, std::path::PathBuf)> {
-    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let number = |path: std::path::PathBuf| {
-        let digits = path.file_name()?.to_str()?.strip_prefix(prefix)?.get(..16)?.to_owned();
-        Some((u64::from_str_radix(&digits, 16).ok()?, path))
-    };
-    let mut found: Vec<_> = files.filter_map(number).collect();
-    found.sort();
-    found
-}
 
 fn load(node: &Node, acks: &Path) {
     let connect = node.address("tcp");

@@ -1,5 +1,6 @@
 //! What the program says to its users: each error names its cause and what to do.
 
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod common;
 
 use common::{NODE, Node, command, ordain};

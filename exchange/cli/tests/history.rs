@@ -5,12 +5,13 @@ mod common;
 #[path = "../../export/tests/common/mod.rs"]
 mod tables;
 
-use common::{Node, ordain};
+use common::{Node, copy, numbers, ordain};
 use ordain_client::blocking::{Client, Outcome};
 use ordain_client::{ClientConfig, CoreConfig, Member};
 use ordain_exchange_protocol::{
     Amend, Cancel, CreateAccount, CreateInstrument, Definition, FromZeros, IntoBytes, MassCancel, NewOrder,
-    NewOrder2, OrderRef, OrderType, Reply, SelfTrade, Side, Sides, TimeInForce, Transfer,
+    NewOrder2, OrderRef, OrderType, Reply, Scope, SelfTrade, SetFirm, SetGrossLimit, SetInstrumentLimits,
+    Side, Sides, TimeInForce, Transfer, note,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -310,4 +311,260 @@ fn parquet_has_the_same_cells_as_csv() {
     assert!(text.contains(",\"amended to what was filled, or below\"\n"), "{text}");
     let said = ordain(&["export", data, "--orders", "--format", "parquet"]);
     assert!(said.code == 1 && said.error.contains("standard output"), "{}", said.error);
+}
+
+/// Small segments, which are all kept, and a snapshot for each.
+const SMALL: [&str; 15] = [
+    "node",
+    "--listen",
+    "127.0.0.1:0",
+    "--metrics",
+    "127.0.0.1:0",
+    "--payload-max",
+    "1KiB",
+    "--batch-max",
+    "16KiB",
+    "--segment-size",
+    "64KiB",
+    "--retain",
+    "all",
+    "--log-level",
+    "error",
+];
+
+/// What is told of a whole journal and of the same one without its older segments.
+#[test]
+fn a_trimmed_journal_is_told_from_its_oldest_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let node = Node::spawn(&whole, &SMALL).ready();
+    let mut desk = Desk::open(&node);
+    open_market(&mut desk);
+    let (_, over) = desk.good(NewOrder::limit(1, 1, 6, Side::Buy, 100, 1).as_bytes());
+    desk.good(Cancel::new(1, OrderRef::Id(over)).as_bytes());
+    let (_, order) = desk.good(NewOrder::limit(1, 1, 7, Side::Buy, 100, 10).as_bytes());
+    let sell = |id: u64| NewOrder::limit(2, 1, id, Side::Sell, 100, 3).lasting(TimeInForce::Ioc);
+    desk.good(sell(1).as_bytes());
+    for id in 100.. {
+        let (_, other) = desk.good(NewOrder::limit(2, 1, id, Side::Buy, 50, 1).as_bytes());
+        desk.good(Cancel::new(2, OrderRef::Id(other)).as_bytes());
+        if numbers(&whole, "snapshot-").len() == 2 {
+            break;
+        }
+    }
+    assert_ne!(desk.send(NewOrder::limit(1, 1, 7, Side::Buy, 90, 1).as_bytes()).1, 0);
+    desk.good(sell(2).as_bytes());
+    let (last, _) = desk.good(Transfer::deposit(1, 2, 9, 5).as_bytes());
+    drop(desk);
+    node.stop();
+
+    let trimmed = folder.path().join("trimmed");
+    copy(&whole, &trimmed);
+    let oldest = numbers(&trimmed, "snapshot-")[0].0;
+    for (number, path) in numbers(&trimmed, "segment-") {
+        if number * (64 << 10) < oldest {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let (whole, trimmed) = (whole.to_str().unwrap(), trimmed.to_str().unwrap());
+
+    // Exports: the rows of the whole journal from there on, balances included.
+    let said = ordain(&["export", trimmed, "--trades"]);
+    let notice =
+        format!("the journal is trimmed: it is replayed from the snapshot at position {oldest}, record ");
+    let begins = said.error.trim_end().strip_prefix(&notice).unwrap_or_else(|| panic!("{}", said.error));
+    let begins: u64 = begins.parse().unwrap();
+    for (what, least) in [("--statements", 5), ("--orders", 4), ("--trades", 1)] {
+        let mut expected = rows(&["export", whole, what]);
+        let all = expected.len();
+        let names = expected.remove(0);
+        expected.retain(|row| row[0].parse::<u64>().unwrap() >= begins);
+        expected.insert(0, names);
+        assert!(expected.len() > least && expected.len() < all, "{what}: {} of {all}", expected.len());
+        assert_eq!(rows(&["export", trimmed, what]), expected, "{what}");
+        let out = folder.path().join("rows.parquet");
+        assert_eq!(ordain(&["export", trimmed, what, "--out", out.to_str().unwrap()]).code, 0);
+        assert_eq!(tables::parquet_rows(std::fs::File::open(out).unwrap()), expected, "{what}");
+    }
+
+    // States: the same from the snapshot on, and none before.
+    let state = |data: &str, seq: u64| {
+        let seq = seq.to_string();
+        let said = ordain(&["state", "at", &seq, data, "--book", "1", "--account", "1", "--json"]);
+        (said.code, said.out, said.error)
+    };
+    for seq in [begins - 1, begins, last] {
+        let (of_whole, of_trimmed) = (state(whole, seq), state(trimmed, seq));
+        assert_eq!((of_whole.0, &of_whole.1), (0, &of_trimmed.1), "{}{}", of_whole.2, of_trimmed.2);
+        assert!(of_trimmed.2.starts_with(&notice) && of_whole.2.is_empty());
+    }
+    let (code, out, error) = state(trimmed, begins - 2);
+    assert!(code == 1 && out.is_empty(), "{out}");
+    assert!(
+        error.contains(&format!("error: what is older than record {} was trimmed", begins - 1)),
+        "{error}"
+    );
+
+    // Orders: what the snapshot says of one that lives in it, then the same lines; of what was over, nothing.
+    for ask in [vec![order.to_string()], vec!["7".to_owned(), "--account".to_owned(), "1".to_owned()]] {
+        let explain = |data: &str| {
+            let mut arguments = vec!["explain", "order"];
+            arguments.extend(ask.iter().map(String::as_str));
+            arguments.push(data);
+            let said = ordain(&arguments);
+            assert_eq!(said.code, 0, "{}", said.error);
+            said.out
+        };
+        let (of_whole, of_trimmed) = (explain(whole), explain(trimmed));
+        let (head, rest) = of_trimmed.split_at(of_trimmed.find("\nrecord ").unwrap() + 1);
+        let lines: Vec<&str> = head.lines().collect();
+        assert!(lines[0].starts_with(&format!("up to record {}  20", begins - 1)), "{head}");
+        assert!(lines[0].ends_with("  the snapshot with which the journal begins"), "{head}");
+        let known = format!(
+            "  order {order}, called 7: live limit order of account 1 in instrument 1, buy at 100; 3 lots filled, 7 open"
+        );
+        assert_eq!(lines[1..], [known]);
+        assert!(
+            rest.contains("refused, DuplicateClientOrderId") && rest.contains("filled: 3 lots"),
+            "{rest}"
+        );
+        assert!(of_whole.ends_with(rest) && of_whole.len() > rest.len(), "{of_whole}");
+    }
+    assert_eq!(ordain(&["explain", "order", &over.to_string(), whole]).code, 0);
+    let said = ordain(&["explain", "order", &over.to_string(), trimmed]);
+    assert!(said.code == 1 && said.error.contains("what was trimmed cannot be told"), "{}", said.error);
+
+    // Without the snapshot that stands for what was removed, the next one serves; without any, none does.
+    let snapshots = numbers(Path::new(trimmed), "snapshot-");
+    std::fs::remove_file(&snapshots[0].1).unwrap();
+    let said = ordain(&["export", trimmed, "--statements"]);
+    assert!(
+        said.code == 0 && said.error.contains(&format!("position {}, ", snapshots[1].0)),
+        "{}",
+        said.error
+    );
+    std::fs::remove_file(&snapshots[1].1).unwrap();
+    for arguments in [
+        vec!["export", trimmed, "--statements"],
+        vec!["state", "at", "1", trimmed],
+        vec!["explain", "order", "1", trimmed],
+    ] {
+        let said = ordain(&arguments);
+        assert!(said.code == 1 && said.error.contains("no snapshot there can be used"), "{}", said.error);
+    }
+}
+
+#[test]
+fn a_damaged_journal_is_told_as_far_as_it_goes_and_called_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let node = Node::start(&data);
+    let mut desk = Desk::open(&node);
+    open_market(&mut desk);
+    let (entered, order) = desk.good(NewOrder::limit(1, 1, 7, Side::Buy, 100, 10).as_bytes());
+    let (damaged, _) = desk.good(Transfer::deposit(1, 2, 9, 0x1234_5678_9abc).as_bytes());
+    desk.good(Cancel::new(1, OrderRef::Id(order)).as_bytes());
+    drop(desk);
+    node.stop();
+    let segment = &numbers(&data, "segment-")[0].1;
+    let mut bytes = std::fs::read(segment).unwrap();
+    let amount = 0x1234_5678_9abc_u64.to_le_bytes();
+    let at = bytes.windows(8).position(|window| window == amount).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(segment, bytes).unwrap();
+
+    let data = data.to_str().unwrap();
+    let out = folder.path().join("orders.parquet");
+    let said = ordain(&["export", data, "--orders", "--out", out.to_str().unwrap()]);
+    assert_eq!(said.code, 1);
+    for part in
+        ["the journal ends with damage at segment 0", "error: the journal is damaged: it was told up to"]
+    {
+        assert!(said.error.contains(part), "{}", said.error);
+    }
+    let found = tables::parquet_rows(std::fs::File::open(out).unwrap());
+    assert_eq!((found.len(), found[1][2].as_str()), (2, "new"));
+    let said = ordain(&["explain", "order", &order.to_string(), data]);
+    assert!(said.code == 1 && said.out.contains("new limit order"), "{}{}", said.out, said.error);
+    assert_eq!(ordain(&["state", "at", &entered.to_string(), data]).code, 0);
+    let said = ordain(&["state", "at", &damaged.to_string(), data]);
+    assert!(said.code == 1 && said.error.contains("; the journal ends with damage at"), "{}", said.error);
+}
+
+#[test]
+fn an_account_is_told_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let node = Node::start(&data);
+    let mut desk = Desk::open(&node);
+    open_market(&mut desk);
+    let why = note("a test");
+    desk.good(SetFirm::new(1, 3, why).as_bytes());
+    let limits = SetInstrumentLimits { long: 50.into(), ..SetInstrumentLimits::new(1, 1, why) };
+    desk.good(limits.as_bytes());
+    desk.good(SetGrossLimit::new(Scope::Account, 1, 2, 60_000, why).as_bytes());
+    let (_, first) = desk.good(NewOrder::limit(1, 1, 7, Side::Buy, 100, 10).as_bytes());
+    desk.good(NewOrder::limit(2, 1, 9, Side::Sell, 100, 4).lasting(TimeInForce::Ioc).as_bytes());
+    let stop = NewOrder2 {
+        order_type: OrderType::StopLimit,
+        trigger: 120.into(),
+        ..NewOrder2::limit(1, 1, 10, Side::Buy, 130, 5)
+    };
+    desk.good(stop.as_bytes());
+    let (last, _) = desk.good(NewOrder::limit(1, 1, 11, Side::Sell, 150, 8).as_bytes());
+    drop(desk);
+    node.stop();
+    let data = data.to_str().unwrap();
+    let last = last.to_string();
+    let said = ordain(&["state", "at", &last, data, "--account", "1", "--json"]);
+    let account = &serde_json::from_str::<Value>(&said.out).unwrap()["account"];
+    let orders = account["orders"].as_array().unwrap();
+    let order = |at: usize, field: &str| orders[at][field].clone();
+    assert_eq!(orders.len(), 3, "{account}");
+    // A buy holds what it costs with a fee of 2 in a thousand, a sell 3 of base for a lot.
+    for (at, called, side, kind, state, filled, open, currency, held) in [
+        (0, 7, "buy", "limit", "live", 4, 6, 2, 6_012),
+        (1, 10, "buy", "stop-limit", "waiting", 0, 5, 2, 6_515),
+        (2, 11, "sell", "limit", "live", 0, 8, 1, 24),
+    ] {
+        assert_eq!(
+            ["client_order_id", "filled", "open", "currency", "held"].map(|field| order(at, field)),
+            [called, filled, open, currency, held].map(Value::from)
+        );
+        assert_eq!(
+            ["side", "type", "state"].map(|field| order(at, field)),
+            [side, kind, state].map(Value::from)
+        );
+    }
+    assert_eq!(order(0, "order_id"), first);
+    let held = |at: usize| account["balances"][at]["held"].clone();
+    assert_eq!([held(0), held(1)], [24, 6_012 + 6_515]);
+    assert_eq!(account["access"]["firm"], 3);
+    assert_eq!(account["limits"]["orders"], 3);
+    let gross =
+        json!([{ "currency": 2, "gross": (6_000 + 6_500 + 12_000).to_string(), "max_gross": "60000" }]);
+    assert_eq!(account["limits"]["gross"], gross);
+    assert_eq!(account["firm_limits"]["orders"], 3);
+    let pair = &account["instruments"][0];
+    assert_eq!(["position", "long", "short"].map(|field| pair[field].clone()), ["4", "50", "none"]);
+    assert_eq!([&pair["open_buys"], &pair["open_sells"]], [&json!(11), &json!(8)]);
+
+    let text = ordain(&["state", "at", &last, data, "--account", "1"]).out;
+    for line in [
+        "balances: currency, free, held\n",
+        &format!("\n  {first}   7  1   buy       limit     live  100    0  4  6  2  6012\n"),
+        "\nlimits of its firm: orders, max_orders, ",
+        "\npositions and limits in instruments: instrument, position, open_buys, open_sells, ",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+    // The exchange's own account has the fees; an account that is not there is an error.
+    let own = ordain(&["state", "at", &last, data, "--account", "0"]);
+    assert!(
+        own.code == 0 && own.out.ends_with("account 0\nbalances: currency, free, held\n  2  4  0\n"),
+        "{}",
+        own.out
+    );
+    let nobody = ordain(&["state", "at", &last, data, "--account", "9"]);
+    assert!(nobody.code == 1 && nobody.error.contains("UnknownAccount"), "{}", nobody.error);
 }

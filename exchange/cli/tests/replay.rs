@@ -1,5 +1,6 @@
 //! `ordain replay` on flow made here in the form of LOBSTER's files, whose own data is not ours to ship.
 
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod common;
 
 use common::{Node, ordain};

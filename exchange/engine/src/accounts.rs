@@ -57,7 +57,30 @@ impl Account {
     }
 }
 
+/// A live order, and what it holds of its account's money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOrder {
+    /// Order id.
+    pub id: u64,
+    /// Currency of the hold.
+    pub currency: u32,
+    /// Minor units held.
+    pub held: u64,
+}
+
 impl Engine {
+    /// The live orders of an account in order of entry, those that wait too. An account that is not there has none.
+    ///
+    /// Takes time in proportion to their number: for tools, not for commands.
+    pub fn open_orders(&self, account: u32) -> impl Iterator<Item = OpenOrder> {
+        let listed = |slot: u32| (slot != NONE).then_some(slot);
+        let first = self.accounts.get(account as usize).and_then(|account| listed(account.head));
+        std::iter::successors(first, move |slot| listed(self.orders.get(*slot).account_next)).map(|slot| {
+            let (currency, held) = self.hold_of(slot);
+            OpenOrder { id: self.orders.id(slot), currency, held }
+        })
+    }
+
     /// An account that may trade and that the key may act for.
     #[inline]
     pub(crate) fn granted(&self, context: &Context, account: u32) -> Result<&Account, Reject> {

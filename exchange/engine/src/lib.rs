@@ -59,6 +59,7 @@ mod waiting;
 mod warm;
 
 pub use access::FIRMS;
+pub use accounts::OpenOrder;
 pub use engine::Engine;
 pub use limits::{KEYS_PER_ACCOUNT, Limits};
 pub use ordain_exchange_protocol::Audience;

@@ -384,3 +384,32 @@ fn queries_page() {
     let Ok(Answer::Currency(totals)) = Answer::decode(&bytes) else { panic!() };
     assert_eq!(totals.supply.get(), 3 * START);
 }
+
+#[test]
+fn open_orders_hold_what_is_held() {
+    let mut x = Exchange::open();
+    assert_eq!(x.engine.open_orders(1).count(), 0);
+    let first = x.must(&bid(1, 100, 10)).order().order_id.get();
+    let stop = NewOrder2 {
+        order_type: OrderType::StopLimit,
+        trigger: 120.into(),
+        ..NewOrder2::limit(1, 1, 2, Side::Buy, 130, 2)
+    };
+    let waiting = x.must(&stop).order().order_id.get();
+    let iceberg = NewOrder2 { display: 3.into(), ..NewOrder2::limit(1, 1, 3, Side::Sell, 150, 9) };
+    let sell = x.must(&iceberg).order().order_id.get();
+    // Not its own, and one that is over.
+    x.must(&ask(1, 140, 5));
+    x.must(&bid(4, 99, 2));
+    x.must(&Cancel::new(1, OrderRef::Client(4)));
+    let open: Vec<_> = x.engine.open_orders(1).map(|it| (it.id, it.currency, it.held)).collect();
+    // A lot costs 10 a tick and 3 % of that; 9 lots are 45 of base, hidden ones too.
+    assert_eq!(open, [(first, QUOTE, 10_300), (waiting, QUOTE, 2_678), (sell, BASE, 45)]);
+    for (account, currency) in [(1, BASE), (1, QUOTE), (2, BASE), (2, QUOTE)] {
+        let held = x.engine.open_orders(account).filter(|it| it.currency == currency).map(|it| it.held);
+        assert_eq!(held.sum::<u64>(), x.balance(account, currency).1);
+    }
+    x.must(&MassCancel::new(1, 0, Sides::Any));
+    assert_eq!((x.engine.open_orders(1).count(), x.engine.open_orders(2).count()), (0, 1));
+    assert_eq!(x.engine.open_orders(u32::MAX).count(), 0);
+}

@@ -1,7 +1,7 @@
 //! `ordain exchange`: what an operator does to the exchange and asks of it, through any node of the cluster.
 
 mod commands;
-mod show;
+pub mod show;
 pub mod words;
 
 use crate::error::{CliError, OrNext, Result};

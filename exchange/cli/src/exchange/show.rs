@@ -56,16 +56,28 @@ pub enum Show {
     Statistics,
 }
 
+/// Who answers questions: a cluster, or the exchange as it was.
+pub trait Answers {
+    /// The answer, encoded.
+    fn answer(&mut self, question: &[u8]) -> Result<Vec<u8>>;
+}
+
+impl Answers for Client {
+    fn answer(&mut self, question: &[u8]) -> Result<Vec<u8>> {
+        let next = "Check --connect, and that --key is that of an operator, or of a key that may see this.";
+        let (_, answer) = self.query(SCHEMA, question).or_next("the exchange cannot be asked", next)?;
+        Ok(answer)
+    }
+}
+
 /// Asks, and has what was answered put into JSON.
-fn ask<T>(
-    client: &mut Client,
+pub fn ask<T>(
+    from: &mut impl Answers,
     query: &(impl IntoBytes + Immutable),
     read: impl Fn(&Answer<'_>) -> Option<(u16, T)>,
 ) -> Result<T> {
-    let asked = "the exchange cannot be asked";
     let newer = "Run the same build on all nodes and here.";
-    let next = "Check --connect, and that --key is that of an operator, or of a key that may see this.";
-    let (_, answer) = client.query(SCHEMA, query.as_bytes()).or_next(asked, next)?;
+    let answer = from.answer(query.as_bytes())?;
     let answer = Answer::decode(&answer).or_next("the answer cannot be read", newer)?;
     match read(&answer) {
         Some((0, value)) => Ok(value),
@@ -79,23 +91,21 @@ fn ask<T>(
 }
 
 impl Show {
-    pub fn ask(&self, client: &mut Client) -> Result<Value> {
+    pub fn ask(&self, from: &mut impl Answers) -> Result<Value> {
         match *self {
-            Self::Instrument { instrument } => of_instrument(client, instrument),
-            Self::Account { account } => of_account(client, account),
-            Self::Limits { whose, currency } => limits(client, whose, currency),
-            Self::InstrumentLimits { account, instrument } => instrument_limits(client, account, instrument),
-            Self::Fees { account, instrument } => fees(client, account, instrument),
-            Self::Currency { currency } => {
-                ask(client, &CurrencyQuery::new(currency), |answer| match answer {
-                    Answer::Currency(it) => Some((
-                        it.code.get(),
-                        json!({ "currency": currency, "supply": it.supply.get(), "fees": it.fees.get() }),
-                    )),
-                    _ => None,
-                })
-            }
-            Self::Statistics => ask(client, &StatisticsQuery::new(), |answer| match answer {
+            Self::Instrument { instrument } => of_instrument(from, instrument),
+            Self::Account { account } => of_account(from, account),
+            Self::Limits { whose, currency } => limits(from, whose, currency),
+            Self::InstrumentLimits { account, instrument } => instrument_limits(from, account, instrument),
+            Self::Fees { account, instrument } => fees(from, account, instrument),
+            Self::Currency { currency } => ask(from, &CurrencyQuery::new(currency), |answer| match answer {
+                Answer::Currency(it) => Some((
+                    it.code.get(),
+                    json!({ "currency": currency, "supply": it.supply.get(), "fees": it.fees.get() }),
+                )),
+                _ => None,
+            }),
+            Self::Statistics => ask(from, &StatisticsQuery::new(), |answer| match answer {
                 Answer::Statistics(it) => Some((
                     it.code.get(),
                     json!({
@@ -112,8 +122,8 @@ impl Show {
     }
 }
 
-fn of_instrument(client: &mut Client, instrument: u32) -> Result<Value> {
-    let terms = ask(client, &InstrumentQuery::new(instrument), |answer| match answer {
+fn of_instrument(from: &mut impl Answers, instrument: u32) -> Result<Value> {
+    let terms = ask(from, &InstrumentQuery::new(instrument), |answer| match answer {
         Answer::Instrument(answer) => {
             let it = &answer.definition;
             let value = json!({
@@ -134,7 +144,7 @@ fn of_instrument(client: &mut Client, instrument: u32) -> Result<Value> {
         }
         _ => None,
     })?;
-    let trading = ask(client, &TradingQuery::new(instrument), |answer| match answer {
+    let trading = ask(from, &TradingQuery::new(instrument), |answer| match answer {
         Answer::Trading(it) => Some((
             it.code.get(),
             json!({
@@ -146,7 +156,7 @@ fn of_instrument(client: &mut Client, instrument: u32) -> Result<Value> {
         )),
         _ => None,
     })?;
-    let auction = ask(client, &AuctionQuery::new(instrument), |answer| match answer {
+    let auction = ask(from, &AuctionQuery::new(instrument), |answer| match answer {
         Answer::Auction(it) => Some((
             it.code.get(),
             json!({
@@ -160,8 +170,8 @@ fn of_instrument(client: &mut Client, instrument: u32) -> Result<Value> {
         )),
         _ => None,
     })?;
-    let bands = bands(client, instrument)?;
-    let schedule = schedule(client, instrument)?;
+    let bands = bands(from, instrument)?;
+    let schedule = schedule(from, instrument)?;
     Ok(json!({
         "instrument": instrument,
         "terms": terms,
@@ -172,8 +182,8 @@ fn of_instrument(client: &mut Client, instrument: u32) -> Result<Value> {
     }))
 }
 
-fn bands(client: &mut Client, instrument: u32) -> Result<Value> {
-    ask(client, &BandsQuery::new(instrument), |answer| match answer {
+fn bands(from: &mut impl Answers, instrument: u32) -> Result<Value> {
+    ask(from, &BandsQuery::new(instrument), |answer| match answer {
         Answer::Bands(it) => Some((
             it.code.get(),
             json!({
@@ -192,8 +202,8 @@ fn bands(client: &mut Client, instrument: u32) -> Result<Value> {
     })
 }
 
-fn schedule(client: &mut Client, instrument: u32) -> Result<Value> {
-    ask(client, &ScheduleQuery::new(instrument), |answer| match answer {
+fn schedule(from: &mut impl Answers, instrument: u32) -> Result<Value> {
+    ask(from, &ScheduleQuery::new(instrument), |answer| match answer {
         Answer::Schedule(it) => {
             let used = &it.entries[..usize::from(it.count).min(it.entries.len())];
             let entry = |(at, entry): (usize, &ordain_exchange_protocol::ScheduleEntry)| {
@@ -212,8 +222,8 @@ fn schedule(client: &mut Client, instrument: u32) -> Result<Value> {
     })
 }
 
-fn of_account(client: &mut Client, account: u32) -> Result<Value> {
-    let access = ask(client, &AccessQuery::new(account), |answer| match answer {
+pub fn of_account(from: &mut impl Answers, account: u32) -> Result<Value> {
+    let access = ask(from, &AccessQuery::new(account), |answer| match answer {
         Answer::Control(ControlAnswer::Access(it)) => Some((
             it.code.get(),
             json!({
@@ -225,14 +235,20 @@ fn of_account(client: &mut Client, account: u32) -> Result<Value> {
         )),
         _ => None,
     })?;
-    let group = ask(client, &OwnerQuery::new(account), |answer| match answer {
+    let group = ask(from, &OwnerQuery::new(account), |answer| match answer {
         Answer::Owner(it) => Some((it.code.get(), it.group.get())),
         _ => None,
     })?;
+    let balances = balances(from, account)?;
+    Ok(json!({ "account": account, "access": access, "group": group, "balances": balances }))
+}
+
+/// All balances of an account that are not 0.
+pub fn balances(from: &mut impl Answers, account: u32) -> Result<Vec<Value>> {
     let mut balances: Vec<(u32, u64, u64)> = Vec::new();
     loop {
         let after = balances.last().map_or(0, |last| last.0);
-        let page = ask(client, &BalancesQuery::new(account, after), |answer| match answer {
+        let page = ask(from, &BalancesQuery::new(account, after), |answer| match answer {
             Answer::Balances(head, entries) => {
                 let page = entries.iter().map(|it| (it.currency.get(), it.free.get(), it.held.get()));
                 Some((head.code.get(), page.collect::<Vec<_>>()))
@@ -241,18 +257,16 @@ fn of_account(client: &mut Client, account: u32) -> Result<Value> {
         })?;
         // What does not go on behind the last page would never come to an end.
         if page.first().is_none_or(|first| first.0 <= after) {
-            break;
+            let balance = |(currency, free, held): &(u32, u64, u64)| json!({ "currency": currency, "free": free, "held": held });
+            return Ok(balances.iter().map(balance).collect());
         }
         balances.extend(page);
     }
-    let balance = |(currency, free, held): &(u32, u64, u64)| json!({ "currency": currency, "free": free, "held": held });
-    let balances: Vec<Value> = balances.iter().map(balance).collect();
-    Ok(json!({ "account": account, "access": access, "group": group, "balances": balances }))
 }
 
-fn limits(client: &mut Client, whose: Whose, currency: u32) -> Result<Value> {
+pub fn limits(from: &mut impl Answers, whose: Whose, currency: u32) -> Result<Value> {
     let query = LimitsQuery::new(whose.scope, whose.id, currency);
-    ask(client, &query, |answer| match answer {
+    ask(from, &query, |answer| match answer {
         Answer::Control(ControlAnswer::Limits(it)) => {
             let max_orders = match it.max_orders.get() {
                 NO_LIMIT_32 => "none".to_owned(),
@@ -276,8 +290,8 @@ fn limits(client: &mut Client, whose: Whose, currency: u32) -> Result<Value> {
     })
 }
 
-fn instrument_limits(client: &mut Client, account: u32, instrument: u32) -> Result<Value> {
-    ask(client, &InstrumentLimitsQuery::new(account, instrument), |answer| match answer {
+pub fn instrument_limits(from: &mut impl Answers, account: u32, instrument: u32) -> Result<Value> {
+    ask(from, &InstrumentLimitsQuery::new(account, instrument), |answer| match answer {
         Answer::Control(ControlAnswer::InstrumentLimits(it)) => Some((
             it.code.get(),
             json!({
@@ -300,8 +314,8 @@ fn instrument_limits(client: &mut Client, account: u32, instrument: u32) -> Resu
     })
 }
 
-fn fees(client: &mut Client, account: u32, instrument: u32) -> Result<Value> {
-    ask(client, &FeesQuery::new(account, instrument), |answer| match answer {
+fn fees(from: &mut impl Answers, account: u32, instrument: u32) -> Result<Value> {
+    ask(from, &FeesQuery::new(account, instrument), |answer| match answer {
         Answer::Control(ControlAnswer::Fees(it)) => Some((
             it.code.get(),
             json!({

@@ -1,12 +1,14 @@
 //! `ordain explain order ID DIR`: all that ever happened to an order, in words.
 
-use super::{Happening, about, replay, words};
+use super::{Happening, Past, about, account, replay, words};
 use crate::error::{CliError, Result};
 use crate::exchange::words::kebab;
 use crate::operators::utc;
 use clap::{Args, Subcommand};
 use ordain_exchange_protocol::{FillReport, Flag, NewOrder2, OrderReply, OrderState, Output, Request};
 use ordain_types::Nanos;
+use serde_json::Value;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,26 +31,78 @@ pub struct Order {
 
 pub fn run(command: &ExplainCommand) -> Result<ExitCode> {
     let ExplainCommand::Order(args) = command;
-    let mut told = 0;
-    let mut name = args.account.map(|account| (account, args.id));
+    let told = Cell::new(false);
+    let name = Cell::new(args.account.map(|account| (account, args.id)));
     let wanted = args.account.is_none().then_some(args.id);
-    replay(&args.dir, None, |_| Ok(()), &mut |_, event| {
-        let lines = lines(event, wanted, &mut name);
+    let tell = |heading: &str, lines: &[String]| {
+        told.set(true);
+        println!("{heading}");
+        lines.iter().for_each(|line| println!("  {line}"));
+    };
+    let begin = |past: &Past| {
+        if past.from > 0
+            && let Some((line, called)) = from_snapshot(past, wanted, name.get())?
+        {
+            name.set(Some(called));
+            let date = utc(Nanos(past.time));
+            tell(
+                &format!("up to record {}  {date}  the snapshot with which the journal begins", past.from),
+                &[line],
+            );
+        }
+        Ok(())
+    };
+    let past = replay(&args.dir, None, begin, &mut |_, event| {
+        let mut called = name.get();
+        let lines = lines(event, wanted, &mut called);
+        name.set(called);
         if !lines.is_empty() {
-            told += 1;
-            println!("{}", heading(event));
-            lines.iter().for_each(|line| println!("  {line}"));
+            tell(&heading(event), &lines);
         }
         Ok(())
     })?;
-    if told == 0 {
+    if !told.get() {
         let whose = args.account.map_or(String::new(), |account| format!(" of account {account}"));
         return Err(CliError::new(
             format!("nothing is known of the order {}{whose}", args.id),
             "Give the exchange's order id, or --account and the client's; what was trimmed cannot be told.",
         ));
     }
-    Ok(ExitCode::SUCCESS)
+    past.finish()
+}
+
+/// What a snapshot says of an order that lives in it, and what its account called it.
+fn from_snapshot(
+    past: &Past,
+    wanted: Option<u64>,
+    name: Option<(u32, u64)>,
+) -> Result<Option<(String, (u32, u64))>> {
+    let accounts = name.map_or(0..=past.engine().limits().accounts, |(account, _)| account..=account);
+    for account in accounts {
+        for open in account::open(past, account)? {
+            let called = (account, open.client_order_id);
+            if wanted.map_or(Some(called) == name, |wanted| wanted == open.order_id) {
+                let text = |field: &str| match &open.value[field] {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                let line = format!(
+                    "order {}, called {}: {} {} order of account {account} in instrument {}, {} at {}; {} lots filled, {} open",
+                    open.order_id,
+                    open.client_order_id,
+                    text("state"),
+                    text("type"),
+                    text("instrument"),
+                    text("side"),
+                    text("price"),
+                    text("filled"),
+                    text("open")
+                );
+                return Ok(Some((line, called)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn heading(event: &Happening<'_>) -> String {

@@ -123,18 +123,19 @@ const TRADES: &[Column<Trade>] = &[
 ];
 
 pub fn run(args: &ExportArgs) -> Result<ExitCode> {
-    if args.statements {
+    let past = if args.statements {
         let money = RefCell::new(Money::default());
         let begin = |past: &Past| money.borrow_mut().begin(past);
-        let past =
-            export(args, STATEMENTS, begin, |past, event| statements(past, event, &mut money.borrow_mut()))?;
+        let rows = |past: &Past, event: &Happening<'_>| statements(past, event, &mut money.borrow_mut());
+        let past = export(args, STATEMENTS, begin, rows)?;
         money.borrow().check(&past)?;
+        past
     } else if args.orders {
-        export(args, ORDERS, |_| Ok(()), |_, event| Ok(orders(event)))?;
+        export(args, ORDERS, |_| Ok(()), |_, event| Ok(orders(event)))?
     } else {
-        export(args, TRADES, |_| Ok(()), |_, event| Ok(trades(event)))?;
-    }
-    Ok(ExitCode::SUCCESS)
+        export(args, TRADES, |_| Ok(()), |_, event| Ok(trades(event)))?
+    };
+    past.finish()
 }
 
 /// Replays the journal and writes the rows that its events have.

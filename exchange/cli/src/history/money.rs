@@ -1,6 +1,6 @@
 //! Money as the journal moves it: every flow of every account, and what the balances are by adding them up.
 
-use super::{Happening, Past};
+use super::{DEFECT, Happening, Past};
 use crate::error::{CliError, Result};
 use ordain_exchange_protocol::{
     Answer, BalancesQuery, FillReport, InstrumentQuery, IntoBytes, Output, Reply, Request, Side,
@@ -58,7 +58,7 @@ pub struct Money {
 }
 
 /// All balances of an account that are not 0: currency, free and held.
-pub fn balances(past: &Past, account: u32) -> Result<Vec<(u32, u64, u64)>> {
+fn balances(past: &Past, account: u32) -> Result<Vec<(u32, u64, u64)>> {
     let mut found: Vec<(u32, u64, u64)> = Vec::new();
     loop {
         let after = found.last().map_or(0, |last| last.0);
@@ -81,7 +81,7 @@ impl Money {
         if past.from == 0 {
             return Ok(());
         }
-        for account in 0..=past.copy.app().engine().limits().accounts {
+        for account in 0..=past.engine().limits().accounts {
             for (currency, free, held) in balances(past, account)? {
                 self.balances.insert((account, currency), i128::from(free) + i128::from(held));
             }
@@ -103,8 +103,7 @@ impl Money {
             _ => None,
         })?;
         let terms = terms.ok_or_else(|| {
-            let next = "This is a defect of Ordain: keep the data directory, and report it.";
-            CliError::new(format!("there is no instrument {instrument}, and it trades"), next)
+            CliError::new(format!("there is no instrument {instrument}, and it trades"), DEFECT)
         })?;
         self.terms.insert(instrument, terms);
         Ok(terms)
@@ -135,7 +134,7 @@ impl Money {
         let Some(first) = differing.first() else { return Ok(()) };
         Err(CliError::new(
             format!("the statements do not add up in {} places: {first}", differing.len()),
-            "This is a defect of Ordain: keep the data directory, and report it.",
+            DEFECT,
         ))
     }
 

@@ -1,7 +1,6 @@
 //! `ordain state at SEQ DIR`: the exchange as it was behind a record.
 
-use super::money::balances;
-use super::{Past, replay};
+use super::{Past, account, replay};
 use crate::error::{CliError, Result};
 use crate::operators::utc;
 use clap::{Args, Subcommand};
@@ -28,7 +27,7 @@ pub struct At {
     /// Print this instrument's book, level by level
     #[arg(long, value_name = "INSTRUMENT")]
     book: Option<u32>,
-    /// Print this account's balances
+    /// Print this account: balances, open orders and what they hold, limits, positions
     #[arg(long)]
     account: Option<u32>,
     /// One JSON object instead of text
@@ -54,7 +53,7 @@ pub fn run(command: &StateCommand) -> Result<ExitCode> {
     })?;
     let (instruments, accounts, orders, accepted, trades) = totals.unwrap_or_default();
     let book = args.book.map(|instrument| book(&past, instrument)).transpose()?;
-    let money = args.account.map(|account| balances(&past, account)).transpose()?;
+    let account = args.account.map(|account| account::of(&past, account)).transpose()?;
     if args.json {
         let mut value = json!({
             "seq": past.seq, "time_ns": past.time, "instruments": instruments, "accounts": accounts,
@@ -64,12 +63,8 @@ pub fn run(command: &StateCommand) -> Result<ExitCode> {
             value["book"] =
                 json!({ "instrument": instrument, "bids": levels(bids), "offers": levels(offers) });
         }
-        if let (Some(money), Some(account)) = (&money, args.account) {
-            let rows: Vec<Value> = money
-                .iter()
-                .map(|(currency, free, held)| json!({ "currency": currency, "free": free, "held": held }))
-                .collect();
-            value["account"] = json!({ "account": account, "balances": rows });
+        if let Some(account) = account {
+            value["account"] = account;
         }
         println!("{value}");
         return Ok(ExitCode::SUCCESS);
@@ -88,11 +83,8 @@ pub fn run(command: &StateCommand) -> Result<ExitCode> {
             println!("  bid   {price:>12} {lots:>12} {orders:>6}");
         }
     }
-    if let (Some(money), Some(account)) = (&money, args.account) {
-        println!("account {account}: currency, free, held");
-        for (currency, free, held) in money {
-            println!("  {currency:>6} {free:>20} {held:>20}");
-        }
+    if let Some(account) = &account {
+        account::print(account);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -112,3 +112,27 @@ impl Drop for Node {
         let _ = self.child.wait();
     }
 }
+
+/// Copies a folder and all that is in it.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// The numbers in the names of files, ascending.
+pub fn numbers(dir: &Path, prefix: &str) -> Vec<(u64, PathBuf)> {
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let number = |path: PathBuf| {
+        let digits = path.file_name()?.to_str()?.strip_prefix(prefix)?.get(..16)?.to_owned();
+        Some((u64::from_str_radix(&digits, 16).ok()?, path))
+    };
+    let mut found: Vec<_> = files.filter_map(number).collect();
+    found.sort();
+    found
+}
