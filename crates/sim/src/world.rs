@@ -355,8 +355,12 @@ impl<W: Workload> World<W> {
                 || "down".to_owned(),
                 |life| {
                     let c = &life.shared;
+                    let value = |name| life.registry.value(name).unwrap_or(0);
                     format!(
-                        "stint {} committed {} written {} durable {} applied {} room {}",
+                        "term {} blank {} floor {} stint {} committed {} written {} durable {} applied {} room {}",
+                        value("ordain_term"),
+                        value("ordain_blank"),
+                        value("ordain_promise_floor"),
                         c.stint.load(),
                         c.committed.load(),
                         c.written.load(),

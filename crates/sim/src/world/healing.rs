@@ -6,7 +6,7 @@ use crate::configs::copies;
 use crate::workload::Workload;
 use core::cmp::Ordering;
 use ordain_node::journal::Floor;
-use ordain_types::{BatchIndex, Configuration, Nanos, NodeId};
+use ordain_types::{BatchIndex, Configuration, Nanos, NodeId, Term};
 use std::sync::Arc;
 
 /// Election time-outs within which a healed cluster commits again. An election takes up to two, rivals may spoil a
@@ -50,8 +50,12 @@ struct Voter {
     latest: Arc<Configuration>,
     /// Whether that is known to be committed, and if not, the one before.
     before: Option<Arc<Configuration>>,
-    /// Its disk was lost, and it is not whole again (R9).
+    /// Its disk was lost, or its first start was, and it is not whole again (R9).
     blank: bool,
+    /// It says that it is blank, and no disk was lost: new, or it stopped before it had stored that it is whole.
+    unproved: bool,
+    /// It is in a term.
+    has_term: bool,
 }
 
 impl Voter {
@@ -211,15 +215,28 @@ impl<W: Workload> World<W> {
             Ordering::Equal => configs.before_last().cloned(),
         };
         let end = Floor { term, index: BatchIndex(index) };
-        let blank = self.nodes[node].blank;
-        Some(Voter { id: NodeId(node as u32), end, floor: state.floor, latest, before, blank })
+        Some(Voter {
+            id: NodeId(node as u32),
+            end,
+            floor: state.floor,
+            latest,
+            before,
+            blank: self.nodes[node].blank,
+            unproved: state.blank,
+            has_term: state.term > Term(0),
+        })
     }
 
     /// Whether rule R4 lets nobody of `core` be elected, as far as it can be seen from outside. A node that is not
     /// running yet is given the benefit of the doubt.
     fn nobody_wins(&self, core: &[usize]) -> bool {
         let voters: Option<Vec<_>> = core.iter().map(|node| self.voter(*node)).collect();
-        voters.is_some_and(|voters| !somebody_wins(&voters))
+        voters.is_some_and(|mut voters| {
+            // While nobody is in a term, those who are new tell each other that they are whole.
+            let has_begun = voters.iter().any(|voter| voter.has_term);
+            voters.iter_mut().for_each(|voter| voter.blank |= voter.unproved && has_begun);
+            !somebody_wins(&voters)
+        })
     }
 
     fn verdict(&self, core: &[usize]) -> Verdict {
@@ -276,7 +293,7 @@ mod tests {
     use crate::plan::member;
     use ordain_types::configuration::Change;
     use ordain_types::facts::AckPolicy;
-    use ordain_types::{ClusterFacts, ClusterId, Term};
+    use ordain_types::{ClusterFacts, ClusterId};
 
     fn at(term: u64, index: u64) -> Floor {
         Floor { term: Term(term), index: BatchIndex(index) }
@@ -294,6 +311,8 @@ mod tests {
             latest: latest.clone(),
             before: None,
             blank: false,
+            unproved: false,
+            has_term: true,
         };
         somebody_wins(&(0..).zip(voters).map(voter).collect::<Vec<_>>())
     }
@@ -327,6 +346,8 @@ mod tests {
             latest: latest.clone(),
             before: None,
             blank: false,
+            unproved: false,
+            has_term: true,
         };
         assert!(somebody_wins(&[voter(0, &strong), voter(1, &strong)]));
         assert!(!somebody_wins(&[voter(0, &strong), voter(1, &weak)]), "1/1 needs all three");

@@ -168,7 +168,10 @@ impl<W: Workload> World<W> {
     pub(super) fn restore_spot(&mut self, node: usize) {
         if let Some(spot) = self.nodes[node].spot.take() {
             self.bring_down(node, Crash::Kill);
-            self.nodes[node].store.lock().restore(FileId::Segment(spot.segment), &spot.was);
+            let mut store = self.nodes[node].store.lock();
+            store.restore(FileId::Segment(spot.segment), &spot.was);
+            // What the node may have mended meanwhile is the operator's now.
+            store.mended.retain(|segment| *segment != spot.segment);
         }
     }
 }
