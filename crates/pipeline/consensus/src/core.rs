@@ -92,6 +92,8 @@ pub struct Core {
     /// Voters, by the log's last configuration, and whether this node is one.
     voters: usize,
     votes: bool,
+    /// Fewer received copies than this commit nothing, by whatever policy may be in force.
+    enough: usize,
     /// Other nodes, ascending.
     peers: Vec<Peer>,
     boot: Boot,
@@ -111,7 +113,7 @@ pub struct Core {
     truncating: Option<BatchIndex>,
     commit: BatchIndex,
     announced: BatchIndex,
-    /// This node's copies as they were counted last.
+    /// This node's copies when it last heard of progress: whatever else changes them ends in [`Core::settle`].
     counted: (BatchIndex, BatchIndex),
 
     role: Role,
@@ -206,6 +208,7 @@ impl Core {
             configs,
             voters: 0,
             votes: false,
+            enough: 0,
             peers: Vec::with_capacity(PEERS_MAX),
             boot,
             now,
@@ -358,7 +361,7 @@ impl Core {
     pub fn appended(&mut self, index: BatchIndex) {
         assert_eq!(self.role, Role::Leader, "only a leader seals batches");
         self.log.push(index, self.state.term);
-        self.settle_with(false);
+        self.invariants(); // Nothing follows from it yet: it is in nobody's copies.
     }
 
     /// The kernel has all batches up to here.
@@ -469,7 +472,11 @@ impl Core {
     /// known where its log matches.
     #[must_use]
     pub fn next_batch(&self, id: NodeId) -> Option<BatchIndex> {
-        let peer = &self.peers[self.peer(id)?];
+        self.next_for(self.peer(id)?)
+    }
+
+    fn next_for(&self, at: usize) -> Option<BatchIndex> {
+        let peer = &self.peers[at];
         let ready = peer.up && peer.listens && !peer.probing;
         let streams = self.role == Role::Leader && ready && peer.next <= self.log.last();
         streams.then_some(peer.next)
@@ -481,9 +488,9 @@ impl Core {
     /// # Panics
     /// If there is no such batch to send, or `bytes` is over [`BATCHES_MAX`].
     pub fn stream(&mut self, id: NodeId, through: BatchIndex, bytes: u32) -> Message {
-        let from = self.next_batch(id).expect("there is a batch to send");
-        assert!(from <= through && through <= self.log.last() && bytes <= BATCHES_MAX);
         let at = self.peer(id).expect("a voter");
+        let from = self.next_for(at).expect("there is a batch to send");
+        assert!(from <= through && through <= self.log.last() && bytes <= BATCHES_MAX);
         let message = self.append(at, bytes);
         self.peers[at].next = through.next();
         message

@@ -326,11 +326,14 @@ impl Message {
     ///
     /// # Panics
     /// If `out` is shorter than [`FRAME_MAX`].
+    #[inline]
     pub fn encode(&self, out: &mut [u8]) -> usize {
-        fn write<T: IntoBytes + Immutable>(out: &mut [u8], body: T) -> usize {
+        fn write<T: IntoBytes + Immutable>(out: &mut [u8; FRAME_MAX], body: T) -> usize {
             body.write_to_prefix(&mut out[HEADER..]).expect("room for the longest frame");
             HEADER + size_of::<T>()
         }
+        // Of known length, so that no write is checked again.
+        let out = out.first_chunk_mut::<FRAME_MAX>().expect("room for the longest frame");
         let (kind, length) = match self.body {
             Body::Hello => (kind::HELLO, HEADER),
             Body::PreVote { end } => (kind::PRE_VOTE, write(out, EndBody::from(end))),
@@ -366,7 +369,7 @@ impl Message {
             boot: self.boot.0.into(),
             to_boot: self.to_boot.0.into(),
         };
-        header.write_to_prefix(out).expect("room for the longest frame");
+        header.write_to_prefix(&mut out[..]).expect("room for the longest frame");
         length
     }
 
@@ -374,6 +377,7 @@ impl Message {
     ///
     /// # Errors
     /// [`DecodeError`]; only after `Incomplete` does it make sense to read on.
+    #[inline] // Else the message is copied as a whole right after its fields were written, which stalls.
     pub fn decode(bytes: &[u8]) -> Result<(Self, usize), DecodeError> {
         let (header, _) = Header::ref_from_prefix(bytes).map_err(|_| DecodeError::Incomplete)?;
         if header.version != PEER_VERSION {
@@ -395,7 +399,8 @@ impl Message {
         }
         let body = bytes.get(HEADER..length).ok_or(DecodeError::Incomplete)?;
         // Half the number space is enough for everybody, and no sum of two numbers overflows.
-        if bytes[8..length].iter().skip(7).step_by(8).any(|top| top & 0x80 != 0) {
+        let (numbers, _) = bytes[8..length].as_chunks::<8>();
+        if numbers.iter().fold(0, |all, number| all | u64::from_le_bytes(*number)) >> 63 != 0 {
             return Err(DecodeError::Malformed("number"));
         }
         let body = match header.kind {

@@ -184,6 +184,7 @@ impl Core {
         let id = self.config.id;
         self.voters = self.configs.latest().voter_count() as usize;
         self.votes = self.configs.latest().votes(id);
+        self.enough = self.configs.weakest().of_voters(self.voters).0;
         if matches!(self.configs.latest().stage, Stage::Raised(_)) && self.configs.pending().is_some() {
             self.raised_at = self.now;
         }
@@ -272,6 +273,10 @@ impl Core {
 
     /// Ends an input of a leader: goes on with what is under way.
     pub(super) fn steer(&mut self) {
+        let is_settled = matches!(self.configs.latest().stage, Stage::Settled);
+        if is_settled && self.votes && self.transfer.is_none() {
+            return; // Nothing is under way.
+        }
         if let Some(Transfer { to, told: false, .. }) = self.transfer
             && let Some(at) = self.peer(to)
             && self.peers[at].matched == self.log.last()
@@ -288,7 +293,7 @@ impl Core {
             self.step_down();
             return;
         }
-        if self.configs.latest().stage != Stage::Settled {
+        if !is_settled {
             self.due = self.next_step();
         }
     }

@@ -1,8 +1,8 @@
 //! Counting copies, and what follows from it.
 
 use super::{Core, Following, Role, errs};
-use crate::Effect;
 use crate::message::{Body, Copies};
+use crate::{Effect, VoteState};
 use ordain_types::BatchIndex;
 use ordain_types::configuration::VOTERS_MAX;
 
@@ -22,13 +22,17 @@ impl Core {
         (received.min(self.following.matched), durable.min(self.following.matched))
     }
 
+    /// Ends an input that says how far this node's log is written, synced or known to be.
     pub(super) fn progressed(&mut self) {
+        let own = self.own_copies();
+        let moved = core::mem::replace(&mut self.counted, own) != own;
+        if self.role == Role::Leader && !moved {
+            return self.invariants(); // A leader draws nothing from it but from its copies.
+        }
         if self.role == Role::Follower && self.acknowledged() != self.following.acked {
             self.following.ack_due = true;
         }
-        let own = self.own_copies();
-        let moved = core::mem::replace(&mut self.counted, own) != own;
-        self.settle_with(moved);
+        self.settle();
     }
 
     /// R1.
@@ -36,10 +40,16 @@ impl Core {
         if self.commit == self.log.last() {
             return;
         }
+        // Most inputs bring one copy more, and not yet enough, even if W cost none of them.
+        let has_news = |peer: &&super::Peer| peer.votes && peer.received > self.commit;
+        let own_news = self.votes && self.written > self.commit;
+        if self.peers.iter().filter(has_news).count() + usize::from(own_news) < self.enough {
+            return;
+        }
         let n = self.voters;
         let mut received = [BatchIndex::ZERO; VOTERS_MAX];
         let mut durable = [BatchIndex::ZERO; VOTERS_MAX];
-        let knows = self.synced.is_some_and(|synced| synced.ack_term == self.state.term);
+        let knows = self.synced.as_ref().is_some_and(|synced| synced.ack_term == self.state.term);
         let counts = self.votes && (knows || errs!(self, CountsItselfEarly));
         let own = if counts { self.own_copies() } else { Default::default() };
         let own = self.votes.then_some(own);
@@ -59,11 +69,6 @@ impl Core {
             }
             received[at] = has.min(BatchIndex(synced.0.saturating_add(window)));
             durable[at] = synced;
-        }
-        // Most inputs bring one copy more, and not yet enough.
-        let (enough, _) = self.configs.weakest().of_voters(n);
-        if received[..n].iter().filter(|has| **has > self.commit).count() < enough {
-            return;
         }
         received[..n].sort_unstable();
         durable[..n].sort_unstable();
@@ -128,12 +133,6 @@ impl Core {
 
     /// Ends every input: draws the consequences.
     pub(super) fn settle(&mut self) {
-        self.counted = self.own_copies();
-        self.settle_with(true);
-    }
-
-    /// The same. `counts`: whether what is counted may have changed.
-    pub(super) fn settle_with(&mut self, counts: bool) {
         let leads = self.role == Role::Leader;
         if self.state.floor.is_some()
             && let Some(mark) = self.following.mark
@@ -146,17 +145,15 @@ impl Core {
             }
         }
         self.recover_standing();
-        if self.persisting.is_none() && self.synced != Some(self.state) {
+        if self.persisting.is_none() && self.synced.as_ref() != Some(&self.state) {
             self.persisting = Some(self.state);
             self.effects.push_back(Effect::Persist(self.state));
         }
         if leads {
-            if counts {
-                self.count();
-            }
-        } else if let Some(synced) = self.synced {
+            self.count();
+        } else if let Some(VoteState { term, voted_for, ack_term, .. }) = self.synced {
             if let Some((candidate, end)) = self.granted
-                && (synced.term, synced.voted_for) == (self.state.term, Some(candidate))
+                && (term, voted_for) == (self.state.term, Some(candidate))
             {
                 self.granted = None;
                 let grant = Some(self.judge(end));
@@ -166,7 +163,7 @@ impl Core {
                 }
             }
             if self.following.ack_due
-                && (synced.ack_term == self.state.term || errs!(self, AckTermNotAwaited))
+                && (ack_term == self.state.term || errs!(self, AckTermNotAwaited))
                 && let Some(at) = self.leader.and_then(|leader| self.peer(leader))
             {
                 self.following.ack_due = false;

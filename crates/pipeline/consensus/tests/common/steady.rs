@@ -109,7 +109,8 @@ impl Leader {
         }
     }
 
-    /// One batch, from its place in the log to its commitment.
+    /// One batch, from its place in the log to its commitment. A function of its own, for tools that count by function.
+    #[inline(never)]
     pub fn batch(&mut self) {
         self.last += 1;
         let index = BatchIndex(self.last);
@@ -154,6 +155,7 @@ impl Follower {
     }
 
     /// One batch, from its arrival to its acknowledgement.
+    #[inline(never)]
     pub fn batch(&mut self) {
         self.append(512);
         self.last += 1;
