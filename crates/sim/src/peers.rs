@@ -246,11 +246,16 @@ impl Network {
         tells
     }
 
+    /// Whether each of two nodes lets the other in.
+    #[must_use]
+    pub fn know_each_other(&self, a: usize, b: usize) -> bool {
+        self.knows[a] & 1 << b != 0 && self.knows[b] & 1 << a != 0
+    }
+
     /// Whether a connection can be made: both run, each lets the other in, and nothing is in the way.
     fn is_open(&self, a: usize, b: usize) -> bool {
         let blocked = self.flows[a * self.nodes + b].blocked || self.flows[b * self.nodes + a].blocked;
-        let knows = self.knows[a] & 1 << b != 0 && self.knows[b] & 1 << a != 0;
-        self.alive[a] && self.alive[b] && knows && !blocked
+        self.alive[a] && self.alive[b] && self.know_each_other(a, b) && !blocked
     }
 
     /// When something arrives or a connection changes next.

@@ -403,7 +403,7 @@ fn all_kept(plan: &mut Plan) {
 }
 
 /// All mistakes.
-pub const ALL: [Planted; 69] = [
+pub const ALL: [Planted; 70] = [
     story(
         Mutation::AckOtherTerm,
         5,
@@ -511,6 +511,10 @@ pub const ALL: [Planted; 69] = [
     Planted {
         story: Some(include_str!("../scenarios/behind-by-a-ring.txt")),
         ..stage(Mistake::ReaderKeepsTheRing, 3, all_kept, 20, &[PROGRESS, AVAILABLE, STORY])
+    },
+    Planted {
+        story: Some(include_str!("../scenarios/unknown-leader.txt")),
+        ..stage(Mistake::MembersUntold, 3, quick, 20, &[PROGRESS, AVAILABLE, STORY])
     },
     // A leader that takes an altered acknowledgement for true counts copies that do not exist, or never sends what lacks.
     stage(

@@ -92,6 +92,8 @@ pub enum Mistake {
     ReaderTrusts,
     /// Reading back: who may not read on stays in the ring, and nothing fits in behind it.
     ReaderKeepsTheRing,
+    /// Members: nobody is told of those that its own log does not know.
+    MembersUntold,
     /// Framing: frames from other nodes are taken without a look at their checksums.
     FrameUnchecked,
 }

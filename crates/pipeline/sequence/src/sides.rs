@@ -62,6 +62,11 @@ impl Sides {
         Ok(work)
     }
 
+    /// Sends a frame of the log stage's own; `false` if there is no room to spare.
+    pub(crate) fn send<P: Peers>(&mut self, peers: &mut P, to: NodeId, kind: u8, body: &[u8]) -> bool {
+        Spare { peers, widest: &mut self.widest }.send(to, kind, &[], body)
+    }
+
     /// What may take the log's place.
     pub(crate) fn successor(&self) -> Option<Successor> {
         self.all.iter().find_map(|side| side.successor())

@@ -4,6 +4,7 @@
 mod blank;
 mod copies;
 mod members;
+mod roster;
 mod steer;
 mod waits;
 
@@ -133,6 +134,8 @@ struct Other {
     votes: bool,
     way: Way,
     is_up: bool,
+    /// Version of the configuration that it was told on its connection.
+    told: u64,
     up: Gauge,
     received: Gauge,
     durable: Gauge,
@@ -175,6 +178,7 @@ pub struct Log<P> {
     core: Core,
     others: Vec<Other>,
     contacts: Vec<Member>,
+    roster: roster::Roster,
     peers: P,
     requests: spsc::Receiver,
     questions: spsc::Sender,
@@ -272,6 +276,7 @@ impl<P: Peers> Log<P> {
             core: config.core,
             others: Vec::new(),
             contacts: config.contacts,
+            roster: roster::Roster::default(),
             peers: config.peers,
             requests: config.requests,
             questions: config.questions,
@@ -358,7 +363,16 @@ impl<P: Peers> Log<P> {
                     continue;
                 }
                 Some(PeerEvent::Frame(from, bytes)) if is_side(bytes) => {
-                    self.sides.hear(from, bytes, now);
+                    let news = match roster::told(bytes) {
+                        Some(payload) => self.roster.hear(payload),
+                        None => {
+                            self.sides.hear(from, bytes, now);
+                            false
+                        }
+                    };
+                    if news {
+                        self.know_members();
+                    }
                     continue;
                 }
                 Some(PeerEvent::Frame(..)) if self.frozen => continue,
@@ -394,7 +408,7 @@ impl<P: Peers> Log<P> {
             other.is_up = up;
             other.up.set(up.into());
             // What was on its way is lost with the connection.
-            other.way = Way::default();
+            (other.way, other.told) = (Way::default(), 0);
         }
     }
 
@@ -818,6 +832,7 @@ impl<P: Peers> Agent for Log<P> {
             self.effects()?;
         }
         work += self.sides.work(now, &mut self.peers)?;
+        self.tell_members();
         self.leaving.look(self.core.id(), now.mono)?;
         self.judge_copies(now.mono);
         self.tell_of_blank(now.mono);

@@ -159,6 +159,7 @@ impl<W: Workload> World<W> {
             let state = &mut self.nodes[*node];
             state.restart_at = state.restart_at.map(|at| at.min(soon));
         }
+        self.name_members(&core);
         self.expect_service(core);
     }
 

@@ -31,6 +31,29 @@ impl<W: Workload> World<W> {
         self.logs.settled().last().1.voters().map(|id| id.0 as usize).collect()
     }
 
+    /// An operator names today's members to each of these nodes that can connect to none of the others: all that it knew are
+    /// gone or not of these, and nobody can tell it.
+    pub(super) fn name_members(&mut self, among: &[usize]) {
+        let all: Vec<usize> =
+            self.logs.settled().last().1.members.iter().map(|seat| seat.member.id.0 as usize).collect();
+        for node in among.iter().copied().filter(|node| all.contains(node)) {
+            let is_alone = {
+                let peers = self.peers.lock();
+                !among.iter().any(|other| *other != node && peers.know_each_other(node, *other))
+            };
+            if self.nodes[node].life.is_none() || among.len() < 2 || !is_alone {
+                continue;
+            }
+            self.trace.mark("members named by an operator");
+            self.bring_down(node, Crash::Kill);
+            let soon = self.now + self.rng.spread(MILLI / 10, 2 * MILLI);
+            let state = &mut self.nodes[node];
+            state.contacts =
+                all.iter().filter(|other| **other != node).map(|other| member(*other as u32)).collect();
+            state.restart_at = Some(soon);
+        }
+    }
+
     /// Switches nodes on and off, by what is committed.
     pub(super) fn seat(&mut self) {
         let last = self.logs.settled().last().1.clone();

@@ -31,6 +31,7 @@ impl<W: Workload> World<W> {
             client.finish();
         }
         self.stuck_since = None;
+        self.name_members(&self.members());
         self.expect_service(self.members());
     }
 

@@ -71,6 +71,7 @@ impl<P: Peers> Log<P> {
             votes: false,
             way: Way::default(),
             is_up: false,
+            told: 0,
             up: gauge("ordain_peer_up", "1 while the connection with the node stands."),
             received: gauge("ordain_peer_received_batch", "Of a leader: last batch that the node has."),
             durable: gauge("ordain_peer_durable_batch", "Of a leader: last batch that its disk has."),
@@ -79,19 +80,7 @@ impl<P: Peers> Log<P> {
 
     /// The log's last configuration is another one, or is committed now.
     pub(super) fn seat(&mut self, is_settled: bool) {
-        let (latest, settled) = (self.core.configuration(), self.core.settled_configuration());
-        let mut members: Vec<Member> = latest.members.iter().map(|seat| seat.member.clone()).collect();
-        let mut know = |member: &Member| {
-            if !members.iter().any(|known| known.id == member.id) {
-                members.push(member.clone());
-            }
-        };
-        // Who leaves stays until that is committed. And a node that catches up goes through configurations of the
-        // past, in which whoever serves it may be unknown: it knows whom its operator named, as long as the log has not
-        // given out the number. Numbers are never used twice, so that nobody who was removed comes back by this.
-        settled.members.iter().map(|seat| &seat.member).filter(|_| !is_settled).for_each(&mut know);
-        self.contacts.iter().filter(|member| member.id >= latest.next_id).for_each(&mut know);
-        members.sort_unstable_by_key(|member| member.id);
+        let latest = self.core.configuration();
         tracing::info!(
             version = latest.version,
             stage = ?latest.stage,
@@ -103,14 +92,35 @@ impl<P: Peers> Log<P> {
         );
         self.shared.board.post(latest.clone());
         self.metrics.configuration.set(latest.version);
-        let me = self.core.id();
+        self.know_members();
+        if is_removed(self.core.settled_configuration(), self.core.id()) {
+            self.leaving.told("the log says so");
+        }
+    }
+
+    /// Says with whom there may be connections.
+    pub(super) fn know_members(&mut self) {
+        let (latest, settled) = (self.core.configuration(), self.core.settled_configuration());
+        let mut members: Vec<Member> = latest.members.iter().map(|seat| seat.member.clone()).collect();
+        let mut know = |member: &Member| {
+            if !members.iter().any(|known| known.id == member.id) {
+                members.push(member.clone());
+            }
+        };
+        // Who leaves stays until that is committed. And a node that catches up goes through configurations of the
+        // past, in which whoever serves it may be unknown: it knows whom its operator named and whom others told it of, as
+        // long as the log has not given out the number. Numbers are never used twice, so that nobody who was removed
+        // comes back by this.
+        let leaving = settled.members.iter().map(|seat| &seat.member);
+        leaving.filter(|_| settled.version != latest.version).for_each(&mut know);
+        self.contacts.iter().filter(|member| member.id >= latest.next_id).for_each(&mut know);
+        self.roster.unknown(latest.next_id).for_each(&mut know);
+        members.sort_unstable_by_key(|member| member.id);
+        let (me, next) = (self.core.id(), latest.next_id);
         members.iter().filter(|member| member.id != me).for_each(|member| self.meet(member.id));
         let latest = self.core.configuration();
         self.others.iter_mut().for_each(|other| other.votes = latest.votes(other.id));
-        self.peers.set_members(&members, latest.next_id);
-        if is_removed(self.core.settled_configuration(), me) {
-            self.leaving.told("the log says so");
-        }
+        self.peers.set_members(&members, next);
     }
 
     /// Seals the configuration that is due, behind what is being filled.
