@@ -482,7 +482,9 @@ impl<W: Workload> Party for Client<W> {
     }
 
     fn expect_loss(&mut self, net: &mut Network) -> bool {
-        let knows = self.core.lineage().is_some();
+        // Who has closed its session asks nothing more, and so is told nothing.
+        let asks = self.core.session().is_some() || self.core.open_requests() > 0;
+        let knows = asks && self.core.lineage().is_some();
         // What is on its way was said before.
         if let Some(conn) = self.conn.take() {
             net.client_close(conn);

@@ -131,15 +131,6 @@ struct Node {
     evidence: bool,
 }
 
-impl Node {
-    /// Whether it cannot start because an empty disk has no place for the first file. Once that is there a node goes on
-    /// from what it has, however full its disk is.
-    fn lacks_room(&self) -> bool {
-        let store = self.store.lock();
-        store.refused && store.size(FileId::NodeState).is_none()
-    }
-}
-
 /// See the module.
 pub struct World<W: Workload> {
     plan: Plan,

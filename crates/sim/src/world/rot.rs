@@ -34,7 +34,9 @@ impl<W: Workload> World<W> {
         }
         let size = self.plan.facts.segment_size;
         let Some(life) = self.nodes[node].life.as_ref().filter(|life| life.is_running()) else { return };
-        let (oldest, sealed) = (life.shared.oldest.load() / size, life.shared.sealed().0 / size);
+        // Behind what a start knows to be synced, damage looks like a torn tail, and costs a copy: see `rob`.
+        let known = self.stored_state(node).map_or(0, |state| state.watermark.position.0);
+        let (oldest, sealed) = (life.shared.oldest.load() / size, life.shared.sealed().0.min(known) / size);
         if oldest >= sealed {
             return;
         }

@@ -290,8 +290,10 @@ impl<W: Workload> World<W> {
             state.build = u16::MAX;
             return self.bring_down(node, Crash::Kill);
         }
-        if !excused && stage == "start" && self.nodes[node].lacks_room() {
-            self.trace.mark("first start on a full disk");
+        // It is started again and again until there is room.
+        let refused = self.nodes[node].store.lock().refused;
+        if !excused && stage == "start" && refused && fatal.to_string().contains("no space") {
+            self.trace.mark("start on a full disk");
             return self.bring_down(node, Crash::Kill);
         }
         let is_damaged = !self.nodes[node].rotten.is_empty() || self.nodes[node].spot.is_some();
