@@ -428,6 +428,7 @@ impl Store {
     /// Everything is gone.
     pub fn wipe(&mut self) {
         self.files.clear();
+        self.mended.clear();
     }
 
     /// The log is moved out of the node's way, and its state stays without it.

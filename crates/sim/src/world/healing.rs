@@ -123,6 +123,12 @@ impl<W: Workload> World<W> {
         self.end_trouble();
         // Who could help may not be of the core.
         (0..self.nodes.len()).for_each(|node| self.restore_spot(node));
+        for node in &core {
+            let runs = self.nodes[*node].life.as_ref().is_some_and(|life| life.is_running());
+            if !runs && !self.nodes[*node].rotten.is_empty() {
+                self.restore(*node);
+            }
+        }
         for node in self.members().into_iter().filter(|node| !core.contains(node)) {
             let (out, into) = match self.rng.below(5) {
                 0 => {
