@@ -100,7 +100,7 @@ enum Command {
     /// Show the exchange as it was
     #[command(subcommand)]
     State(history::state::StateCommand),
-    /// Write statements, order history or trades as CSV
+    /// Write statements, order history or trades as CSV or Parquet
     Export(history::export::ExportArgs),
     /// Check that every acknowledgement a client wrote down is in the journal, with that reply
     Audit(audit::AuditArgs),
