@@ -179,7 +179,10 @@ impl Operator {
             Err(None) => self.trace.mark("steering unanswered"),
             Err(Some(Code::NotLeader)) => {
                 self.draft = Some(steer);
-                self.hang_up(now, net);
+                // Its connection may have ended behind that answer: the next member was chosen then.
+                if self.conn.is_some() {
+                    self.hang_up(now, net);
+                }
             }
             Err(Some(Code::Busy | Code::NotYet)) => {
                 self.trace.mark("steering refused: not yet");

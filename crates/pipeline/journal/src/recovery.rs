@@ -147,6 +147,8 @@ pub struct Recovery<D> {
     first_segment: u64,
     state: NodeState,
     slots: Slots,
+    /// Whether this start has stored the node state.
+    has_stored: bool,
     verifier: Verifier,
     terms: Vec<TermStart>,
     configurations: Vec<(BatchIndex, Configuration)>,
@@ -236,6 +238,7 @@ impl<D: Disk> Recovery<D> {
             first_segment: 0,
             state: NodeState::new(facts),
             slots: Slots::default(),
+            has_stored: false,
             verifier: Verifier::new(facts, LogEnd::EMPTY),
             terms: Vec::new(),
             configurations: Vec::new(),
@@ -818,6 +821,11 @@ impl<D: Disk> Recovery<D> {
             false => self.slots.store(&self.state, &mut slot),
         };
         let file = FileId::NodeState;
+        // The newest slot may be with the kernel only, if the process before was killed before it had synced it. Until it
+        // is on disk the other slot is all that a power loss leaves.
+        if !core::mem::replace(&mut self.has_stored, true) {
+            self.submit(DiskOp::Sync { tag: 0, file });
+        }
         self.submit(DiskOp::Write { tag: 0, file, offset, bytes: IoBytes::Owned(slot) });
         self.submit(DiskOp::Sync { tag: 0, file });
     }

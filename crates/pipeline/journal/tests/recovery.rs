@@ -207,6 +207,39 @@ fn a_damaged_slot_does_not_make_a_dirty_node_clean() {
 }
 
 #[test]
+fn a_start_behind_a_kill_may_lose_power_and_keeps_the_node_state() {
+    // Killed when the newest slot was written and not synced: only the kernel has it.
+    let (world, facts) = (World::default(), facts(3));
+    let mut node = Node::start(&world, &facts);
+    node.rest();
+    world.lock().history.clear();
+    node.vote(5, 1);
+    while world.lock().history.is_empty() {
+        world.lock().budget = Some(1);
+        node.work().unwrap();
+    }
+    assert_eq!(world.lock().history, ["write NodeState"]);
+    world.lock().budget = None;
+
+    for budget in 0.. {
+        let world = world.copy();
+        world.lock().budget = Some(budget);
+        let is_over = try_recover(&world, &facts, 1).is_some();
+        world.lock().budget = None;
+        for loss in [0, 0x5555_5555_u32, 0xAAAA_AAAA, 0xFFFF_FFFF] {
+            let world = world.after_power_loss(|sector| loss >> (sector % 32) & 1 == 1);
+            let second =
+                recover(&world, &facts, 2).unwrap_or_else(|error| panic!("{budget} {loss:x}: {error}"));
+            assert!(second.state.boot.0 > 1, "budget {budget}");
+        }
+        if is_over {
+            assert!(budget > 5);
+            return;
+        }
+    }
+}
+
+#[test]
 fn what_a_failed_sync_left_in_the_page_cache_becomes_durable() {
     let facts = facts(1);
     let world = World::default();

@@ -370,6 +370,8 @@ impl Succeed {
         let forgets = planted::is(Mistake::SuccessionForgetsFloor);
         let slots = succeed(file, mark, forgets).map_err(SuccessionError::State)?;
         self.phase = Phase::State;
+        // The newest slot may be with the kernel only, and the other one is about to be overwritten.
+        self.queue.push_back(DiskOp::Sync { tag: 0, file: FileId::NodeState });
         for (offset, slot) in slots {
             self.write(FileId::NodeState, offset, slot);
         }

@@ -368,6 +368,32 @@ fn a_watermark_of_what_never_was_committed_does_not_outlive_it() {
 }
 
 #[test]
+fn one_slot_of_the_node_state_is_on_the_device_at_every_step() {
+    let whole = write_state(&state());
+    let half = whole.len() / 2;
+    for unsynced in [0, half] {
+        let world = decided();
+        world.edit(|files| {
+            // The process was killed before the sync.
+            let mut file = File::of(&whole);
+            file.durable[unsynced..unsynced + half].fill(0);
+            files.insert(FileId::NodeState, file);
+        });
+        for budget in 1.. {
+            world.set_budget(Some(budget));
+            let is_over = succeed(&world).is_some();
+            let File { durable, written } = &world.files()[&FileId::NodeState];
+            let is_safe = |at: usize| durable[at..at + half] == written[at..at + half];
+            assert!(is_safe(0) || is_safe(half), "power would cost both");
+            if is_over {
+                break;
+            }
+        }
+        check_succeeded(&world);
+    }
+}
+
+#[test]
 fn a_snapshot_that_is_damaged_when_it_should_succeed_leaves_the_log() {
     let world = decided();
     world.edit(|files| {
