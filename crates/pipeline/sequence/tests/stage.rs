@@ -1,45 +1,25 @@
 //! The log stage of a lone node: what it says of receipts, and a graceful stop, in which everything handed over is
 //! published, and then nothing more.
 
+mod common;
+
+use common::FarEnds;
 use ordain_agent::Agent;
-use ordain_agent::metrics::Registry;
 use ordain_agent::peer::NoPeers;
-use ordain_agent::shared::{Cursors, Shared};
+use ordain_agent::shared::Shared;
 use ordain_agent::wire::{
     Found, QUESTION, Question, SUBMISSION, Steered, Submission, VoteRequest, submission,
 };
-use ordain_consensus::{Config, Core, Recovered, Terms, VoteState};
-use ordain_ring::log::{Consumer, LogRing};
-use ordain_ring::spsc::{Receiver, Sender, channel};
-use ordain_sequence::stage::{Archive, Old};
-use ordain_sequence::{Log, LogConfig, Writer};
-use ordain_types::LogEnd;
+use ordain_ring::log::Consumer;
+use ordain_ring::spsc::{Receiver, Sender};
+use ordain_sequence::Log;
 use ordain_types::batch::{self, BatchView};
 use ordain_types::codes::Code;
 use ordain_types::frame::ClientFrame;
-use ordain_types::members::Member;
 use ordain_types::record::RecordKind;
 use ordain_types::steer::Steer;
-use ordain_types::{
-    BatchIndex, Boot, Chain, ClusterFacts, ClusterId, Configuration, Nanos, NodeId, Now, Position,
-    RecordHeader, Term,
-};
+use ordain_types::{BatchIndex, Chain, Configuration, Nanos, Now, Position, RecordHeader};
 use zerocopy::{FromBytes, IntoBytes};
-
-struct NoArchive;
-
-impl Archive for NoArchive {
-    fn read(
-        &mut self,
-        _peer: NodeId,
-        _first: BatchIndex,
-        _bytes_max: usize,
-    ) -> Result<Old<'_>, ordain_agent::Fatal> {
-        Ok(Old::NotYet)
-    }
-
-    fn cut(&mut self, _keep: BatchIndex) {}
-}
 
 /// A log stage of a lone node, with a journal that stores everything at once.
 struct Rig {
@@ -65,63 +45,12 @@ impl Rig {
 
     /// A leader with this much room on its disk.
     fn with_room(room: u64) -> Self {
-        let facts = ClusterFacts {
-            segment_size: 64 * 1024,
-            batch_max: 8192,
-            payload_max: 4096,
-            ..ClusterFacts::new(ClusterId([7; 16]), Nanos(1_000), 1)
-        };
-        let (producer, ring) = LogRing::new(128 * 1024, Position(0));
-        let consumer = ring.join_tail().unwrap();
-        let mut writer = Writer::new(producer, &facts, LogEnd::EMPTY, Some(1 << 10));
-        writer.open_log(facts.created, &[]);
-        let mut terms = Terms::new();
-        terms.push(BatchIndex(1), Term(0));
-        terms.push(BatchIndex(2), Term(0));
-        let config = Config { id: NodeId(0), election_timeout: Nanos(1000), heartbeat: Nanos(100), seed: 1 };
-        let (peer, client) = (String::new(), String::new());
-        let member = Member { id: NodeId(0), peer, client, key: [1; 32] };
-        let recovered = Recovered {
-            vote: VoteState::default(),
-            boot: Boot(1),
-            clean: true,
-            torn: false,
-            log: terms,
-            durable: BatchIndex(0),
-            watermark: BatchIndex(0),
-            configurations: vec![(BatchIndex(0), Configuration::initial(&facts, &[member]))],
-        };
-        let shared = Shared::new(Cursors::default());
-        shared.room.store(room);
-        let (requests, receiver) = channel(64 * 1024);
-        let (questions, question_receiver) = channel(64 * 1024);
-        let (vote_sender, votes) = channel(1024);
-        let config = LogConfig {
-            core: Core::new(config, recovered, Nanos(0)),
-            facts,
-            writer,
-            contacts: Vec::new(),
-            peers: NoPeers,
-            progress: [BatchIndex(0); 3],
-            requests: receiver,
-            questions,
-            votes: vote_sender,
-            shared: shared.clone(),
-            archive: Box::new(NoArchive),
-            sides: Vec::new(),
-        };
-        let log = Log::new(config, &Registry::default());
-        let mut rig = Self {
-            log,
-            shared,
-            requests,
-            questions: question_receiver,
-            votes,
-            consumer,
-            published: Vec::new(),
-            chain: Chain::default(),
-            now: 0,
-        };
+        let facts = common::facts(1);
+        let configurations = vec![(BatchIndex(0), Configuration::initial(&facts, &[common::member(0)]))];
+        let (log, far) = common::log(facts, configurations, NoPeers, (room, BatchIndex(0)));
+        let FarEnds { shared, consumer, requests, questions, votes } = far;
+        let (published, chain, now) = (Vec::new(), Chain::default(), 0);
+        let mut rig = Self { log, shared, requests, questions, votes, consumer, published, chain, now };
         for _ in 0..20 {
             rig.cycle();
         }

@@ -314,7 +314,7 @@ impl<D: Disk> Fetch<D> {
     pub(crate) fn next_deadline(&self) -> Option<Nanos> {
         match &self.state {
             State::Work(job) if job.source.is_some() && !job.rereads => Some(job.heard.plus(ASK_AGAIN)),
-            State::Succeed(..) => Some(self.rest_until),
+            State::Succeed(..) if !self.busy => Some(self.rest_until),
             _ => None,
         }
     }

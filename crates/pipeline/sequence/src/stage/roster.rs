@@ -6,8 +6,8 @@ use super::{Log, Peers};
 use ordain_agent::planted::{self, Mistake};
 use ordain_agent::side::split_side;
 use ordain_types::Configuration;
+use ordain_types::NodeId;
 use ordain_types::members::Member;
-use ordain_types::{NodeId, configuration::CONFIGURATION_MAX};
 
 /// Kind of the frame: the payload of a configuration that the sender knows to be committed.
 const MEMBERS: u8 = 27;
@@ -18,6 +18,8 @@ pub(super) struct Roster {
     /// Version of the newest configuration that was told, and its members.
     version: u64,
     members: Vec<Member>,
+    /// What this node tells: the version of a configuration, and its payload.
+    own: (u64, Vec<u8>),
 }
 
 impl Roster {
@@ -52,10 +54,14 @@ impl<P: Peers> Log<P> {
         if self.others.iter().all(|other| !other.is_up || other.told >= settled.version) {
             return;
         }
-        let mut payload = Vec::with_capacity(CONFIGURATION_MAX);
-        settled.encode_payload(&mut payload);
+        let (version, payload) = &mut self.roster.own;
+        if *version != settled.version {
+            *version = settled.version;
+            payload.clear();
+            settled.encode_payload(payload);
+        }
         for other in self.others.iter_mut().filter(|other| other.is_up && other.told < settled.version) {
-            if self.sides.send(&mut self.peers, other.id, MEMBERS, &payload) {
+            if self.sides.send(&mut self.peers, other.id, MEMBERS, payload) {
                 other.told = settled.version;
             }
         }
