@@ -1,12 +1,14 @@
 //! A start that met damage in what was synced, and mends it with what other nodes have before the node is anything in its
 //! cluster: it has acknowledged nothing and voted for nobody in this life, and when it does, its log is again what it was.
+//! Meanwhile it lends what of its own is sound: the others may be in the same plight, after a loss of power of all.
 
 use crate::early::{Early, Out};
 use ordain_agent::Fatal;
 use ordain_agent::disk::{Disk, DiskDone, DiskOp, FileId};
 use ordain_agent::peer::{PeerEvent, Peers};
 use ordain_agent::side::split_side;
-use ordain_guard::pull::{Pull, Pulled, Range, kind};
+use ordain_guard::lend::Lend;
+use ordain_guard::pull::{Give, Pull, Pulled, Range, kind};
 use ordain_journal::{Damage, Mend, Mended};
 use ordain_types::{ClusterFacts, Nanos, Now, Position};
 
@@ -16,6 +18,8 @@ const AGAIN: u64 = Nanos::SECOND;
 const ROUNDS: u32 = 30;
 /// Events taken in a step.
 const EVENTS: usize = 64;
+/// Marks reads for others.
+const LENT: u64 = 1;
 
 /// See the module.
 pub struct Mending<D> {
@@ -24,6 +28,8 @@ pub struct Mending<D> {
     stale: usize,
     mend: Mend,
     pull: Pull,
+    lend: Lend,
+    give: Give,
     damage: Damage,
     others: usize,
     ask_at: Nanos,
@@ -53,6 +59,8 @@ impl<D: Disk> Mending<D> {
             stale,
             mend: Mend::new(facts, damage.segment, end, watermark),
             pull,
+            lend: Lend::new(facts),
+            give: Give::default(),
             damage,
             others: facts.voters as usize - 1,
             ask_at: Nanos::ZERO,
@@ -81,8 +89,9 @@ impl<D: Disk> Mending<D> {
         if let Some(done) = self.disk.poll() {
             self.finished(done)?;
         }
+        self.give.work(&mut Out(peers));
         match self.mend.outcome() {
-            _ if self.is_over => return Ok(true),
+            _ if self.is_over => return Ok(!self.lend.is_reading()),
             _ if self.disk.free() == 0 || self.renames => {}
             Mended::Working => {
                 if let Some(op) = self.mend.op() {
@@ -110,6 +119,12 @@ impl<D: Disk> Mending<D> {
                 ));
             }
         }
+        if !self.renames
+            && self.disk.free() > 0
+            && let Some(op) = self.lend.op(LENT)
+        {
+            self.disk.submit(op);
+        }
         Ok(false)
     }
 
@@ -126,10 +141,17 @@ impl<D: Disk> Mending<D> {
                 Some(PeerEvent::Removed(_)) => None,
                 Some(PeerEvent::Down(peer)) => {
                     self.pull.down(peer);
+                    self.give.drop_for(peer);
                     None
                 }
                 Some(PeerEvent::Frame(from, frame)) => match split_side(frame) {
                     Some((kind::PART, body)) => self.pull.hear(from, body, now),
+                    Some((kind::ASK, body)) => {
+                        if let Some(range) = Range::decode(body) {
+                            self.lend.ask(from, range);
+                        }
+                        None
+                    }
                     _ => None,
                 },
             };
@@ -163,6 +185,12 @@ impl<D: Disk> Mending<D> {
     fn finished(&mut self, done: DiskDone) -> Result<(), Fatal> {
         if self.stale > 0 {
             self.stale -= 1;
+            return Ok(());
+        }
+        if done.op.tag() == LENT {
+            if let Some((to, position, bytes)) = self.lend.done(done, self.damage.watermark) {
+                self.give.put(to, position, bytes);
+            }
             return Ok(());
         }
         let result = match self.renames {

@@ -47,6 +47,8 @@ pub enum Step {
     Full(Name),
     /// `a sync of A fails`: the next one.
     SyncFails(Name),
+    /// `a segment of A rots`: a sealed one, which somebody else has.
+    Rots(Name),
     /// `the policy becomes 2/2`: an operator asks for it until it is done. So with the following.
     Policy(AckPolicy),
     /// `W becomes 64`.
@@ -124,6 +126,7 @@ fn step(words: &[&str]) -> Result<Step, String> {
         ["expect", who, "leads"] => Step::ExpectLeads(name(who)),
         ["the", "disk", "of", who, "stalls", time, "ms"] => Step::Stalls(name(who), millis(time)?),
         ["the", "disk", "of", who, "is", "full"] => Step::Full(name(who)),
+        ["a", "segment", "of", who, "rots"] => Step::Rots(name(who)),
         ["a", "sync", "of", who, "fails"] => Step::SyncFails(name(who)),
         ["the", "policy", "becomes", name] => Step::Policy(policy(name)?),
         ["W", "becomes", batches] => Step::Window(number(batches)?),
@@ -201,6 +204,10 @@ impl Scenario {
         for (_, step) in &self.steps {
             if let Step::Patience(time) = step {
                 plan.roads.give_up = (*time, *time);
+            }
+            if let Step::Rots(_) = step {
+                // Who is asked for it is there, and the scrubber does not come first.
+                plan.scrub_every = Some(Nanos(30 * Nanos::SECOND));
             }
         }
         plan.reckless = true;

@@ -114,7 +114,7 @@ impl<K: Disk> Guard<K> {
             };
             let taken = match &errand {
                 Errand::Pull(range) => put(ring, note(PULL, 0, range.position()), range.as_bytes()),
-                Errand::Give(node, position, bytes) => {
+                Errand::Give((node, position, bytes)) => {
                     put(ring, note(GIVE, u64::from(node.0), *position), bytes)
                 }
             };

@@ -1,22 +1,20 @@
 //! Keeps segments whole: scrubs those that are sealed, mends what is damaged with the help of other nodes, and reads for
 //! other nodes what they lost. Part of the agent in the background; it has no lane and no ring of its own.
 
+use crate::lend::{Lend, Loan};
 use crate::pull::Range;
 use ordain_agent::damage::Plight;
-use ordain_agent::disk::{DiskDone, DiskOp, FileId};
+use ordain_agent::disk::{DiskDone, DiskOp};
 use ordain_agent::metrics::{Gauge, Registry};
 use ordain_agent::shared::Shared;
 use ordain_journal::{Fault, Mend, Mended, Rot, Scrub, Scrubbed};
-use ordain_types::batch::BatchView;
-use ordain_types::{ClusterFacts, Nanos, NodeId, Now, Position};
+use ordain_types::{BatchIndex, ClusterFacts, Nanos, NodeId, Now, Position};
 use std::collections::VecDeque;
 
 /// A segment that could not be mended is tried again after this long: a node that has what belongs there may be back.
 const RETRY: u64 = 5 * Nanos::SECOND;
 /// A sealed segment is read in this time at least, however few there are.
 const SEGMENT_TIME: u64 = 300 * Nanos::SECOND;
-/// Requests of other nodes that wait at most. Who gets no answer asks another node.
-const ASKED_MAX: usize = 16;
 /// After there was something to do with other nodes, it looks for messages more often for this long: a range follows the
 /// other.
 const LIVELY: u64 = 200 * Nanos::MILLI;
@@ -27,7 +25,7 @@ pub(crate) enum Errand {
     /// Ask other nodes for a range.
     Pull(Range),
     /// Send a node what there is from a position on.
-    Give(NodeId, Position, Vec<u8>),
+    Give(Loan),
 }
 
 /// Whose operation is in flight.
@@ -35,7 +33,7 @@ pub(crate) enum Errand {
 pub(crate) enum Owner {
     Scrub,
     Mend,
-    Serve,
+    Lend,
 }
 
 #[derive(Debug)]
@@ -108,8 +106,7 @@ pub(crate) struct Keeper {
     retries: Vec<(u64, Nanos)>,
     /// Segments that do not follow the one in front of them.
     suspects: Vec<u64>,
-    asked: VecDeque<(NodeId, Range)>,
-    serving: Option<(NodeId, Range)>,
+    lend: Lend,
     errands: VecDeque<Errand>,
     lively_until: Nanos,
     metrics: Metrics,
@@ -135,8 +132,7 @@ impl Keeper {
             job: None,
             retries: Vec::new(),
             suspects: Vec::new(),
-            asked: VecDeque::new(),
-            serving: None,
+            lend: Lend::new(facts),
             errands: VecDeque::new(),
             lively_until: Nanos::ZERO,
             metrics: Metrics::register(registry),
@@ -145,10 +141,7 @@ impl Keeper {
 
     /// Another node asks for a range.
     pub(crate) fn ask(&mut self, from: NodeId, range: Range, now: Now) {
-        self.asked.retain(|(node, _)| *node != from);
-        if self.asked.len() < ASKED_MAX {
-            self.asked.push_back((from, range));
-        }
+        self.lend.ask(from, range);
         self.lively_until = now.mono.plus(LIVELY);
     }
 
@@ -189,15 +182,8 @@ impl Keeper {
         {
             return Some((Owner::Mend, op));
         }
-        if self.serving.is_none()
-            && let Some((node, range)) = self.asked.pop_front()
-        {
-            self.serving = Some((node, range));
-            let (segment, offset) =
-                (range.position().0 / self.facts.segment_size, range.position().0 % self.facts.segment_size);
-            let len = range.len().min(self.facts.segment_size - offset) as usize;
-            let file = FileId::Segment(segment);
-            return Some((Owner::Serve, DiskOp::Read { tag: 0, file, offset, buffer: vec![0; len] }));
+        if let Some(op) = self.lend.op(0) {
+            return Some((Owner::Lend, op));
         }
         if self.reading || now.mono < self.read_at {
             return None;
@@ -233,12 +219,11 @@ impl Keeper {
                     self.give_up(now, &what);
                 }
             }
-            (Owner::Serve, DiskOp::Read { mut buffer, .. }) => {
-                let Some((node, range)) = self.serving.take() else { return };
-                buffer.truncate(done.result.unwrap_or(0));
-                buffer.truncate(sound(&buffer, range.position(), self.shared.written.load()));
-                self.metrics.given.add(buffer.len() as u64);
-                self.errands.push_back(Errand::Give(node, range.position(), buffer));
+            (Owner::Lend, op) => {
+                let done = DiskDone { op, result: done.result };
+                let Some(loan) = self.lend.done(done, BatchIndex(self.shared.written.load())) else { return };
+                self.metrics.given.add(loan.2.len() as u64);
+                self.errands.push_back(Errand::Give(loan));
                 self.lively_until = now.mono.plus(LIVELY);
             }
             (Owner::Scrub, DiskOp::Read { buffer, .. }) => {
@@ -420,20 +405,6 @@ impl Keeper {
         // Nothing to read: a segment is sealed now and then.
         if self.every.is_some() && self.scrubs && !self.reading { look.min(self.read_at) } else { look }
     }
-}
-
-/// Bytes at the start of `bytes`, which were read at `position`, that are whole and sound batches of this node's log.
-/// Whether they belong where they are missing is for the other node to find out.
-fn sound(bytes: &[u8], position: Position, written: u64) -> usize {
-    let mut len = 0;
-    while let Ok(batch) = BatchView::parse(&bytes[len..]) {
-        let header = batch.header;
-        if header.index().0 > written || header.position() != position.plus(len as u64) {
-            break;
-        }
-        len += batch.bytes().len();
-    }
-    len
 }
 
 #[cfg(test)]

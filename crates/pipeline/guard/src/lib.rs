@@ -2,7 +2,7 @@
 //! segments against a disk that forgets (`docs/adr/0025-scrubbing.md`).
 //!
 //! * [`agree`]: compares, and says who is the odd one.
-//! * [`pull`]: ranges of the log between nodes.
+//! * [`pull`]: ranges of the log between nodes; [`lend`]: where they are read.
 //! * [`watch`]: the part in the log stage, which has the connections.
 //! * [`guard`]: the agent in the background, which has a lane to the disk.
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@
 pub mod agree;
 pub mod guard;
 mod keeper;
+pub mod lend;
 pub mod pull;
 pub mod watch;
 

@@ -83,6 +83,18 @@ impl<W: Workload> World<W> {
                 self.nodes[find(who)?].store.lock().faults.stalled_until = self.now + time;
             }
             Step::Full(who) => self.nodes[find(who)?].store.lock().faults.full = true,
+            Step::Rots(who) => {
+                let node = find(who)?;
+                // It draws which one, and how; not each may.
+                for _ in 0..100 {
+                    if self.nodes[node].rotten.is_empty() {
+                        self.rot(node);
+                    }
+                }
+                if self.nodes[node].rotten.is_empty() {
+                    return Err("no sealed segment of it that another node has".to_owned());
+                }
+            }
             Step::SyncFails(who) => self.nodes[find(who)?].store.lock().faults.syncs = 1,
             Step::Policy(policy) => self.order(&Steer::AckPolicy(*policy))?,
             Step::Window(window) => self.order(&Steer::UnsyncedMax(*window))?,
