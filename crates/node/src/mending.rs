@@ -112,7 +112,16 @@ impl<D: Disk> Mending<D> {
                 self.disk.submit(DiskOp::Rename { tag: 0, from, to });
                 self.renames = true;
             }
-            Mended::Sound => return Err(self.refused("a second look at the segment alone finds nothing")),
+            // Read wrongly once, or it does not follow what is in front of it: recovery finds that once more, and then
+            // the node does not start.
+            Mended::Sound => {
+                tracing::warn!(
+                    segment = self.segment(),
+                    "a second look at the damaged segment finds nothing: the log is read once more. See whether the disk \
+                     and the memory are sound"
+                );
+                self.is_over = true;
+            }
             Mended::Unproven => {
                 return Err(self.refused(
                     "nothing that is left behind the damage says that what other nodes have is what was there",

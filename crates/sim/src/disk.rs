@@ -161,6 +161,8 @@ pub struct Faults {
     pub writes: u32,
     /// Creates that will fail for another reason than space.
     pub creates: u32,
+    /// Reads of segments that will give something else than is there.
+    pub misreads: u32,
     /// The file system is full: nothing can be created.
     pub full: bool,
     /// No sync of a segment finishes before this time.
@@ -345,6 +347,9 @@ impl Store {
                 let start = (*offset as usize).min(from.len());
                 let count = buffer.len().min(from.len() - start);
                 buffer[..count].copy_from_slice(&from[start..start + count]);
+                if matches!(file, FileId::Segment(_)) && take(&mut self.faults.misreads) {
+                    buffer[0] ^= 1;
+                }
                 Ok(count)
             }
             DiskOp::Create { file, size, .. } => {

@@ -49,6 +49,8 @@ pub enum Step {
     SyncFails(Name),
     /// `a segment of A rots`: a sealed one, which somebody else has.
     Rots(Name),
+    /// `A misreads`: its next read of a segment gives something else than is there.
+    Misreads(Name),
     /// `the policy becomes 2/2`: an operator asks for it until it is done. So with the following.
     Policy(AckPolicy),
     /// `W becomes 64`.
@@ -126,6 +128,7 @@ fn step(words: &[&str]) -> Result<Step, String> {
         ["expect", who, "leads"] => Step::ExpectLeads(name(who)),
         ["the", "disk", "of", who, "stalls", time, "ms"] => Step::Stalls(name(who), millis(time)?),
         ["the", "disk", "of", who, "is", "full"] => Step::Full(name(who)),
+        [who, "misreads"] => Step::Misreads(name(who)),
         ["a", "segment", "of", who, "rots"] => Step::Rots(name(who)),
         ["a", "sync", "of", who, "fails"] => Step::SyncFails(name(who)),
         ["the", "policy", "becomes", name] => Step::Policy(policy(name)?),

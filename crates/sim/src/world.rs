@@ -127,6 +127,7 @@ struct Node {
     bends: bool,
     /// Its life has computed something else.
     bent: Option<Bent>,
+    was_bent: bool,
     /// It must not start: it was found to have diverged.
     evidence: bool,
 }
@@ -232,6 +233,7 @@ impl<W: Workload> World<W> {
                 robbed: false,
                 bends: false,
                 bent: None,
+                was_bent: false,
                 evidence: false,
             })
             .collect();
@@ -475,6 +477,7 @@ impl<W: Workload> World<W> {
             state.bends = false;
             let restarts = life.shared.restarts.load();
             state.bent = Some(Bent { from: applied + 1, at: self.now, restarts });
+            state.was_bent = true;
             self.trace.event("bent", &[node as u64, applied + 1]);
             self.trace.mark("reply bent");
         }

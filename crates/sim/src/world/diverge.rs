@@ -74,7 +74,9 @@ impl<W: Workload> World<W> {
         }
         let named = fatal.split("at batch ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
         let bent = state.bent.take();
-        let other = self.nodes.iter().any(|node| node.bent.is_some());
+        // Its replies may be in what it sent, though it is rebuilt since.
+        let other = (0..self.nodes.len())
+            .any(|other| self.nodes[other].was_bent && fatal.contains(&format!(" on node {other};")));
         match (bent, named) {
             (Some(bent), Some(named)) if bent.from <= named => self.trace.mark("divergence named"),
             // Of two nodes nobody knows which one is right, and the follower gives way.

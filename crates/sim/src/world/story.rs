@@ -95,6 +95,7 @@ impl<W: Workload> World<W> {
                     return Err("no sealed segment of it that another node has".to_owned());
                 }
             }
+            Step::Misreads(who) => self.nodes[find(who)?].store.lock().faults.misreads = 1,
             Step::SyncFails(who) => self.nodes[find(who)?].store.lock().faults.syncs = 1,
             Step::Policy(policy) => self.order(&Steer::AckPolicy(*policy))?,
             Step::Window(window) => self.order(&Steer::UnsyncedMax(*window))?,
