@@ -45,7 +45,7 @@ use zerocopy::IntoBytes;
 
 pub use ordain_gateway as gateway;
 pub use ordain_journal as journal;
-pub use ordain_transfer::SnapshotLanes;
+pub use ordain_transfer::{REST as SNAPSHOT_REST, SnapshotLanes};
 
 /// Names of the stages, in the order in which [`Node::agents`] has them.
 pub const AGENTS: [&str; 6] = ["gateway", "log", "journal", "apply", GUARD, SHADOW];

@@ -162,6 +162,8 @@ pub struct World<W: Workload> {
     core: Option<Vec<usize>>,
     /// The longest time that a healed cluster, or a healed core of it, took to commit again.
     longest_outage: u64,
+    /// A sound node gave way to one that had diverged.
+    gave_way: bool,
     workload: PhantomData<W>,
     scheme: Option<Scheme>,
     /// Since when only an operator could go on, as far as can be seen.
@@ -266,6 +268,7 @@ impl<W: Workload> World<W> {
             healing: None,
             core: None,
             longest_outage: 0,
+            gave_way: false,
             workload: PhantomData,
             scheme: None,
             stuck_since: None,
@@ -300,9 +303,12 @@ impl<W: Workload> World<W> {
     fn finish(&mut self) -> Totals {
         self.make_peace();
         let deadline = self.now + self.plan.patience.1;
-        while self.trace.failure().is_none() && !self.is_at_rest() && !self.is_stuck() {
+        // With no third node to ask, whoever gave way was given the state of the other, and agrees with it.
+        let mut is_believed = false;
+        while self.trace.failure().is_none() && !self.is_at_rest() && !self.is_stuck() && !is_believed {
             if self.now > deadline {
                 match self.undetected() {
+                    Some(_) if self.gave_way => is_believed = true,
                     Some(node) => {
                         let what = format!("node {node} runs on, {:?}", self.nodes[node].bent);
                         self.trace.fail("a node that diverged stops", what);
@@ -316,7 +322,10 @@ impl<W: Workload> World<W> {
             if self.is_stuck() {
                 self.trace.mark("stuck by policy");
             }
-            self.check_end(!self.is_stuck());
+            if is_believed {
+                self.trace.mark("a divergence that nobody can judge");
+            }
+            self.check_end(!self.is_stuck() && !is_believed);
         }
         Totals {
             operations: self.history.finished,

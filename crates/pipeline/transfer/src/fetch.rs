@@ -22,7 +22,7 @@ const UNSYNCED: u64 = 8 * 1024 * 1024;
 /// Times that the same part may fail its check before the snapshot is refused.
 const STRIKES: u32 = 5;
 /// After a disk that failed or was full, time until a snapshot is begun anew, or what was full is tried again.
-const REST: u64 = 2 * Nanos::SECOND;
+pub const REST: u64 = 2 * Nanos::SECOND;
 
 /// See the module. One disk operation is in flight at a time.
 pub(crate) struct Fetch<D> {

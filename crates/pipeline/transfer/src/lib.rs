@@ -13,4 +13,5 @@ mod serve;
 pub mod succession;
 
 pub use exchange::{Exchange, ExchangeParts, SnapshotLanes};
+pub use fetch::REST;
 pub use succession::{Succeed, SuccessionError};

@@ -5,6 +5,7 @@ use super::{MILLI, World};
 use crate::configs::copies;
 use crate::workload::Workload;
 use core::cmp::Ordering;
+use ordain_node::SNAPSHOT_REST;
 use ordain_node::journal::Floor;
 use ordain_types::{BatchIndex, Configuration, Nanos, NodeId, Term};
 use std::sync::Arc;
@@ -104,6 +105,9 @@ impl<W: Workload> World<W> {
             + self.plan.roads.reconnect.1
             + self.plan.trouble.1
             + STOP;
+        // A snapshot that had no room is begun anew in a while, and who lacks it may be needed.
+        let had_no_room = core.iter().any(|node| self.nodes[*node].store.lock().refused);
+        let slow = if had_no_room { slow + SNAPSHOT_REST } else { slow };
         let deadline = self.now + TIMEOUTS * self.plan.election_timeout.0 + slow;
         self.healing = Some(Healing { core, since: self.now, deadline });
     }
