@@ -187,7 +187,7 @@ impl Engine {
             seq: context.seq.into(),
             time: context.time.into(),
         };
-        self.tell_account(order.account, report.as_bytes(), sink);
+        self.tell_account(order.account, &report, sink);
     }
 }
 

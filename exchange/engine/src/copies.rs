@@ -8,6 +8,7 @@ use crate::{Context, Engine, Sink, Step};
 use ordain_exchange_protocol::{
     Audience, GrantAction, GrantFirm, IntoBytes, MassCancelReply, OrderReply2, Reject, permission,
 };
+use zerocopy::Immutable;
 
 /// Level of behaviour with which this begins.
 const LEVEL: u16 = 1;
@@ -79,10 +80,17 @@ impl Engine {
 
     /// Tells an account, and its firm.
     #[inline]
-    pub(crate) fn tell_account<S: Sink>(&mut self, account: u32, report: &[u8], sink: &mut S) {
-        sink.output(Audience::Account(account), report);
+    pub(crate) fn tell_account<M: IntoBytes + Immutable + Copy, S: Sink>(
+        &mut self,
+        account: u32,
+        report: &M,
+        sink: &mut S,
+    ) {
+        sink.output(Audience::Account(account), report.as_bytes());
         if self.copies.on {
-            self.copy(account, report, sink);
+            // Of its own, so that a report that nobody copies need not be in memory before it is where it goes.
+            let copy = *report;
+            self.copy(account, copy.as_bytes(), sink);
         }
     }
 

@@ -290,7 +290,7 @@ impl Engine {
             fee_currency: quote.into(),
             fee: maker_fee.into(),
         };
-        self.tell_account(maker.account, report.as_bytes(), sink);
+        self.tell_account(maker.account, &report, sink);
         let report = FillReport {
             side: taker.side,
             aggressor: Flag::Yes,
@@ -303,7 +303,7 @@ impl Engine {
             fee: taker_fee.into(),
             ..report
         };
-        self.tell_account(taker.account, report.as_bytes(), sink);
+        self.tell_account(taker.account, &report, sink);
         let trade = TradeReport {
             tag: TradeReport::TAG,
             schema: Schema::V1,

@@ -4,7 +4,7 @@ use crate::feed::left_in_place;
 use crate::instrument::live;
 use crate::matching::{End, Taker};
 use crate::{Engine, Sink};
-use ordain_exchange_protocol::{Flag, IntoBytes, OrderState, PreventReport, Schema, SelfTrade, Zero};
+use ordain_exchange_protocol::{Flag, OrderState, PreventReport, Schema, SelfTrade, Zero};
 
 impl Engine {
     /// The taker meets an order of its owner, at `slot`.
@@ -44,7 +44,7 @@ impl Engine {
             index: taker.event.meetings.into(),
             reserved2: [Zero::Zero; 4],
         };
-        self.tell_account(maker.account, report.as_bytes(), sink);
+        self.tell_account(maker.account, &report, sink);
         taker.event.meetings += 1;
         taker.prevented += lots;
         taker.remaining -= of_taker;
@@ -64,7 +64,7 @@ impl Engine {
             cancelled: of_taker.into(),
             ..report
         };
-        self.tell_account(taker.account, report.as_bytes(), sink);
+        self.tell_account(taker.account, &report, sink);
         if of_maker == left {
             self.close(slot);
         } else if of_maker > 0 {

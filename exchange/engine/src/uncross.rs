@@ -149,7 +149,7 @@ impl Engine {
                 fee_currency: quote.into(),
                 fee: charge.into(),
             };
-            self.tell_account(order.account, report.as_bytes(), sink);
+            self.tell_account(order.account, &report, sink);
             if shown == 0 {
                 self.shown_up(slot, hidden);
             }

@@ -10,9 +10,7 @@ use crate::matching::{End, Event, MATCH_OUTPUTS, Outcome, Taker};
 use crate::orders::{NONE, Order};
 use crate::reply::Answer;
 use crate::{Engine, Sink, Step};
-use ordain_exchange_protocol::{
-    IntoBytes, OrderState, OrderType, Reason, Reject, Schema, Side, TriggerReport, Zero,
-};
+use ordain_exchange_protocol::{OrderState, OrderType, Reason, Reject, Schema, Side, TriggerReport, Zero};
 
 /// What a trade does to a price that an order waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +208,7 @@ impl Engine {
             seq: event.context.seq.into(),
             time: event.context.time.into(),
         };
-        self.tell_account(order.account, report.as_bytes(), sink);
+        self.tell_account(order.account, &report, sink);
         let rests = order_type.has_price();
         let mut taker = Taker { event, traits, rests, ..self.taker_of(&order, order_id, slot) };
         if taker.banded {
