@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod chaos;
+mod instructions;
 mod model;
 mod mutants;
 mod sim;
@@ -24,6 +25,9 @@ cargo xtask COMMAND
   mutants [COUNT [SKIP [FILE...]]]
           change one operator of the exchange's engine at a time, in a copy, and
           say which changes the comparison with the model does not notice
+  instructions [FLOW...]
+          count the instructions that the exchange's engine takes for a request, flow by
+          flow, under valgrind
   help    this text
 ";
 
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(),
         Some("model") => model::run(&args[1..]),
         Some("mutants") => mutants::run(&args[1..]),
+        Some("instructions") => instructions::run(&args[1..]),
         Some("help") | None => {
             print!("{HELP}");
             ExitCode::SUCCESS
