@@ -397,8 +397,9 @@ impl Store {
     }
 
     /// The process ends. Of the operations under way, each lane finished some first ones, and possibly
-    /// part of a write. All lanes are gone.
-    pub fn crash(&mut self, how: Crash) {
+    /// part of a write. All lanes are gone. Says whether something had failed, so that what was not synced may be lost; a sync
+    /// may be the last thing that the process did.
+    pub fn crash(&mut self, how: Crash) -> bool {
         for lane in core::mem::take(&mut self.lanes) {
             let finished = self.rng.below(lane.pending.len() as u64 + 1) as usize;
             for (at, Pending { mut op, .. }) in lane.pending.into_iter().enumerate() {
@@ -427,7 +428,8 @@ impl Store {
         }
         let Faults { full, stalled_until, .. } = self.faults;
         self.faults = Faults { full, stalled_until, ..Faults::default() };
-        (self.failed, self.refused) = (false, false);
+        self.refused = false;
+        core::mem::take(&mut self.failed)
     }
 
     /// Everything is gone.

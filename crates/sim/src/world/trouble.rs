@@ -133,8 +133,7 @@ impl<W: Workload> World<W> {
             {
                 self.logs.cut(node, keep);
             }
-            lost |= store.failed;
-            store.crash(how);
+            lost |= store.crash(how);
         }
         if lost {
             self.logs.lost_power(node);
