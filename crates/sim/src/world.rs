@@ -278,7 +278,7 @@ impl<W: Workload> World<W> {
 
     /// Runs to the end: trouble, then peace for a core of the cluster alone or for all of it, then the final checks.
     pub fn run(&mut self) -> Totals {
-        while self.trace.failure().is_none()
+        while self.goes_on()
             && (self.history.finished < self.plan.operations || self.faults < self.plan.faults)
             && self.now < self.plan.patience.0
             && !self.is_stuck()
@@ -287,28 +287,31 @@ impl<W: Workload> World<W> {
         }
         self.nodes.iter_mut().for_each(|node| node.bends = false);
         // A node that was found to have diverged waits for the operator first, and another rule.
-        if self.plan.declares && self.trace.failure().is_none() && !self.awaits_operator() {
+        if self.plan.declares && self.goes_on() && !self.awaits_operator() {
             // Whoever decides on logs looks at what is whole.
             (0..self.nodes.len()).for_each(|node| self.restore(node));
             self.declare_loss();
         }
-        if self.plan.core && self.trace.failure().is_none() && !self.is_stuck() && !self.awaits_operator() {
+        if self.plan.core && self.goes_on() && !self.is_stuck() && !self.awaits_operator() {
             self.heal_core();
             self.serve_from_core();
         }
         self.finish()
     }
 
+    /// Neither has anything failed, nor has a sound node given way to one that had diverged, with no third to ask: from
+    /// then on the wrong state counts as the right one, and nothing can be checked against it.
+    fn goes_on(&self) -> bool {
+        self.trace.failure().is_none() && !self.gave_way
+    }
+
     /// Peace, until everybody is at rest, and the final checks.
     fn finish(&mut self) -> Totals {
         self.make_peace();
         let deadline = self.now + self.plan.patience.1;
-        // With no third node to ask, whoever gave way was given the state of the other, and agrees with it.
-        let mut is_believed = false;
-        while self.trace.failure().is_none() && !self.is_at_rest() && !self.is_stuck() && !is_believed {
+        while self.goes_on() && !self.is_at_rest() && !self.is_stuck() {
             if self.now > deadline {
                 match self.undetected() {
-                    Some(_) if self.gave_way => is_believed = true,
                     Some(node) => {
                         let what = format!("node {node} runs on, {:?}", self.nodes[node].bent);
                         self.trace.fail("a node that diverged stops", what);
@@ -318,14 +321,13 @@ impl<W: Workload> World<W> {
             }
             self.step(false);
         }
-        if self.trace.failure().is_none() {
+        if self.gave_way {
+            self.trace.mark("a divergence that nobody can judge");
+        } else if self.trace.failure().is_none() {
             if self.is_stuck() {
                 self.trace.mark("stuck by policy");
             }
-            if is_believed {
-                self.trace.mark("a divergence that nobody can judge");
-            }
-            self.check_end(!self.is_stuck() && !is_believed);
+            self.check_end(!self.is_stuck());
         }
         Totals {
             operations: self.history.finished,

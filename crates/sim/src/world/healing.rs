@@ -175,14 +175,14 @@ impl<W: Workload> World<W> {
 
     /// Lets the core serve for a while, if it is to serve.
     pub(super) fn serve_from_core(&mut self) {
-        while self.healing.is_some() && self.trace.failure().is_none() {
+        while self.healing.is_some() && self.goes_on() {
             self.step(false);
         }
         let began = self.history.finished;
         let deadline = self.now + SERVED;
         while self.core_serves()
             && self.history.finished < began + OPERATIONS
-            && self.trace.failure().is_none()
+            && self.goes_on()
             && self.now < deadline
         {
             self.step(false);
