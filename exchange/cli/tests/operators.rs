@@ -4,7 +4,8 @@
 mod common;
 
 use common::{Node, Said, ordain};
-use serde_json::Value;
+use serde_json::{Value, json};
+
 use std::path::Path;
 
 /// A node, and how its operator speaks to it.
@@ -162,7 +163,10 @@ fn what_was_set_is_shown() {
     office.done("schedule 1 4000000000000000000~1s=opening-auction --period 24h");
     office.done("limits firm:9 --orders 5");
     office.done("instrument-limits 7 1 --open 30");
+    office.level();
+    office.done("feed 1 --top --orders");
     let instrument = office.done("show instrument 1");
+    assert_eq!(instrument["feed"], json!({ "top": true, "levels": false, "orders": true }));
     assert_eq!(instrument["terms"]["symbol"], "X-Y");
     assert_eq!(instrument["trading"]["state"], "continuous");
     let bands = &instrument["bands"];

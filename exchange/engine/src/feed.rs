@@ -10,8 +10,8 @@ use crate::levels::key;
 use crate::orders::{Extra, NONE};
 use crate::{Context, Engine, STEP_OUTPUTS_MAX, Sink, Step};
 use ordain_exchange_protocol::{
-    Audience, BookReport, FeedAction, Flag, IntoBytes, LevelReport, Reject, Schema, SetFeed, Side, Sides,
-    TopReport, Zero, permission, topic,
+    Audience, BookReport, FeedAction, FeedAnswer, FeedQuery, Flag, IntoBytes, LevelReport, Reject, Schema,
+    SetFeed, Side, Sides, TopReport, Zero, permission, topic,
 };
 
 /// Level of behaviour with which this begins.
@@ -282,6 +282,22 @@ impl Engine {
         self.feed.begin(context);
         let part = Part::Orders(None, None, NONE);
         self.show(Showing { context: *context, instrument, before, part }, sink)
+    }
+
+    pub(crate) fn feed_answer(&self, checked: Result<(), Reject>, query: &FeedQuery) -> FeedAnswer {
+        let id = query.instrument.get();
+        let found = checked.and_then(|()| self.instrument(id));
+        let feeds = found.map_or(Feeds::NONE, |found| found.feeds);
+        FeedAnswer {
+            tag: FeedAnswer::TAG,
+            schema: Schema::V1,
+            code: Reject::to_wire(found.err()),
+            instrument: id.into(),
+            top: feeds.has(Feeds::TOP).into(),
+            levels: feeds.has(Feeds::LEVELS).into(),
+            orders: feeds.has(Feeds::ORDERS).into(),
+            reserved: [Zero::Zero; 5],
+        }
     }
 
     /// Finds out what is published, and how it is.

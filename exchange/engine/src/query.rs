@@ -56,6 +56,7 @@ impl Engine {
             Query::Auction(query) => self.auction(checked, query, &mut answer),
             Query::Market(MarketQuery::Bands(query)) => answer.put(&self.bands_answer(checked, query)),
             Query::Market(MarketQuery::Schedule(query)) => answer.put(&self.schedule_answer(checked, query)),
+            Query::Market(MarketQuery::Feed(query)) => answer.put(&self.feed_answer(checked, query)),
             Query::Control(ControlQuery::Limits(query)) => {
                 answer.put(&self.limits_answer(context, checked, query));
             }

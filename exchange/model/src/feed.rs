@@ -5,7 +5,7 @@
 
 use crate::command::Command;
 use crate::message::Message;
-use crate::{Context, Model, Order, ensure};
+use crate::{Context, Model, Order, code, ensure};
 use ordain_exchange_protocol::{Audience, FeedAction, Flag, Reject, SetFeed, Side, permission, topic};
 use std::collections::BTreeMap;
 
@@ -57,6 +57,18 @@ impl Model {
     #[must_use]
     pub fn feeds(&self, instrument: u32) -> Feeds {
         self.feeds.get(&instrument).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn feed_answer(&self, context: &Context, id: u32) -> Vec<u8> {
+        let result = self.may_see_instrument(context, id);
+        let mut answer = Message::new(0xB2, 16).put(2, 2, code(&result)).put(4, 4, id);
+        if result.is_ok() {
+            let Feeds { top, levels, orders } = self.feeds(id);
+            for (at, is_on) in [(8, top), (9, levels), (10, orders)] {
+                answer = answer.put(at, 1, u8::from(is_on));
+            }
+        }
+        answer.bytes()
     }
 
     fn published(&self) -> impl Iterator<Item = u32> {

@@ -161,6 +161,7 @@ impl Model {
             Query::Market(MarketQuery::Schedule(query)) => {
                 self.schedule_answer(context, query.instrument.get())
             }
+            Query::Market(MarketQuery::Feed(query)) => self.feed_answer(context, query.instrument.get()),
         }
     }
 

@@ -53,6 +53,20 @@ pub struct ScheduleQuery {
     pub instrument: U32,
 }
 
+/// Asks what is published of an instrument's book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct FeedQuery {
+    /// [`FeedQuery::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// Zero.
+    pub reserved: [Zero; 2],
+    /// Instrument id.
+    pub instrument: U32,
+}
+
 /// Questions about how instruments trade that operators ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarketQuery<'a> {
@@ -60,6 +74,8 @@ pub enum MarketQuery<'a> {
     Bands(&'a BandsQuery),
     /// Its schedule.
     Schedule(&'a ScheduleQuery),
+    /// What is published of its book.
+    Feed(&'a FeedQuery),
 }
 
 /// An instrument's price bands, and the call of an auction that they brought about.
@@ -124,6 +140,28 @@ pub struct ScheduleAnswer {
     pub entries: [ScheduleEntry; SCHEDULE_MAX],
 }
 
+/// What is published of an instrument's book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct FeedAnswer {
+    /// [`FeedAnswer::TAG`].
+    pub tag: u8,
+    /// Layout version.
+    pub schema: Schema,
+    /// 0, or a [`Reject`](crate::Reject): then all but the instrument is 0.
+    pub code: U16,
+    /// Instrument id.
+    pub instrument: U32,
+    /// Its best prices.
+    pub top: Flag,
+    /// Its levels.
+    pub levels: Flag,
+    /// Its orders.
+    pub orders: Flag,
+    /// Zero.
+    pub reserved: [Zero; 5],
+}
+
 impl Remark {
     /// Tag of the message.
     pub const TAG: u8 = 0x24;
@@ -169,6 +207,17 @@ impl ScheduleQuery {
     }
 }
 
+impl FeedQuery {
+    /// Tag of the message.
+    pub const TAG: u8 = 0x52;
+
+    /// The message.
+    #[must_use]
+    pub fn new(instrument: u32) -> Self {
+        Self { tag: Self::TAG, schema: Schema::V1, reserved: [Z; 2], instrument: instrument.into() }
+    }
+}
+
 impl BandsAnswer {
     /// Tag of the message.
     pub const TAG: u8 = 0xB0;
@@ -179,8 +228,15 @@ impl ScheduleAnswer {
     pub const TAG: u8 = 0xB1;
 }
 
+impl FeedAnswer {
+    /// Tag of the message.
+    pub const TAG: u8 = 0xB2;
+}
+
 const _: () = assert!(size_of::<Remark>() == 128);
 const _: () = assert!(size_of::<BandsQuery>() == 8);
 const _: () = assert!(size_of::<ScheduleQuery>() == 8);
 const _: () = assert!(size_of::<BandsAnswer>() == 48);
 const _: () = assert!(size_of::<ScheduleAnswer>() == 224);
+const _: () = assert!(size_of::<FeedQuery>() == 8);
+const _: () = assert!(size_of::<FeedAnswer>() == 16);

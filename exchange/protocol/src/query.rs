@@ -1,10 +1,10 @@
 //! Queries: read-only questions, and their answers.
 
 use crate::{
-    AuctionAnswer, AuctionQuery, BandsAnswer, BandsQuery, ControlAnswer, ControlQuery, Flag, I64,
-    MESSAGE_MAX, Malformed, MarketQuery, OrderDetailAnswer, OrderDetailQuery, OrderRef, OwnerAnswer,
-    OwnerQuery, Reject, ScheduleAnswer, ScheduleQuery, Schema, Side, Sides, TradingAnswer, TradingQuery, U16,
-    U32, U64, Zero, block, permission,
+    AuctionAnswer, AuctionQuery, BandsAnswer, BandsQuery, ControlAnswer, ControlQuery, FeedAnswer, FeedQuery,
+    Flag, I64, MESSAGE_MAX, Malformed, MarketQuery, OrderDetailAnswer, OrderDetailQuery, OrderRef,
+    OwnerAnswer, OwnerQuery, Reject, ScheduleAnswer, ScheduleQuery, Schema, Side, Sides, TradingAnswer,
+    TradingQuery, U16, U32, U64, Zero, block, permission,
     request::{Definition, order_ref},
     tag,
 };
@@ -324,6 +324,7 @@ impl<'a> Query<'a> {
             AuctionQuery::TAG => block(bytes).map(Self::Auction),
             BandsQuery::TAG => block(bytes).map(|query| Self::Market(MarketQuery::Bands(query))),
             ScheduleQuery::TAG => block(bytes).map(|query| Self::Market(MarketQuery::Schedule(query))),
+            FeedQuery::TAG => block(bytes).map(|query| Self::Market(MarketQuery::Feed(query))),
             tag => ControlQuery::decode(tag, bytes).map(Self::Control),
         }
     }
@@ -566,6 +567,8 @@ pub enum Answer<'a> {
     Bands(&'a BandsAnswer),
     /// An instrument's schedule.
     Schedule(&'a ScheduleAnswer),
+    /// What is published of an instrument's book.
+    Feed(&'a FeedAnswer),
 }
 
 impl<'a> Answer<'a> {
@@ -607,6 +610,7 @@ impl<'a> Answer<'a> {
             AuctionAnswer::TAG => block(bytes).map(Self::Auction),
             BandsAnswer::TAG => block(bytes).map(Self::Bands),
             ScheduleAnswer::TAG => block(bytes).map(Self::Schedule),
+            FeedAnswer::TAG => block(bytes).map(Self::Feed),
             tag => ControlAnswer::decode(tag, bytes).map(Self::Control),
         }
     }

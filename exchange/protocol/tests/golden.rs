@@ -147,6 +147,19 @@ fn what_operators_say_and_ask() {
         ),
     );
     assert_eq!(Answer::decode(schedule.as_bytes()), Ok(Answer::Schedule(&schedule)));
+    check(&FeedQuery::new(1), "5201 0000 01000000");
+    let feed = FeedAnswer {
+        tag: FeedAnswer::TAG,
+        schema: Schema::V1,
+        code: U16::ZERO,
+        instrument: 1.into(),
+        top: Flag::Yes,
+        levels: Flag::No,
+        orders: Flag::Yes,
+        reserved: [Zero::Zero; 5],
+    };
+    check(&feed, "b201 0000 01000000 01 00 01 0000000000");
+    assert_eq!(Answer::decode(feed.as_bytes()), Ok(Answer::Feed(&feed)));
 }
 
 #[test]

@@ -5,9 +5,9 @@ use crate::error::{CliError, OrNext, Result};
 use clap::Subcommand;
 use ordain_client::blocking::Client;
 use ordain_exchange_protocol::{
-    AccessQuery, Answer, AuctionQuery, BalancesQuery, BandsQuery, ControlAnswer, CurrencyQuery, FeesQuery,
-    Flag, InstrumentLimitsQuery, InstrumentQuery, IntoBytes, LimitsQuery, NO_LIMIT_32, OwnerQuery, Reject,
-    ScheduleQuery, StatisticsQuery, TradingQuery,
+    AccessQuery, Answer, AuctionQuery, BalancesQuery, BandsQuery, ControlAnswer, CurrencyQuery, FeedQuery,
+    FeesQuery, Flag, InstrumentLimitsQuery, InstrumentQuery, IntoBytes, LimitsQuery, NO_LIMIT_32, OwnerQuery,
+    Reject, ScheduleQuery, StatisticsQuery, TradingQuery,
 };
 use ordain_exchange_server::SCHEMA;
 use serde_json::{Value, json};
@@ -172,6 +172,17 @@ fn of_instrument(from: &mut impl Answers, instrument: u32) -> Result<Value> {
     })?;
     let bands = bands(from, instrument)?;
     let schedule = schedule(from, instrument)?;
+    let feed = ask(from, &FeedQuery::new(instrument), |answer| match answer {
+        Answer::Feed(it) => Some((
+            it.code.get(),
+            json!({
+                "top": it.top == Flag::Yes,
+                "levels": it.levels == Flag::Yes,
+                "orders": it.orders == Flag::Yes,
+            }),
+        )),
+        _ => None,
+    })?;
     Ok(json!({
         "instrument": instrument,
         "terms": terms,
@@ -179,6 +190,7 @@ fn of_instrument(from: &mut impl Answers, instrument: u32) -> Result<Value> {
         "auction": auction,
         "bands": bands,
         "schedule": schedule,
+        "feed": feed,
     }))
 }
 

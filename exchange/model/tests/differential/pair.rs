@@ -9,8 +9,8 @@ use ordain_exchange_engine::{Context, Engine, Limits, STEP_OUTPUTS_MAX, Sink, St
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
     Answer, AuctionQuery, Audience, BalancesQuery, BandsQuery, BookLevelsQuery, BookOrdersQuery,
-    CurrencyQuery, FeesQuery, InstrumentLimitsQuery, IntoBytes, LimitsQuery, MESSAGE_MAX, Market, Query,
-    Reply, Request, ScheduleQuery, Scope, Side, StatisticsQuery, TradingQuery, permission,
+    CurrencyQuery, FeedQuery, FeesQuery, InstrumentLimitsQuery, IntoBytes, LimitsQuery, MESSAGE_MAX, Market,
+    Query, Reply, Request, ScheduleQuery, Scope, Side, StatisticsQuery, TradingQuery, permission,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -372,6 +372,7 @@ impl Pair {
             ask(AuctionQuery::new(instrument).as_bytes())?;
             ask(BandsQuery::new(instrument).as_bytes())?;
             ask(ScheduleQuery::new(instrument).as_bytes())?;
+            ask(FeedQuery::new(instrument).as_bytes())?;
             let book = books.entry(instrument).or_default();
             let mut levels = BookLevelsQuery::new(instrument, 20);
             loop {

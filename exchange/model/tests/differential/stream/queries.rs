@@ -5,8 +5,8 @@ use crate::event::Event;
 use ordain_exchange_model::Model;
 use ordain_exchange_protocol::{
     AccessQuery, AuctionQuery, BalancesQuery, BandsQuery, BookLevelsQuery, BookOrdersQuery, CurrencyQuery,
-    FeesQuery, InstrumentLimitsQuery, InstrumentQuery, IntoBytes, LimitsQuery, OrderDetailQuery, OrderQuery,
-    OwnerQuery, ScheduleQuery, StatisticsQuery, TradingQuery, permission,
+    FeedQuery, FeesQuery, InstrumentLimitsQuery, InstrumentQuery, IntoBytes, LimitsQuery, OrderDetailQuery,
+    OrderQuery, OwnerQuery, ScheduleQuery, StatisticsQuery, TradingQuery, permission,
 };
 
 impl Stream {
@@ -24,10 +24,11 @@ impl Stream {
             }
             9 => TradingQuery::new(instrument).as_bytes().to_vec(),
             10 => OwnerQuery::new(account).as_bytes().to_vec(),
-            12 => match self.seq % 3 {
+            12 => match self.seq % 4 {
                 0 => AuctionQuery::new(instrument).as_bytes().to_vec(),
                 1 => BandsQuery::new(instrument).as_bytes().to_vec(),
-                _ => ScheduleQuery::new(instrument).as_bytes().to_vec(),
+                2 => ScheduleQuery::new(instrument).as_bytes().to_vec(),
+                _ => FeedQuery::new(instrument).as_bytes().to_vec(),
             },
             13 => {
                 let ((scope, id), currency) = (self.limited(), self.currency());
