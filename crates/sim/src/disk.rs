@@ -432,6 +432,16 @@ impl Store {
         core::mem::take(&mut self.failed)
     }
 
+    /// Whether something is being written to a segment, or was and nobody has looked yet.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        let writes = |op: &DiskOp| matches!(op, DiskOp::Write { file: FileId::Segment(_), .. });
+        self.lanes.iter().any(|lane| {
+            lane.pending.iter().any(|pending| writes(&pending.op))
+                || lane.done.iter().any(|done| writes(&done.op))
+        })
+    }
+
     /// Everything is gone.
     pub fn wipe(&mut self) {
         self.files.clear();

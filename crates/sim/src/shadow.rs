@@ -90,6 +90,9 @@ pub struct Logs {
     trace: Trace,
     nodes: Vec<Shadow>,
     committed: Vec<Entry>,
+    /// The highest term that anybody had led in when each of them was seen to be committed: what a leader of an older term
+    /// need not have, since it may have been committed with a batch of a later one.
+    committed_by: Vec<u64>,
     /// The configurations in it.
     settled: Configs,
     /// Bytes of the committed batches.
@@ -115,6 +118,7 @@ impl Logs {
             trace,
             nodes: (0..plan.machines()).map(|_| Shadow::empty(Configs::new(plan.configuration()))).collect(),
             committed: Vec::new(),
+            committed_by: Vec::new(),
             settled: Configs::new(plan.configuration()),
             bytes: Vec::new(),
             copies: BTreeMap::new(),
@@ -424,6 +428,7 @@ impl Logs {
         let shared = self.committed.iter().zip(entries).take_while(same).count();
         let parts = shared < self.committed.len();
         self.committed.truncate(shared);
+        self.committed_by.truncate(shared);
         self.settled.truncate(shared as u64);
         self.reached = self.reached.min(shared as u64);
         self.bytes.truncate(self.committed.last().map_or(0, |entry| entry.position as usize + entry.len));
@@ -506,6 +511,7 @@ impl Logs {
                     };
                     self.bytes.extend_from_slice(bytes);
                     self.committed.push(entry);
+                    self.committed_by.push(self.leaders.last_key_value().map_or(0, |(term, _)| *term));
                     if let (index, known) = self.nodes[node].configs.at(at as u64 + 1)
                         && index == at as u64 + 1
                     {
@@ -605,7 +611,7 @@ impl Logs {
             self.trace.fail("one leader a term", what);
         }
         let shadow = &self.nodes[node];
-        let older = |at: &usize| self.committed[*at].term.0 < term;
+        let older = |at: &usize| self.committed[*at].term.0.max(self.committed_by[*at]) < term;
         let lacks = (shadow.compared..self.committed.len()).filter(older).find(|at| {
             shadow
                 .entries

@@ -162,8 +162,8 @@ pub struct World<W: Workload> {
     core: Option<Vec<usize>>,
     /// The longest time that a healed cluster, or a healed core of it, took to commit again.
     longest_outage: u64,
-    /// A sound node gave way to one that had diverged.
-    gave_way: bool,
+    /// A node that had diverged came to lead, or a sound one gave way to it.
+    misled: bool,
     workload: PhantomData<W>,
     scheme: Option<Scheme>,
     /// Since when only an operator could go on, as far as can be seen.
@@ -268,7 +268,7 @@ impl<W: Workload> World<W> {
             healing: None,
             core: None,
             longest_outage: 0,
-            gave_way: false,
+            misled: false,
             workload: PhantomData,
             scheme: None,
             stuck_since: None,
@@ -299,10 +299,10 @@ impl<W: Workload> World<W> {
         self.finish()
     }
 
-    /// Neither has anything failed, nor has a sound node given way to one that had diverged, with no third to ask: from
-    /// then on the wrong state counts as the right one, and nothing can be checked against it.
+    /// Neither has anything failed, nor does a node answer that has diverged, for as long as nobody has found out or with no
+    /// third node to ask: from then on a wrong state counts as the right one, and nothing can be checked against it.
     fn goes_on(&self) -> bool {
-        self.trace.failure().is_none() && !self.gave_way
+        self.trace.failure().is_none() && !self.misled
     }
 
     /// Peace, until everybody is at rest, and the final checks.
@@ -321,8 +321,8 @@ impl<W: Workload> World<W> {
             }
             self.step(false);
         }
-        if self.gave_way {
-            self.trace.mark("a divergence that nobody can judge");
+        if self.misled {
+            self.trace.mark("a diverged node answers");
         } else if self.trace.failure().is_none() {
             if self.is_stuck() {
                 self.trace.mark("stuck by policy");

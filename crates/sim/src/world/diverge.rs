@@ -82,7 +82,7 @@ impl<W: Workload> World<W> {
             // Of two nodes nobody knows which one is right, and the follower gives way.
             (None, Some(_)) if other && fatal.contains("no third node") => {
                 self.trace.mark("sound node gives way");
-                self.gave_way = true;
+                self.misled = true;
             }
             _ => {
                 let what = format!("node {node}, bent {bent:?}: {fatal}");

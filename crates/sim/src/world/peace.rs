@@ -69,6 +69,9 @@ impl<W: Workload> World<W> {
                         .life
                         .as_ref()
                         .filter(|life| life.is_running() && node.stopping_until.is_none())?;
+                    if node.store.lock().is_writing() {
+                        return None;
+                    }
                     let c = &life.shared;
                     let [written, durable, committed, applied] =
                         [&c.written, &c.durable, &c.committed, &c.applied].map(|cursor| cursor.load());

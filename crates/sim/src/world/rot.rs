@@ -22,9 +22,9 @@ impl<W: Workload> World<W> {
         file.is_some() && file == self.segment_of_log(segment)
     }
 
-    /// Whether somebody else than these nodes has all of a segment.
+    /// Whether another member than these nodes has all of a segment. Who is gone is not asked any more.
     fn is_kept(&self, but: &[usize], segment: u64) -> bool {
-        (0..self.nodes.len()).any(|other| !but.contains(&other) && self.is_whole(other, segment))
+        self.members().into_iter().any(|other| !but.contains(&other) && self.is_whole(other, segment))
     }
 
     /// Lets a sealed segment of a node go bad, if another node has all of it.

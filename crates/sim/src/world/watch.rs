@@ -117,6 +117,8 @@ impl<W: Workload> World<W> {
                 let (term, last) = (value("ordain_term"), value("ordain_last_batch"));
                 self.trace.event("leads", &[node as u64, term]);
                 state.term = term;
+                // What it answers before it is found out is what it computed.
+                self.misled |= self.nodes[node].bent.is_some();
                 self.logs.leads(node, term, last);
             }
         }
