@@ -496,7 +496,10 @@ pub const ALL: [Planted; 70] = [
         checkers: &[COPIES, COMMITTED, PREFIX, CUT, LOST],
         ..consensus(Mutation::NoWindow, memory, 100)
     },
-    Planted { checkers: &[LEADS, PREFIX, CUT, LACKS], ..consensus(Mutation::OldLineageElects, declares_disks, 50) },
+    Planted {
+        checkers: &[LEADS, PREFIX, CUT, LACKS],
+        ..consensus(Mutation::OldLineageElects, declares_disks, 50)
+    },
     stage(Mistake::LevelForgotten, 3, levels, 50, &[LIVE, MODEL, OUTPUTS, CHANGED, STOPS]),
     stage(Mistake::LevelUnasked, 3, levels, 20, &[LEVEL]),
     stage(Mistake::SnapshotWithoutSessions, 1, snapshots, 50, &[LIVE, LOST, ONCE, MODEL, CHANGED, PROGRESS]),
