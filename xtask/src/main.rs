@@ -3,8 +3,10 @@
 
 mod chaos;
 mod instructions;
+mod mistakes;
 mod model;
 mod mutants;
+mod scratch;
 mod sim;
 mod tidy;
 
@@ -25,6 +27,9 @@ cargo xtask COMMAND
   mutants [COUNT [SKIP [FILE...]]]
           change one operator of the exchange's engine at a time, in a copy, and
           say which changes the comparison with the model does not notice
+  mistakes [NAME...]
+          make the mistakes of exchange/engine/mistakes one at a time, in a copy, and say
+          which test notices each
   instructions [FLOW...]
           count the instructions that the exchange's engine takes for a request, flow by
           flow, under valgrind
@@ -39,6 +44,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(),
         Some("model") => model::run(&args[1..]),
         Some("mutants") => mutants::run(&args[1..]),
+        Some("mistakes") => mistakes::run(&args[1..]),
         Some("instructions") => instructions::run(&args[1..]),
         Some("help") | None => {
             print!("{HELP}");

@@ -2,11 +2,12 @@
 //! workspace, and the test is run. A mutant that survives shows a rule that no stream meets, or one that makes no
 //! difference.
 
+use crate::scratch::{self, DIFFERENTIAL, Scratch};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
 /// Files and folders of the engine that are left as they are; every other is mutated, so a new one is as soon as it is there. The
 /// recount is a checker itself; of snapshots the test sees only sound ones, so their checks are for the engine's own
@@ -74,20 +75,15 @@ pub fn run(args: &[String]) -> ExitCode {
 
 /// Returns how many survived.
 fn try_mutants(count: usize, skip: usize, files: &[String]) -> io::Result<usize> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace");
-    let copy = std::env::temp_dir().join(format!("ordain-mutants-{}", std::process::id()));
-    copy_tree(root, &copy)?;
-    let result = try_in(&copy, count, skip, files);
-    fs::remove_dir_all(&copy)?;
-    result
+    try_in(&Scratch::new("mutants")?, count, skip, files)
 }
 
-fn try_in(copy: &Path, count: usize, skip: usize, files: &[String]) -> io::Result<usize> {
+fn try_in(copy: &Scratch, count: usize, skip: usize, files: &[String]) -> io::Result<usize> {
     if !matches!(judge(copy)?, Verdict::Survived) {
         return Err(io::Error::other("the test does not pass as it is: mend that first"));
     }
     let mut sites = Vec::new();
-    for source in sources(&copy.join("exchange/engine/src"))? {
+    for source in sources(&copy.root.join("exchange/engine/src"))? {
         if files.is_empty() || files.iter().any(|file| source.ends_with(file)) {
             find_sites(&source, &mut sites)?;
         }
@@ -180,61 +176,14 @@ fn find_sites(file: &Path, sites: &mut Vec<Site>) -> io::Result<()> {
     Ok(())
 }
 
-fn judge(workspace: &Path) -> io::Result<Verdict> {
-    let built = Command::new(env!("CARGO"))
-        .args(["test", "-p", "ordain-exchange-model", "--test", "differential", "--no-run"])
-        .current_dir(workspace)
-        .env("CARGO_TARGET_DIR", workspace.join("target"))
-        .output()?;
-    if !built.status.success() {
-        return Ok(Verdict::DoesNotBuild);
-    }
-    // Run without cargo between, so that a test that hangs can be stopped.
-    let said = String::from_utf8_lossy(&built.stderr);
-    let binary = said
-        .lines()
-        .rev()
-        .find_map(|line| line.trim().strip_prefix("Executable ")?.split_once('(')?.1.strip_suffix(')'))
-        .ok_or_else(|| io::Error::other(format!("cargo named no test program:\n{said}")))?;
-    let child = Command::new(workspace.join(binary))
-        .current_dir(workspace)
-        .env("DIFFERENTIAL_SHRINK", "no")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    wait(child)
-}
-
-fn wait(mut child: Child) -> io::Result<Verdict> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match child.try_wait()? {
-            Some(status) if status.success() => return Ok(Verdict::Survived),
-            Some(_) => return Ok(Verdict::Caught),
-            None if Instant::now() > end => {
-                child.kill()?;
-                child.wait()?;
-                return Ok(Verdict::Hangs);
-            }
-            None => std::thread::sleep(Duration::from_millis(50)),
+fn judge(copy: &Scratch) -> io::Result<Verdict> {
+    let Some(programs) = copy.build(&DIFFERENTIAL)? else { return Ok(Verdict::DoesNotBuild) };
+    for program in programs {
+        match program.run(PATIENCE)? {
+            scratch::Verdict::Passes => {}
+            scratch::Verdict::Fails(_) => return Ok(Verdict::Caught),
+            scratch::Verdict::Hangs => return Ok(Verdict::Hangs),
         }
     }
-}
-
-/// Copies what a build needs.
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (name, kind) = (entry.file_name(), entry.file_type()?);
-        if name == "target" || name == ".git" {
-            continue;
-        }
-        if kind.is_dir() {
-            copy_tree(&entry.path(), &to.join(name))?;
-        } else if kind.is_file() {
-            fs::copy(entry.path(), to.join(name))?;
-        }
-    }
-    Ok(())
+    Ok(Verdict::Survived)
 }

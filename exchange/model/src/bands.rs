@@ -32,6 +32,12 @@ pub struct Call {
 }
 
 impl Model {
+    /// Whether the call of an auction was made longer, and is under way.
+    #[must_use]
+    pub fn is_made_longer(&self) -> bool {
+        self.calls.values().any(|call| call.extensions > 0)
+    }
+
     pub(crate) fn set_bands(&mut self, context: &Context, it: &SetBands) -> Result<(), Reject> {
         context.may(permission::ADMIN)?;
         let id = it.instrument.get();

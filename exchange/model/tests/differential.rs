@@ -111,6 +111,7 @@ const TINY: Profile = Profile {
     lots: [9, 20, 30],
     prices: 9,
     huge: false,
+    spread: false,
 };
 
 /// Deep books and many currencies: lists that take several answers, events that take several steps.
@@ -138,6 +139,7 @@ const DEEP: Profile = Profile {
     lots: [60, 150, 300],
     prices: 60,
     huge: false,
+    spread: false,
 };
 
 /// Instruments at the edges of what is allowed, and money up to 2^63 - 1.
@@ -164,6 +166,7 @@ const HUGE: Profile = Profile {
     lots: [9, 20, 30],
     prices: 9,
     huge: true,
+    spread: false,
 };
 
 /// So many instruments that a change of all takes several steps.
@@ -179,20 +182,27 @@ const BROAD: Profile = Profile {
     limits: Limits { instruments: 40, accounts: 3, orders: 250, orders_per_account: 140, ..TINY.limits },
     opened: 40,
     features: Features { feeds: true, copies: true, ..Features::NONE },
-    mass_cancels: 10,
+    mass_cancels: 4,
     cancels: 10,
     wealth: 10_000,
-    building: 70,
+    building: 80,
+    spread: true,
     ..TINY
 };
 
 #[test]
 fn with_little_of_everything() {
     let profile = |seed: u64| {
-        // Where there is hardly room for two prices, triggered orders find none.
-        let limits = Limits { levels_per_side: 2 + seed as u32 % 2, ..TINY.limits };
-        // Where most orders wait, triggers become scarce.
-        let stops = if seed.is_multiple_of(4) { 90 } else { TINY.stops };
+        // Where there is hardly room for two prices, triggered orders find none; where there is room for few orders, that is
+        // used up before each account has used up its own.
+        let orders = if seed % 7 == 6 { 7 } else { TINY.limits.orders };
+        let limits = Limits { levels_per_side: 2 + seed as u32 % 2, orders, ..TINY.limits };
+        // Where most orders wait, triggers become scarce; where many do, halts, too, happen to those that wait.
+        let stops = match seed % 12 {
+            0 | 4 | 8 => 90,
+            2 | 5 => 60,
+            _ => TINY.stops,
+        };
         Profile { limits, stops, ..TINY }
     };
     check("tiny", profile, 1_200, 700).assert_complete(&[
@@ -226,7 +236,7 @@ fn with_many_instruments() {
 
 #[test]
 fn with_best_prices_of_many_instruments() {
-    check("broad", |_| BROAD, 4, 3_000).assert_complete(&[coverage::BROAD]);
+    check("broad", |_| BROAD, 8, 3_000).assert_complete(&[coverage::BROAD]);
 }
 
 #[test]

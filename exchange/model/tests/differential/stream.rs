@@ -182,7 +182,7 @@ impl Stream {
             vec![self.transfer(model)]
         } else if falls(15) {
             vec![self.grant()]
-        } else if falls(4) {
+        } else if falls(self.restores(model)) {
             vec![Event::Restore]
         } else if falls(60) {
             vec![self.query(model)]
@@ -194,8 +194,8 @@ impl Stream {
             self.set_reference(model)
         } else if self.profile.features.access && falls(self.controls(model)) {
             vec![self.control(model)]
-        } else if self.profile.features.day && self.theme.day && falls(20) {
-            vec![if self.random.percent(60) { self.set_bands(model) } else { self.set_schedule(model) }]
+        } else if self.day() && falls(20) {
+            self.change_day(model)
         } else if self.profile.features.limits && self.theme.limits && falls(45) {
             vec![self.set_limit(model)]
         } else if self.profile.features.fees && self.theme.fees && falls(30) {
@@ -212,6 +212,16 @@ impl Stream {
             self.amend(model)
         } else {
             self.new_order(model)
+        }
+    }
+
+    /// How often, of 1,000, a node is restored: more often where something is for a moment only, since what a snapshot leaves
+    /// out of it would be gone before the next.
+    fn restores(&self, model: &Model) -> u64 {
+        match (self.day(), model.is_made_longer()) {
+            (true, true) => 300,
+            (true, false) => 20,
+            _ => 4,
         }
     }
 
@@ -234,7 +244,9 @@ impl Stream {
             1 => highest + 1,
             2 => u32::MAX,
             // Where something rests already, so that books grow.
-            3..=30 if !model.orders().is_empty() => self.random.pick(model.orders()).instrument,
+            3..=30 if !self.profile.spread && !model.orders().is_empty() => {
+                self.random.pick(model.orders()).instrument
+            }
             // A number that has an instrument, if few tries find one.
             _ => (0..8)
                 .map(|_| self.random.id(1, highest))

@@ -3,10 +3,83 @@
 use super::Stream;
 use crate::event::Event;
 use ordain_exchange_model::Model;
-use ordain_exchange_protocol::{BandAction, IntoBytes, MarketState, SetBands, SetSchedule, note, permission};
+use ordain_exchange_protocol::{
+    BandAction, IntoBytes, MarketState, NewOrder, NewOrder2, SetBands, SetReference, SetSchedule, Side,
+    TimeInForce, note, permission,
+};
 
 impl Stream {
-    pub(super) fn set_bands(&mut self, model: &Model) -> Event {
+    /// Whether streams like this one have bands and schedules.
+    pub(super) const fn day(&self) -> bool {
+        self.profile.features.day && self.theme.day
+    }
+
+    pub(super) fn change_day(&mut self, model: &Model) -> Vec<Event> {
+        match self.random.below(20) {
+            0..=7 => vec![self.set_schedule(model)],
+            8..=10 => self.trade_into_a_band(model).unwrap_or_else(|| vec![self.set_bands(model)]),
+            _ => vec![self.set_bands(model)],
+        }
+    }
+
+    /// Two prices to trade at, a band around the better one, and an order that would take both: by chance these hardly ever
+    /// come together. `None` where nothing trades.
+    fn trade_into_a_band(&mut self, model: &Model) -> Option<Vec<Event>> {
+        let trading: Vec<u32> =
+            model.instruments().filter(|id| model.state(*id) == MarketState::Continuous).collect();
+        if trading.is_empty() {
+            return None;
+        }
+        let instrument = model.instrument(self.random.pick(&trading))?.clone();
+        let (id, side) = (instrument.id, self.side());
+        let (makers, others) = (model.side(id, side.opposite()), model.side(id, side));
+        let further = if side == Side::Buy { 1 } else { -1 };
+        let beside = others.first().map_or(instrument.max_price / 2, |other| other.price + further);
+        let near = makers.first().map_or(beside, |maker| maker.price) as i64;
+        let far = near + further as i64;
+        let mut events = Vec::new();
+        let (maker, taker) = (self.account(), self.account());
+        let least = instrument.min_quantity as u64;
+        for price in [near, far] {
+            if makers.iter().all(|maker| maker.price != price.into()) {
+                let order = NewOrder::limit(maker, id, self.random.below(16), side.opposite(), price, least);
+                self.enter_funded(model, &order, &mut events);
+            }
+        }
+        let why = note("a test");
+        let mut bands = SetBands::off(id, why);
+        bands.action = self.random.pick(&[BandAction::Reject, BandAction::Reject, BandAction::Auction]);
+        bands.fixed = 1.into();
+        if bands.action == BandAction::Auction {
+            bands.call = 3_000.into();
+        }
+        events.push(self.by_office(permission::ADMIN, SetReference::new(id, near, why).as_bytes()));
+        events.push(self.by_office(permission::ADMIN, bands.as_bytes()));
+        let lots = makers.iter().map(|maker| maker.remaining).sum::<i128>() as u64 + 2 * least;
+        let lots = lots.min(instrument.max_quantity as u64);
+        let mut order = NewOrder::limit(taker, id, self.random.below(16), side, far, lots);
+        order.time_in_force = self.random.pick(&[TimeInForce::Gtc, TimeInForce::Ioc]);
+        self.enter_funded(model, &order, &mut events);
+        Some(events)
+    }
+
+    /// An order in either layout, and before it what its account needs for it.
+    fn enter_funded(&mut self, model: &Model, order: &NewOrder, events: &mut Vec<Event>) {
+        let account = order.account.get();
+        let instrument = model.instrument(order.instrument.get()).expect("it trades");
+        let (currency, needed) =
+            instrument.hold(order.side, order.price.get().into(), order.quantity.get().into());
+        events.extend(self.fund(model, account, currency, needed));
+        let (key, permissions) = self.by_owner(model, account, permission::TRADE);
+        let bytes = if self.random.percent(50) {
+            order.as_bytes().to_vec()
+        } else {
+            NewOrder2::from_first(order).as_bytes().to_vec()
+        };
+        events.push(self.request(key, permissions, &bytes));
+    }
+
+    fn set_bands(&mut self, model: &Model) -> Event {
         let mut set = SetBands::off(self.instrument_id(model), note("a test"));
         let r = &mut self.random;
         let widths = [0, 120_000, 250_000, 400_000, 1_000_000];
@@ -34,7 +107,7 @@ impl Stream {
         self.by_office(permission::ADMIN, set.as_bytes())
     }
 
-    pub(super) fn set_schedule(&mut self, model: &Model) -> Event {
+    fn set_schedule(&mut self, model: &Model) -> Event {
         use MarketState::{
             Closed, ClosingAuction, Continuous, Halted, OpeningAuction, PostOnly, PreOpen, VolatilityAuction,
         };

@@ -50,6 +50,10 @@ impl Stream {
             return self.by_office(permission::TRADE, set.as_bytes());
         }
         self.time += self.random.below(500);
+        // When an order ends too, if that is near: it goes first.
+        if (self.time..self.time + 5_000).contains(&self.next_edge) && self.random.percent(30) {
+            self.time = self.next_edge;
+        }
         let what = match self.random.below(20) {
             0..=9 => Presence::Lost,
             10..=14 => Presence::Back,

@@ -371,8 +371,10 @@ impl Stream {
         if !model.orders().is_empty() && self.random.percent(50) {
             account = self.random.pick(model.orders()).account;
         }
-        let instrument = if self.random.percent(30) { 0 } else { self.instrument_id(model) };
-        let sides = self.random.pick(&[Sides::Any, Sides::Buy, Sides::Sell]);
+        let often = if self.profile.spread { 80 } else { 30 };
+        let instrument = if self.random.percent(often) { 0 } else { self.instrument_id(model) };
+        let any = self.random.pick(&[Sides::Any, Sides::Buy, Sides::Sell]);
+        let sides = if self.profile.spread && self.random.percent(80) { Sides::Any } else { any };
         let (key, permissions) = self.by_owner(model, account, permission::TRADE);
         self.request(key, permissions, MassCancel::new(account, instrument, sides).as_bytes())
     }

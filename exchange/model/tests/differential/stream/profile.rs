@@ -84,7 +84,8 @@ impl Theme {
             states: nth == 2,
             access: matches!(nth, 3 | 5),
             auctions: matches!(nth, 4..=7 | 10),
-            limits: matches!(nth, 8 | 9),
+            // With auctions too: what they trade counts for positions.
+            limits: matches!(nth, 8..=10),
             fees: matches!(nth, 1 | 4 | 6 | 8),
             day: matches!(nth, 0 | 6),
             disconnect: matches!(nth, 2 | 7 | 11),
@@ -125,4 +126,6 @@ pub struct Profile {
     pub prices: i64,
     /// Instruments with values of which only 64 bits are the bound.
     pub huge: bool,
+    /// Orders, and cancels of many, are in all instruments instead of few.
+    pub spread: bool,
 }
